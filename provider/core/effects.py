@@ -1,0 +1,145 @@
+"""Everything that an agent can want done to the outside, as frozen values.
+
+An effect is stored with the state that wanted it, in one transaction, before it is performed; it is
+removed when its result is committed. So it may be performed more than once and every one of them is
+idempotent. ``id`` is ``<subject>#<n>``, where n counts the subject's effects: no chance is involved.
+Effects of one ``subject`` run in order, subjects run in parallel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provider.domain.ids import EffectId, LeaseId
+from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
+from provider.domain.workload import Launch, PortBinding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceBid:
+    """Offer ``bid``; its GPUs are reserved already. The id is the idempotency key."""
+
+    id: EffectId
+    bid: Bid
+
+    @property
+    def subject(self) -> str:
+        return str(self.bid.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawBid:
+    """Take an open bid back: what it stood for can no longer be delivered."""
+
+    id: EffectId
+    bid: LeaseId
+
+    @property
+    def subject(self) -> str:
+        return str(self.bid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmLease:
+    """Tell the market that the accepted bid stands: the lease begins."""
+
+    id: EffectId
+    lease: LeaseId
+
+    @property
+    def subject(self) -> str:
+        return str(self.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefuseLease:
+    """Tell the market that an award cannot be served; it takes the next bid."""
+
+    id: EffectId
+    lease: LeaseId
+    why: Refused
+
+    @property
+    def subject(self) -> str:
+        return str(self.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWorkload:
+    """Make ``launch`` run, and nothing else of that lease."""
+
+    id: EffectId
+    launch: Launch
+
+    @property
+    def subject(self) -> str:
+        return str(self.launch.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopWorkload:
+    """Remove all that runs or lies around for the lease: containers, networks, volumes."""
+
+    id: EffectId
+    lease: LeaseId
+    grace_s: int
+    """Between asking a process to end and ending it."""
+
+    @property
+    def subject(self) -> str:
+        return str(self.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportLease:
+    """Tell the market how the lease is."""
+
+    id: EffectId
+    lease: LeaseId
+    health: LeaseHealth
+    ports: tuple[PortBinding, ...] = ()
+    detail: str = ""
+    """One line for the tenant: why it is being repaired."""
+
+    @property
+    def subject(self) -> str:
+        return str(self.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportUsage:
+    """Bill: cumulative, so that a lost report costs nothing and a doubled one bills nothing."""
+
+    id: EffectId
+    usage: Usage
+
+    @property
+    def subject(self) -> str:
+        return str(self.usage.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndLease:
+    """Tell the market that this provider ends the lease, and why."""
+
+    id: EffectId
+    lease: LeaseId
+    reason: CloseReason
+    detail: str = ""
+
+    @property
+    def subject(self) -> str:
+        return str(self.lease)
+
+
+Effect = (
+    PlaceBid
+    | WithdrawBid
+    | ConfirmLease
+    | RefuseLease
+    | StartWorkload
+    | StopWorkload
+    | ReportLease
+    | ReportUsage
+    | EndLease
+)

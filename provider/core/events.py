@@ -1,0 +1,141 @@
+"""Everything that can happen to an agent, as frozen values.
+
+The outside arrives only as one of these, each with the instant ``at`` beside it (never read from a
+clock in here). Results of effects are events too and carry the effect's id, so that the commit of
+the result removes the intention from the store. Adding one: docs/architecture.md, "to add an event".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provider.core.effects import Effect
+from provider.domain.ids import LeaseId, OrderId
+from provider.domain.manifest import Manifest
+from provider.domain.market import Award, CloseReason, Order
+from provider.domain.moment import Span
+from provider.domain.node import Node
+from provider.domain.workload import RuntimeCapabilities, Workload
+
+# --- from the coordinator; ``version`` is the market's change counter, deduplicated by the core
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderOpened:
+    order: Order
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderClosed:
+    """The order is gone: won by somebody, expired, or withdrawn. A bid on it is lost unless awarded."""
+
+    order: OrderId
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseAwarded:
+    award: Award
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseEnded:
+    """The market closed the lease."""
+
+    lease: LeaseId
+    reason: CloseReason
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorConnected:
+    market: str
+    """The market's name, which never changes for one coordinator."""
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorLost:
+    why: str
+
+
+# --- from a tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestArrived:
+    """A tenant, already known to own the lease, sent a manifest. The step's ``refused`` answers."""
+
+    lease: LeaseId
+    manifest: Manifest
+    manifest_hash: str
+    """Computed here from what was received, never taken from the sender."""
+
+
+# --- from this machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesRead:
+    """The inventory as it is now, sent only when it changed."""
+
+    nodes: tuple[Node, ...]
+    runtime: RuntimeCapabilities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadsListed:
+    """All that the engine runs for us: the truth after a crash. Never sent when the engine is away."""
+
+    workloads: tuple[Workload, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeReached:
+    """The earliest instant for which the core had asked (``agent.next_due``) has come."""
+
+
+# --- results of effects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performed:
+    """The effect is done, for good."""
+
+    effect: Effect
+    workload: Workload | None = None
+    """For StartWorkload: what now runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The effect was tried and did not succeed.
+
+    ``is_final``: it will never succeed as it is (a ``Permanent`` failure); otherwise the engine or
+    the peer may recover, ``retry_after`` being its hint.
+    """
+
+    effect: Effect
+    what: str
+    is_final: bool
+    reason: CloseReason | None = None
+    """For StartWorkload: the reason it gives the lease, should that end it."""
+    retry_after: Span | None = None
+
+
+Event = (
+    OrderOpened
+    | OrderClosed
+    | LeaseAwarded
+    | LeaseEnded
+    | CoordinatorConnected
+    | CoordinatorLost
+    | ManifestArrived
+    | NodesRead
+    | WorkloadsListed
+    | TimeReached
+    | Performed
+    | Failed
+)

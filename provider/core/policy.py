@@ -1,0 +1,54 @@
+"""The operator's choices, as the decisions need them. Made from the configuration in ``app``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from provider.domain.ids import ProviderId
+from provider.domain.moment import MINUTE, SECOND, Span
+from provider.domain.money import Denom
+from provider.domain.resources import Attribute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceScale:
+    """What a unit costs in micro-denom an hour, whatever the denom: exact decimals.
+
+    Per-GPU prices are looked up by model, then ``*``; an order for a GPU that has neither is not bid on.
+    """
+
+    cpu_core_hour: Decimal = Decimal(0)
+    memory_gib_hour: Decimal = Decimal(0)
+    storage_gib_hour: Decimal = Decimal(0)
+    endpoint_hour: Decimal = Decimal(0)
+    gpu_hour: Mapping[str, Decimal] = field(default_factory=dict)
+    minimum_hour: Decimal = Decimal(0)
+    """No bid is below this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What to bid on, at what price, and how patiently."""
+
+    provider: ProviderId
+    price: PriceScale = PriceScale()
+    denoms: frozenset[Denom] = frozenset({Denom.UACT})
+    attributes: tuple[Attribute, ...] = ()
+    """What this provider claims of itself."""
+    port_range: tuple[int, int] = (31000, 31999)
+    """Host ports for tenants, both ends included."""
+    bid_lifetime: Span = Span(5 * MINUTE)
+    manifest_patience: Span = Span(5 * MINUTE)
+    """From the award to the manifest."""
+    usage_interval: Span = Span(10 * SECOND)
+    """Between two usage reports of a running lease."""
+    retry_first: Span = Span(1 * SECOND)
+    retry_most: Span = Span(5 * MINUTE)
+    """Repairs wait ``retry_first``, then twice as long each time, at most this."""
+    deaths_most: int = 6
+    """So many deaths in a row end a lease."""
+    stable_after: Span = Span(10 * MINUTE)
+    """A run this long forgives earlier deaths."""
+    stop_grace_s: int = 10

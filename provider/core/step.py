@@ -1,0 +1,84 @@
+"""What one decision comes to: the new state, what is wanted, and what is worth telling.
+
+The order is a promise to whoever drives the core: commit ``state``, ``effects`` and ``settled`` in one
+transaction, then observe ``notes``, then perform ``effects``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provider.core.effects import Effect
+from provider.core.lease import Phase, Trigger
+from provider.core.state import AgentState
+from provider.domain.ids import EffectId, LeaseId, OrderId
+from provider.domain.market import CloseReason, Refused
+from provider.domain.money import Money, Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderConsidered:
+    """Bid on, or refused with a reason."""
+
+    order: OrderId
+    rate: Rate | None = None
+    refused: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BidEnded:
+    """``outcome``: won, lost, expired, withdrawn or rejected."""
+
+    bid: LeaseId
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseMoved:
+    lease: LeaseId
+    before: Phase | None
+    """None for a lease that just began."""
+    after: Phase
+    trigger: Trigger | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseClosed:
+    """The whole story of a lease that is over."""
+
+    lease: LeaseId
+    reason: CloseReason
+    ran_ms: int
+    earned: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanFound:
+    """Something runs that no live lease accounts for; it is being removed."""
+
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectGaveUp:
+    """An effect was refused for good and nothing else follows from it."""
+
+    effect: EffectId
+    what: str
+
+
+Note = OrderConsidered | BidEnded | LeaseMoved | LeaseClosed | OrphanFound | EffectGaveUp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    state: AgentState
+    effects: tuple[Effect, ...] = ()
+    """In the order in which they were wanted."""
+    settled: tuple[EffectId, ...] = ()
+    """Effects that need not be performed again."""
+    notes: tuple[Note, ...] = ()
+    refused: Refused | None = None
+    """The answer to a question that the event asked (``ManifestArrived``); None for yes."""

@@ -1,0 +1,124 @@
+"""Names of things: who, which deployment, order, lease, GPU.
+
+Owns the text forms (``owner/dseq/gseq/oseq/provider``) and the short key under which a lease's
+containers, networks and metrics can be found again. Does not own what the named things are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import NewType, Self
+
+Owner = NewType("Owner", str)
+"""A tenant's account name, ``[a-z0-9][a-z0-9-]{0,62}``."""
+ProviderId = NewType("ProviderId", str)
+"""A provider's name in its market, same alphabet as an owner's."""
+NodeName = NewType("NodeName", str)
+GpuUuid = NewType("GpuUuid", str)
+"""``GPU-…`` or ``MIG-…`` as NVML prints it: the only name of a GPU that survives a reboot."""
+EffectId = NewType("EffectId", str)
+"""Deterministic name of one intended effect, ``<subject>#<n>``: the same after a crash."""
+
+MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def member_name(text: str) -> str:
+    """``text`` if it can name a tenant or a provider, else ``ValueError``."""
+    if not MEMBER_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a name: use a-z, 0-9 and '-', at most 63, not starting with '-'")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class DeploymentId:
+    """One deployment of one tenant. ``dseq`` counts from 1 and is unique within the owner."""
+
+    owner: Owner
+    dseq: int
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.dseq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From ``owner/dseq``; ``ValueError`` otherwise."""
+        owner, numbers, _ = _split(text, 1, has_provider=False)
+        return cls(owner=owner, dseq=numbers[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class OrderId:
+    """One order of one group: ``gseq`` counts the groups of a deployment, ``oseq`` its orders, from 1."""
+
+    owner: Owner
+    dseq: int
+    gseq: int
+    oseq: int
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.dseq}/{self.gseq}/{self.oseq}"
+
+    @property
+    def deployment(self) -> DeploymentId:
+        return DeploymentId(owner=self.owner, dseq=self.dseq)
+
+    def lease(self, provider: ProviderId) -> LeaseId:
+        """The lease this order becomes if ``provider``'s bid wins; a bid is named by it too."""
+        return LeaseId(owner=self.owner, dseq=self.dseq, gseq=self.gseq, oseq=self.oseq, provider=provider)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From ``owner/dseq/gseq/oseq``; ``ValueError`` otherwise."""
+        owner, (dseq, gseq, oseq), _ = _split(text, 3, has_provider=False)
+        return cls(owner=owner, dseq=dseq, gseq=gseq, oseq=oseq)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class LeaseId:
+    """An order and the provider that serves it. A bid carries the id of the lease it would become."""
+
+    owner: Owner
+    dseq: int
+    gseq: int
+    oseq: int
+    provider: ProviderId
+
+    def __str__(self) -> str:
+        return f"{self.order}/{self.provider}"
+
+    @property
+    def order(self) -> OrderId:
+        return OrderId(owner=self.owner, dseq=self.dseq, gseq=self.gseq, oseq=self.oseq)
+
+    @property
+    def deployment(self) -> DeploymentId:
+        return DeploymentId(owner=self.owner, dseq=self.dseq)
+
+    @property
+    def key(self) -> str:
+        """12 characters ``[0-9a-v]`` derived from the id: in container names, labels and metrics."""
+        digest = hashlib.sha256(str(self).encode()).digest()
+        return base64.b32hexencode(digest[:10]).decode().lower()[:12]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From ``owner/dseq/gseq/oseq/provider``; ``ValueError`` otherwise."""
+        owner, (dseq, gseq, oseq), provider = _split(text, 3, has_provider=True)
+        return cls(owner=owner, dseq=dseq, gseq=gseq, oseq=oseq, provider=ProviderId(provider))
+
+
+def _split(text: str, count: int, *, has_provider: bool) -> tuple[Owner, tuple[int, ...], str]:
+    parts = text.split("/")
+    if len(parts) != 1 + count + has_provider:
+        shape = "/".join(("owner", "dseq", "gseq", "oseq")[: 1 + count]) + (
+            "/provider" if has_provider else ""
+        )
+        raise ValueError(f"{text!r} is not an id of the form {shape}")
+    numbers = parts[1 : 1 + count]
+    if not all(number.isascii() and number.isdigit() and int(number) > 0 for number in numbers):
+        raise ValueError(f"{text!r} is not an id: its numbers count from 1")
+    provider = member_name(parts[-1]) if has_provider else ""
+    return Owner(member_name(parts[0])), tuple(map(int, numbers)), provider

@@ -1,0 +1,236 @@
+"""The market's objects: what a tenant orders, what a provider bids, what becomes a lease, how it ends.
+
+Refusals and close reasons are enumerated here so that every one of them can be read, counted and
+tested; deciding them is ``core``'s (a provider's) and ``coordinator``'s (the market's).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from provider.domain.ids import GpuUuid, LeaseId, NodeName, OrderId
+from provider.domain.moment import Instant
+from provider.domain.money import Rate
+from provider.domain.resources import Attribute, ResourceUnit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBy:
+    """Auditors whose signature a provider's attributes must carry: every one of ``all_of``, one of ``any_of``."""
+
+    all_of: tuple[str, ...] | None = None
+    any_of: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What a placement asks of the provider itself. ``attributes`` is sorted by key."""
+
+    signed_by: SignedBy = SignedBy()
+    attributes: tuple[Attribute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSpec:
+    """One placement of a deployment as the market sees it: resources and prices, no images, no secrets."""
+
+    name: str
+    units: tuple[ResourceUnit, ...]
+    requirements: Requirements = Requirements()
+
+    @property
+    def max_rate(self) -> Rate:
+        """The highest price for the whole group: the sum of unit price x count."""
+        total = sum(
+            (unit.price.amount * unit.count for unit in self.units), start=self.units[0].price.amount * 0
+        )
+        return Rate(amount=total, denom=self.units[0].price.denom)
+
+    @property
+    def gpu_count(self) -> int:
+        return sum(unit.resources.gpu.units * unit.count for unit in self.units)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A group that looks for a provider."""
+
+    id: OrderId
+    group: GroupSpec
+    manifest_hash: str
+    """The deployment's version: sha256 of its manifest's sorted JSON, 64 hex digits."""
+    bids_until: Instant | None = None
+    """When the market stops taking bids; None while the order is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuOffer:
+    """GPUs that a bid stands for, as the tenant is told: ``count`` cards of one kind."""
+
+    model: str
+    count: int
+    memory_bytes: int | None = None
+    interface: str | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bid:
+    """A price for an order, backed by a reservation at the provider."""
+
+    id: LeaseId
+    """Of the lease it becomes if it wins."""
+    rate: Rate
+    gpus: tuple[GpuOffer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Award:
+    """An accepted bid that the provider must confirm in time, or the next bid is taken."""
+
+    id: LeaseId
+    rate: Rate
+    manifest_hash: str
+    confirm_by: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitPlacement:
+    """Where one replica of one resource unit goes."""
+
+    resources_id: int
+    replica: int
+    """From 0 within its unit."""
+    gpus: tuple[GpuUuid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Exactly what a bid, then a lease, holds: node, GPUs replica by replica, host ports."""
+
+    node: NodeName
+    replicas: tuple[UnitPlacement, ...]
+    """Sorted by resource unit, then replica."""
+    host_ports: tuple[int, ...] = ()
+    """One for each global port of the group, in the operator's range."""
+
+    @property
+    def gpus(self) -> tuple[GpuUuid, ...]:
+        return tuple(uuid for replica in self.replicas for uuid in replica.gpus)
+
+
+class Refusal(StrEnum):
+    """Why a provider does not bid, confirm, or take a manifest. One name a reason."""
+
+    ORDER_CLOSED = "order_closed"
+    NOT_BIDDING = "not_bidding"
+    DENOM_NOT_ACCEPTED = "denom_not_accepted"
+    ATTRIBUTES_NOT_MET = "attributes_not_met"
+    AUDITORS_NOT_MET = "auditors_not_met"
+    STORAGE_CLASS_UNKNOWN = "storage_class_unknown"
+    ENDPOINT_KIND_UNSUPPORTED = "endpoint_kind_unsupported"
+    GPU_UNKNOWN = "gpu_unknown"
+    """No card here matches any alternative, however idle."""
+    GPU_BUSY = "gpu_busy"
+    GPU_UNHEALTHY = "gpu_unhealthy"
+    CPU_SHORT = "cpu_short"
+    MEMORY_SHORT = "memory_short"
+    STORAGE_SHORT = "storage_short"
+    PORTS_SHORT = "ports_short"
+    PRICE_TOO_LOW = "price_too_low"
+    """The order's highest price is below ours."""
+    LEASE_UNKNOWN = "lease_unknown"
+    BID_GONE = "bid_gone"
+    """The award came after the reservation was given up."""
+    MANIFEST_NOT_AWAITED = "manifest_not_awaited"
+    MANIFEST_HASH_DIFFERS = "manifest_hash_differs"
+    MANIFEST_GROUP_MISSING = "manifest_group_missing"
+    MANIFEST_RESOURCES_DIFFER = "manifest_resources_differ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A refusal with its facts, readable as a sentence."""
+
+    why: Refusal
+    required: str = ""
+    available: str = ""
+
+    def __str__(self) -> str:
+        facts = [f"required {self.required}"] if self.required else []
+        facts += [f"available {self.available}"] if self.available else []
+        return self.why.replace("_", " ") + (f" ({', '.join(facts)})" if facts else "")
+
+
+class Fault(StrEnum):
+    """Whose fault the end of a lease was."""
+
+    NOBODY = "nobody"
+    TENANT = "tenant"
+    PROVIDER = "provider"
+    GPU = "gpu"
+    NETWORK = "network"
+    PLATFORM = "platform"
+
+
+class CloseReason(StrEnum):
+    """Why a lease ended: exactly one each."""
+
+    TENANT_CLOSED = "tenant_closed"
+    FUNDS_EXHAUSTED = "funds_exhausted"
+    NOT_CONFIRMED = "not_confirmed"
+    """The provider did not confirm the acceptance in time."""
+    MANIFEST_TIMEOUT = "manifest_timeout"
+    IMAGE_UNAVAILABLE = "image_unavailable"
+    WORKLOAD_REFUSED = "workload_refused"
+    """The engine cannot run it as ordered: a bad command, a limit it does not accept."""
+    WORKLOAD_UNSTABLE = "workload_unstable"
+    """It kept exiting."""
+    GPU_FAILED = "gpu_failed"
+    OPERATOR_CLOSED = "operator_closed"
+    LEASE_FORGOTTEN = "lease_forgotten"
+    """The market does not know the lease."""
+
+    @property
+    def fault(self) -> Fault:
+        return _FAULTS[self]
+
+
+_FAULTS = {
+    CloseReason.TENANT_CLOSED: Fault.NOBODY,
+    CloseReason.FUNDS_EXHAUSTED: Fault.TENANT,
+    CloseReason.NOT_CONFIRMED: Fault.PROVIDER,
+    CloseReason.MANIFEST_TIMEOUT: Fault.TENANT,
+    CloseReason.IMAGE_UNAVAILABLE: Fault.TENANT,
+    CloseReason.WORKLOAD_REFUSED: Fault.TENANT,
+    CloseReason.WORKLOAD_UNSTABLE: Fault.TENANT,
+    CloseReason.GPU_FAILED: Fault.GPU,
+    CloseReason.OPERATOR_CLOSED: Fault.PROVIDER,
+    CloseReason.LEASE_FORGOTTEN: Fault.PLATFORM,
+}
+
+
+class LeaseHealth(StrEnum):
+    """A lease as its tenant and the market see it, reported by the provider."""
+
+    WAITING = "waiting"
+    """For the manifest."""
+    STARTING = "starting"
+    RUNNING = "running"
+    REPAIRING = "repairing"
+    STOPPING = "stopping"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a lease has used since it began, cumulative: a later report replaces an earlier one."""
+
+    lease: LeaseId
+    number: int
+    """Counts reports of this lease from 1; the market ignores a lower one."""
+    running_ms: int
+    """Time in which the workload ran with its GPUs visible: what is billed."""
+    at: Instant
+    is_final: bool = False

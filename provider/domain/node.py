@@ -1,0 +1,32 @@
+"""What there is: one machine of a provider. Capacity is a tuple of nodes even where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provider.domain.gpu import Gpu, GpuInventory
+from provider.domain.ids import NodeName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCapacity:
+    """What a machine offers besides GPUs, with the operator's own share already taken off."""
+
+    cpu_millis: int
+    memory_bytes: int
+    storage_bytes: int
+    boot_id: str
+    """Changes at every boot: ``/proc/sys/kernel/random/boot_id``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One machine: its capacity and its GPUs."""
+
+    name: NodeName
+    capacity: HostCapacity
+    inventory: GpuInventory
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        return self.inventory.gpus

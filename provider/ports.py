@@ -1,0 +1,211 @@
+"""The whole outside world on one page.
+
+Every outside thing is behind one of these small protocols; each has a fake in ``provider.sim`` and a
+real adapter in ``provider.adapters``, and one contract suite in ``tests/contract`` runs on both.
+All of them raise only what ``domain.errors`` names. Long-lived ones are async context managers:
+entering connects or spawns, leaving releases everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from provider.core.effects import Effect
+from provider.core.events import Event
+from provider.core.state import AgentState
+from provider.core.step import Step
+from provider.domain.gpu import GpuInventory, GpuReading
+from provider.domain.ids import EffectId, LeaseId
+from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
+from provider.domain.moment import Instant
+from provider.domain.node import HostCapacity
+from provider.domain.workload import (
+    ExecOutput,
+    Launch,
+    LogLine,
+    PortBinding,
+    RuntimeCapabilities,
+    Workload,
+)
+
+
+class Clock(Protocol):
+    """The only time."""
+
+    def now(self) -> Instant:
+        """UTC, milliseconds."""
+
+    async def sleep_until(self, instant: Instant) -> None:
+        """Return at ``instant``, or at once if it is past."""
+
+
+class GpuProbe(Protocol):
+    """Reads GPUs. Never raises for one sick GPU, nor for all of them: health is data."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def discover(self) -> GpuInventory:
+        """What there is, read afresh. A host without a driver is an empty inventory with a ``problem``."""
+
+    def readings(self) -> tuple[GpuReading, ...]:
+        """The newest sample of each GPU, sorted by index; empty when none is fresh. Never blocks."""
+
+    def changes(self) -> AsyncIterator[GpuInventory]:
+        """Every later inventory that differs from the one before: a GPU came, went, or fell ill."""
+
+
+class HostProbe(Protocol):
+    """Reads the machine's CPUs, memory and disk."""
+
+    def capacity(self) -> HostCapacity:
+        """What there is to sell besides GPUs."""
+
+
+class ExecSession(Protocol):
+    """A command running inside a container. Leaving it without reading to the end kills the command."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def output(self) -> AsyncIterator[ExecOutput]:
+        """What it prints, in order; the last item carries the exit status."""
+
+    async def write(self, data: bytes) -> None:
+        """To its standard input."""
+
+    async def close_input(self) -> None:
+        """End of its standard input."""
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """The terminal's new size; nothing without a terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRequest:
+    """Which lines of a lease's log: of one service or all, from ``tail`` lines back (None: from the start)."""
+
+    service: str | None = None
+    follow: bool = False
+    tail: int | None = None
+    since: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecRequest:
+    """A command for one replica of a service. ``rows`` and ``columns`` matter only with a terminal."""
+
+    service: str
+    argv: tuple[str, ...]
+    replica: int = 0
+    tty: bool = False
+    rows: int = 24
+    columns: int = 80
+
+
+class Runtime(Protocol):
+    """Runs leases. Keyed by lease and idempotent: start twice is once, stop of absent is fine."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def capabilities(self) -> RuntimeCapabilities:
+        """What the engine can do, probed now. ``Temporary`` when the engine is away."""
+
+    async def start(self, launch: Launch) -> Workload:
+        """Pull, create and start all of ``launch``; return what runs once every container does.
+
+        A lease that already runs at this generation is left as it is; containers of an older
+        generation are replaced. ``Temporary``: engine or registry away. ``ImageUnavailable``: no such
+        image, or not ours to pull. ``Permanent``: the engine cannot run it so. After a failure
+        nothing is left running, but what was made may remain until ``stop``.
+        """
+
+    async def stop(self, lease: LeaseId, grace_s: int) -> None:
+        """Remove the lease's containers, network and volumes. Fine when there are none."""
+
+    async def list(self) -> tuple[Workload, ...]:
+        """All that exists of our leases, running or not, sorted by lease: the truth after a crash."""
+
+    def hints(self) -> AsyncIterator[None]:
+        """Yields when something may have changed and ``list`` is worth a look. May miss, may repeat."""
+
+    def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
+        """Lines in order per container. ``Permanent`` if the lease does not run here."""
+
+    async def exec(self, lease: LeaseId, request: ExecRequest) -> ExecSession:
+        """Start a command in a running replica. ``Permanent`` if there is no such replica."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event from the coordinator. ``committed`` is called once its step is: only then is it acknowledged."""
+
+    event: Event
+    committed: Callable[[], None] | None = None
+
+
+class CoordinatorLink(Protocol):
+    """One outgoing stream to a market, kept up for ever. At least once, every message has an id.
+
+    A disconnect is data (``CoordinatorLost``), not an exception. The methods that tell something wait
+    until the coordinator has it committed, over any number of reconnects; their ids make a repeat
+    harmless. ``Permanent`` when the coordinator refused, for good.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def inbound(self) -> AsyncIterator[Delivery]:
+        """Events in the market's order. Ends only when the link is left."""
+
+    async def place_bid(self, key: EffectId, bid: Bid) -> None:
+        """``Permanent`` if the market does not take it: closed, too dear, too late."""
+
+    async def withdraw_bid(self, key: EffectId, bid: LeaseId) -> None:
+        """Fine if it is gone already."""
+
+    async def report_usage(self, key: EffectId, usage: Usage) -> None: ...
+
+    async def confirm_lease(self, key: EffectId, lease: LeaseId) -> None: ...
+
+    async def refuse_lease(self, key: EffectId, lease: LeaseId, why: Refused) -> None: ...
+
+    async def report_lease(
+        self, key: EffectId, lease: LeaseId, health: LeaseHealth, ports: tuple[PortBinding, ...], detail: str
+    ) -> None: ...
+
+    async def end_lease(self, key: EffectId, lease: LeaseId, reason: CloseReason, detail: str) -> None: ...
+
+
+class Store(Protocol):
+    """What was committed is there after kill -9, at any instruction."""
+
+    def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
+        """The last committed state and the effects whose results were not, in the order they were wanted."""
+
+    def commit(self, steps: Sequence[Step]) -> None:
+        """States, new effects and settled ones of all ``steps``, in one transaction."""
+
+
+class Observer(Protocol):
+    """The one place where logs and metrics come from. May not fail the loop."""
+
+    def step(self, event: Event, step: Step, at: Instant) -> None: ...
+
+
+class LiveAgent(Protocol):
+    """The running agent as the gateway sees it: a state to read, a queue to put events in."""
+
+    @property
+    def state(self) -> AgentState:
+        """As last committed."""
+
+    async def submit(self, event: Event) -> Step:
+        """Take ``event`` in; return its step once it is committed. ``Temporary`` when too much waits."""
