@@ -87,7 +87,7 @@ class ExecSession(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRequest:
-    """Which lines of a lease's log: of one service or all, from ``tail`` lines back (None: from the start)."""
+    """Which lines of a lease's log: of one service or all, from ``tail`` lines back or from the start."""
 
     service: str | None = None
     follow: bool = False
@@ -144,7 +144,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event from the coordinator. ``committed`` is called once its step is: only then is it acknowledged."""
+    """One event from the coordinator; ``committed`` is called once its step is, and acknowledges it."""
 
     event: Event
     committed: Callable[[], None] | None = None

@@ -2,8 +2,11 @@
 
 An effect is stored with the state that wanted it, in one transaction, before it is performed; it is
 removed when its result is committed. So it may be performed more than once and every one of them is
-idempotent. ``id`` is ``<subject>#<n>``, where n counts the subject's effects: no chance is involved.
-Effects of one ``subject`` run in order, subjects run in parallel.
+idempotent. ``id`` is ``<lease>@<version>#<n>``: the market's version at which the bid or lease began, and
+a count of its effects; no chance is involved, so it is the same after a crash.
+
+Effects of one ``lane`` are performed in order, lanes in parallel. A lease has two, one to the engine and
+one to the market: a market that is away must not keep a container from being stopped.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ class PlaceBid:
     bid: Bid
 
     @property
-    def subject(self) -> str:
-        return str(self.bid.id)
+    def lane(self) -> str:
+        return f"{self.bid.id} market"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +38,8 @@ class WithdrawBid:
     bid: LeaseId
 
     @property
-    def subject(self) -> str:
-        return str(self.bid)
+    def lane(self) -> str:
+        return f"{self.bid} market"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +50,8 @@ class ConfirmLease:
     lease: LeaseId
 
     @property
-    def subject(self) -> str:
-        return str(self.lease)
+    def lane(self) -> str:
+        return f"{self.lease} market"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,8 @@ class RefuseLease:
     why: Refused
 
     @property
-    def subject(self) -> str:
-        return str(self.lease)
+    def lane(self) -> str:
+        return f"{self.lease} market"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +75,8 @@ class StartWorkload:
     launch: Launch
 
     @property
-    def subject(self) -> str:
-        return str(self.launch.lease)
+    def lane(self) -> str:
+        return f"{self.launch.lease} engine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +89,8 @@ class StopWorkload:
     """Between asking a process to end and ending it."""
 
     @property
-    def subject(self) -> str:
-        return str(self.lease)
+    def lane(self) -> str:
+        return f"{self.lease} engine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +105,8 @@ class ReportLease:
     """One line for the tenant: why it is being repaired."""
 
     @property
-    def subject(self) -> str:
-        return str(self.lease)
+    def lane(self) -> str:
+        return f"{self.lease} market"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +117,8 @@ class ReportUsage:
     usage: Usage
 
     @property
-    def subject(self) -> str:
-        return str(self.usage.lease)
+    def lane(self) -> str:
+        return f"{self.usage.lease} market"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +131,8 @@ class EndLease:
     detail: str = ""
 
     @property
-    def subject(self) -> str:
-        return str(self.lease)
+    def lane(self) -> str:
+        return f"{self.lease} market"
 
 
 Effect = (

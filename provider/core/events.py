@@ -13,7 +13,7 @@ from provider.core.effects import Effect
 from provider.domain.ids import LeaseId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Award, CloseReason, Order
-from provider.domain.moment import Span
+from provider.domain.moment import Instant, Span
 from provider.domain.node import Node
 from provider.domain.workload import RuntimeCapabilities, Workload
 
@@ -90,6 +90,8 @@ class WorkloadsListed:
     """All that the engine runs for us: the truth after a crash. Never sent when the engine is away."""
 
     workloads: tuple[Workload, ...]
+    as_of: Instant
+    """When the engine was asked: what happened later is not judged by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What an agent remembers: open bids, leases, what there is, how far it has read the market.
 
-All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``,
+All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
 ``market`` and ``version`` are committed with every step; ``nodes``, ``runtime`` and ``connected`` are
 looked up again after a start, and the policy comes from the configuration.
 """
@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 
 from provider.core.lease import Phase
 from provider.core.policy import Policy
-from provider.domain.ids import LeaseId
+from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.manifest import Manifest
-from provider.domain.market import Bid, CloseReason, GroupSpec, Order, Placement
+from provider.domain.market import Bid, CloseReason, GroupSpec, Order, Placement, Refused
 from provider.domain.moment import Instant
 from provider.domain.money import Rate
 from provider.domain.node import Node
 from provider.domain.workload import PortBinding, RuntimeCapabilities
+
+ORDERS_MOST = 1_000
+"""Refused orders that are remembered: a market that never closes its orders costs no more than these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,20 @@ class OpenBid:
     placement: Placement
     expires_at: Instant
     """When it is taken back if nothing was heard."""
+    version: int
+    """The market's change counter when it was made: part of its effects' ids, so that a second bid on
+    an order that opened again is not taken for the first."""
     effects_issued: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingOrder:
+    """An open order that was refused for now: looked at again when what there is changes."""
+
+    order: Order
+    refused: Refused
+    version: int
+    """The market's change counter when it opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +59,10 @@ class Meter:
     """Usage reports wanted so far."""
     report_at: Instant | None = None
     """When the next is due; None while nothing runs."""
+    seen_at: Instant | None = None
+    """When it was last seen running: the end that is billed if it vanishes without a trace."""
+    in_flight: EffectId | None = None
+    """The report that the market has not taken yet: no other is sent before it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +74,8 @@ class Lease:
     rate: Rate
     manifest_hash: str
     placement: Placement
+    version: int
+    """The market's change counter of the award: part of its effects' ids."""
     phase: Phase
     due: Instant | None
     """When this phase asks for attention: a manifest overdue, a retry; None for never."""
@@ -62,7 +84,9 @@ class Lease:
     manifest: Manifest | None = None
     ports: tuple[PortBinding, ...] = ()
     failures: int = 0
-    """Deaths and failed starts in a row; a long enough run sets it back."""
+    """Deaths and failed starts in a row, for the wait before the next start; a long run sets it back."""
+    deaths: int = 0
+    """Of these, the ones that were its own doing; too many end the lease."""
     started_at: Instant | None = None
     """Of the last start."""
     restarts: int = 0
@@ -81,6 +105,8 @@ class AgentState:
     policy: Policy
     bids: Mapping[LeaseId, OpenBid] = field(default_factory=dict)
     leases: Mapping[LeaseId, Lease] = field(default_factory=dict)
+    orders: Mapping[OrderId, WaitingOrder] = field(default_factory=dict)
+    """The newest ``ORDERS_MOST`` of them, in the order in which they opened."""
     market: str = ""
     """The one market this state belongs to; empty before the first contact."""
     version: int = 0
@@ -89,3 +115,5 @@ class AgentState:
     runtime: RuntimeCapabilities | None = None
     connected: bool = False
     link_problem: str = ""
+    orphans: frozenset[LeaseId] = frozenset()
+    """Being removed: found at the engine without a lease."""

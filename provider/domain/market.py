@@ -17,7 +17,7 @@ from provider.domain.resources import Attribute, ResourceUnit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedBy:
-    """Auditors whose signature a provider's attributes must carry: every one of ``all_of``, one of ``any_of``."""
+    """Auditors who must have signed a provider's attributes: all of ``all_of``, one of ``any_of``."""
 
     all_of: tuple[str, ...] | None = None
     any_of: tuple[str, ...] | None = None

@@ -1,0 +1,125 @@
+"""The agent's memory in one SQLite file: state and intentions, committed together.
+
+Owns which rows a step changes: it compares the mappings of the state it last committed with those of
+the new one, value by value, and writes only what differs. Invariant: after ``commit`` returns, the
+steps survive kill -9 and power loss; before it returns, nothing of them does.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from provider.adapters.store import rows
+from provider.adapters.store.database import Database, Schema, open_database
+from provider.core.effects import Effect
+from provider.core.policy import Policy
+from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
+from provider.core.step import Step
+from provider.domain.ids import LeaseId, OrderId
+
+K = TypeVar("K", LeaseId, OrderId)
+V = TypeVar("V", OpenBid, Lease, WaitingOrder)
+
+SCHEMA = Schema(program="provider", application_id=0x47505250, package="provider.adapters.store")
+"""The id reads GPRP in the file's header."""
+
+
+class SqliteStore:
+    """``ports.Store`` in a file. Used by one thread at a time."""
+
+    def __init__(self, database: Database, policy: Policy) -> None:
+        self._database = database
+        self._committed = AgentState(policy=policy)
+
+    @classmethod
+    def open(cls, path: Path, policy: Policy) -> SqliteStore:
+        """Open or make ``path``. ``ConfigError`` when it cannot be used: another process holds it, say."""
+        return cls(open_database(path, SCHEMA), policy)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
+        """The last committed state, and every effect whose result was not committed, oldest first."""
+        connection = self._database.connection
+        (market, version) = connection.execute("SELECT market, version FROM position").fetchone()
+        bids = {
+            LeaseId.parse(name): rows.row_value(body, OpenBid)
+            for name, body in connection.execute("SELECT id, body FROM bid")
+        }
+        leases = {
+            LeaseId.parse(name): rows.row_value(body, Lease)
+            for name, body in connection.execute("SELECT id, body FROM lease")
+        }
+        orders = {
+            OrderId.parse(name): rows.row_value(body, WaitingOrder)
+            for name, body in connection.execute("SELECT id, body FROM waiting_order")
+        }
+        effects = tuple(
+            rows.effect_value(body)
+            for (body,) in connection.execute("SELECT body FROM effect ORDER BY number")
+        )
+        self._committed = AgentState(
+            policy=self._committed.policy,
+            bids=bids,
+            leases=leases,
+            orders=dict(sorted(orders.items(), key=lambda item: item[1].version)),
+            market=market,
+            version=version,
+        )
+        return self._committed, effects
+
+    def commit(self, steps: Sequence[Step]) -> None:
+        """The last state of ``steps``, and of all of them the new effects less the settled ones."""
+        if not steps:
+            return
+        before, after = self._committed, steps[-1].state
+        settled = [effect for step in steps for effect in step.settled]
+        effects = [effect for step in steps for effect in step.effects]
+        if not (settled or effects) and _same(before, after):
+            self._committed = after
+            return
+        with self._database.transaction() as connection:
+            if (before.market, before.version) != (after.market, after.version):
+                connection.execute(
+                    "UPDATE position SET market = ?, version = ?", (after.market, after.version)
+                )
+            _write_changes(connection, "bid", before.bids, after.bids)
+            _write_changes(connection, "lease", before.leases, after.leases)
+            _write_changes(connection, "waiting_order", before.orders, after.orders)
+            connection.executemany(
+                "INSERT INTO effect (id, body) VALUES (?, ?)",
+                [(effect.id, rows.effect_text(effect)) for effect in effects],
+            )
+            connection.executemany("DELETE FROM effect WHERE id = ?", [(effect,) for effect in settled])
+        self._committed = after
+
+
+def _same(before: AgentState, after: AgentState) -> bool:
+    """Whether nothing that is stored differs."""
+    return (
+        before.bids is after.bids
+        and before.leases is after.leases
+        and before.orders is after.orders
+        and (before.market, before.version) == (after.market, after.version)
+    )
+
+
+def _write_changes(
+    connection: sqlite3.Connection,
+    table: str,
+    before: Mapping[K, V],
+    after: Mapping[K, V],
+) -> None:
+    if before is after:
+        return
+    changed = [
+        (str(key), rows.row_text(value)) for key, value in after.items() if before.get(key) is not value
+    ]
+    gone = [(str(key),) for key in before if key not in after]
+    # The table's name is one of three constants of this module, never input.
+    connection.executemany(f"INSERT OR REPLACE INTO {table} (id, body) VALUES (?, ?)", changed)  # noqa: S608
+    connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)  # noqa: S608

@@ -1,0 +1,133 @@
+"""Whether to bid on an order: small rules in a fixed order, each a reason or nothing.
+
+Cheap and semantic rules come first, capacity and price last, so that the reason given is the one a
+person would give. A refusal is a value with its facts, never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from provider.core import pricing
+from provider.core.placement import place
+from provider.core.state import AgentState
+from provider.domain.gpu import Gpu
+from provider.domain.market import Bid, GpuOffer, Order, Placement, Refusal, Refused
+from provider.domain.resources import EndpointKind
+from provider.domain.workload import GpuAttachment
+
+Rule = Callable[[Order, AgentState], Refused | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A bid to place and exactly what it stands for."""
+
+    bid: Bid
+    placement: Placement
+
+
+def consider(order: Order, state: AgentState) -> Accepted | Refused:
+    """The first rule's refusal, or the bid to place."""
+    for rule in RULES:
+        refused = rule(order, state)
+        if refused is not None:
+            return refused
+    placement = place(state, order.group)
+    if isinstance(placement, Refused):
+        return placement
+    return _price(order, state, placement)
+
+
+def _price(order: Order, state: AgentState, placement: Placement) -> Accepted | Refused:
+    gpus = tuple(
+        gpu
+        for node in state.nodes
+        if node.name == placement.node
+        for gpu in node.gpus
+        if gpu.uuid in placement.gpus
+    )
+    priced = pricing.parts(order.group, gpus, state.policy.price)
+    if isinstance(priced, Refused):
+        return priced
+    highest = order.group.max_rate
+    rate = pricing.rate(priced, state.policy.price, highest.denom)
+    if rate.amount > highest.amount:
+        return Refused(why=Refusal.PRICE_TOO_LOW, required=str(rate), available=str(highest))
+    bid = Bid(id=order.id.lease(state.policy.provider), rate=rate, gpus=_offer(gpus))
+    return Accepted(bid=bid, placement=placement)
+
+
+def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:
+    counts: dict[tuple[str, int | None, str | None, bool], int] = {}
+    for gpu in gpus:
+        kind = (gpu.model, gpu.memory_bytes, gpu.interface, gpu.simulated)
+        counts[kind] = counts.get(kind, 0) + 1
+    return tuple(
+        GpuOffer(model=model, count=count, memory_bytes=memory, interface=interface, simulated=simulated)
+        for (model, memory, interface, simulated), count in counts.items()
+    )
+
+
+def _is_ready(_order: Order, state: AgentState) -> Refused | None:
+    if state.runtime is None or not state.nodes:
+        return Refused(why=Refusal.NOT_BIDDING, required="a container engine", available="not reached yet")
+    return None
+
+
+def _denom(order: Order, state: AgentState) -> Refused | None:
+    denom = order.group.max_rate.denom
+    if denom in state.policy.denoms:
+        return None
+    return Refused(
+        why=Refusal.DENOM_NOT_ACCEPTED, required=denom, available=", ".join(sorted(state.policy.denoms))
+    )
+
+
+def _attributes(order: Order, state: AgentState) -> Refused | None:
+    for wanted in order.group.requirements.attributes:
+        if not any(
+            fnmatchcase(ours.key, wanted.key) and ours.value == wanted.value
+            for ours in state.policy.attributes
+        ):
+            have = ", ".join(f"{ours.key}={ours.value}" for ours in state.policy.attributes) or "none"
+            return Refused(
+                why=Refusal.ATTRIBUTES_NOT_MET, required=f"{wanted.key}={wanted.value}", available=have
+            )
+    return None
+
+
+def _auditors(order: Order, _state: AgentState) -> Refused | None:
+    signed_by = order.group.requirements.signed_by
+    wanted = (signed_by.all_of or ()) + (signed_by.any_of or ())
+    if wanted:
+        return Refused(
+            why=Refusal.AUDITORS_NOT_MET, required=", ".join(wanted), available="no audited attributes"
+        )
+    return None
+
+
+def _endpoints(order: Order, _state: AgentState) -> Refused | None:
+    for unit in order.group.units:
+        if any(endpoint.kind is EndpointKind.LEASED_IP for endpoint in unit.resources.endpoints):
+            return Refused(
+                why=Refusal.ENDPOINT_KIND_UNSUPPORTED, required="a leased IP", available="host ports"
+            )
+    return None
+
+
+def _gpu_attachment(order: Order, state: AgentState) -> Refused | None:
+    if not order.group.gpu_count or state.runtime is None:
+        return None
+    if state.runtime.gpu_attachment is GpuAttachment.NONE:
+        return Refused(
+            why=Refusal.GPU_UNKNOWN,
+            required=f"{order.group.gpu_count} GPUs",
+            available=state.runtime.gpu_problem or "the engine cannot attach any",
+        )
+    return None
+
+
+RULES: tuple[Rule, ...] = (_is_ready, _denom, _attributes, _auditors, _endpoints, _gpu_attachment)

@@ -1,0 +1,160 @@
+"""The one transition function: what the agent does about each event. Pure, total, deterministic.
+
+``transition(state, event, at) -> Step``. ``at`` travels with the event; nothing in the core reads a
+clock or rolls dice, so the same events give the same steps, on every machine, after every crash.
+
+Bids are ``bidding``'s, leases ``leasing``'s; this file only says which event goes where, and when the
+core wants to be woken (``next_due``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from provider.core import bidding, drift, leasing
+from provider.core.draft import Draft
+from provider.core.effects import (
+    ConfirmLease,
+    EndLease,
+    PlaceBid,
+    RefuseLease,
+    ReportLease,
+    ReportUsage,
+    StartWorkload,
+    StopWorkload,
+    WithdrawBid,
+)
+from provider.core.events import (
+    CoordinatorConnected,
+    CoordinatorLost,
+    Event,
+    Failed,
+    LeaseAwarded,
+    LeaseEnded,
+    ManifestArrived,
+    NodesRead,
+    OrderClosed,
+    OrderOpened,
+    Performed,
+    TimeReached,
+    WorkloadsListed,
+)
+from provider.core.state import AgentState
+from provider.core.step import EffectGaveUp, OrphanFound, Step
+from provider.domain.ids import EffectId
+from provider.domain.moment import Instant
+
+MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseEnded
+
+
+def transition(state: AgentState, event: Event, at: Instant) -> Step:
+    """What ``event`` at ``at`` comes to. Raises only ``IllegalMove``, with nothing changed."""
+    draft = Draft(state)
+    _take_in(draft, event, at)
+    if draft.capacity_changed and draft.state.orders:
+        bidding.reconsider(draft, at)
+    return draft.step()
+
+
+def _take_in(draft: Draft, event: Event, at: Instant) -> None:
+    match event:
+        case OrderOpened() | OrderClosed() | LeaseAwarded() | LeaseEnded():
+            _market(draft, event, at)
+        case CoordinatorConnected():
+            draft.state = replace(draft.state, connected=True, link_problem="", market=event.market)
+        case CoordinatorLost():
+            draft.state = replace(draft.state, connected=False, link_problem=event.why)
+        case ManifestArrived():
+            leasing.manifest_arrived(draft, event, at)
+        case NodesRead():
+            draft.state = replace(draft.state, nodes=event.nodes, runtime=event.runtime)
+            draft.capacity_changed = True
+            bidding.withdraw_undeliverable(draft)
+            leasing.end_leases_on_failed_gpus(draft, at)
+        case WorkloadsListed():
+            _listed(draft, event, at)
+        case TimeReached():
+            bidding.expire(draft, at)
+            leasing.due(draft, at)
+        case Performed():
+            draft.settle(event.effect.id)
+            _performed(draft, event, at)
+        case Failed():
+            draft.settle(event.effect.id)
+            _failed(draft, event, at)
+        case _:
+            assert_never(event)
+
+
+def next_due(state: AgentState) -> Instant | None:
+    """When ``TimeReached`` is wanted next; None for never."""
+    instants = [bid.expires_at for bid in state.bids.values()]
+    instants += [lease.due for lease in state.leases.values() if lease.due is not None]
+    instants += [
+        lease.meter.report_at for lease in state.leases.values() if lease.meter.report_at is not None
+    ]
+    return min(instants, default=None)
+
+
+def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:
+    """The market's changes come in order and may come again: one that was taken in changes nothing."""
+    if event.version <= draft.state.version:
+        return
+    draft.state = replace(draft.state, version=event.version)
+    match event:
+        case OrderOpened():
+            bidding.order_opened(draft, event.order, at)
+        case OrderClosed():
+            bidding.order_closed(draft, event.order)
+        case LeaseAwarded():
+            bidding.awarded(draft, event.award, at)
+        case LeaseEnded():
+            leasing.end(draft, event.lease, event.reason, "the market closed it", at)
+        case _:
+            assert_never(event)
+
+
+def _listed(draft: Draft, event: WorkloadsListed, at: Instant) -> None:
+    found = drift.compare(draft.state, event.workloads, event.as_of)
+    for lease_id in found.alive:
+        lease = draft.state.leases[lease_id]
+        draft.put_lease(replace(lease, meter=replace(lease.meter, seen_at=event.as_of)))
+    for death in found.deaths:
+        leasing.died(draft, death, at)
+    for orphan in found.orphans:
+        if orphan in draft.state.orphans:
+            continue
+        draft.state = replace(draft.state, orphans=draft.state.orphans | {orphan})
+        effect_id = EffectId(f"{orphan}#orphan-{event.as_of}")
+        draft.want(StopWorkload(id=effect_id, lease=orphan, grace_s=draft.state.policy.stop_grace_s))
+        draft.note(OrphanFound(lease=orphan))
+
+
+def _performed(draft: Draft, event: Performed, at: Instant) -> None:
+    match event.effect:
+        case StartWorkload(launch=launch):
+            leasing.started(draft, event, launch.lease, at)
+        case StopWorkload(lease=lease):
+            leasing.stopped(draft, lease, at)
+        case ReportUsage(usage=usage):
+            leasing.usage_taken(draft, usage.lease)
+        case PlaceBid() | WithdrawBid() | ConfirmLease() | RefuseLease() | ReportLease() | EndLease():
+            pass  # the market's answer, if there is one, is an event of its own
+        case _:
+            assert_never(event.effect)
+
+
+def _failed(draft: Draft, event: Failed, at: Instant) -> None:
+    match event.effect:
+        case PlaceBid(bid=bid):
+            bidding.bid_rejected(draft, bid.id, event.what)
+        case StartWorkload(launch=launch):
+            leasing.start_failed(draft, event, launch.lease, at)
+        case ReportUsage(usage=usage):
+            leasing.usage_taken(draft, usage.lease)
+            draft.note(EffectGaveUp(effect=event.effect.id, what=event.what))
+        case WithdrawBid() | ConfirmLease() | RefuseLease() | ReportLease() | EndLease() | StopWorkload():
+            draft.note(EffectGaveUp(effect=event.effect.id, what=event.what))
+        case _:
+            assert_never(event.effect)

@@ -1,0 +1,125 @@
+"""From an open order to an award or a loss: bids and the reservations behind them.
+
+Invariant: what a bid stands for is held from the moment it is wanted until its outcome is known, and
+given back on every losing path in the same step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from provider.core import leasing
+from provider.core.admission import Accepted, consider
+from provider.core.draft import Draft
+from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
+from provider.core.state import ORDERS_MOST, OpenBid, WaitingOrder
+from provider.core.step import BidEnded, OrderConsidered
+from provider.domain.gpu import GpuHealth
+from provider.domain.ids import EffectId, LeaseId, OrderId
+from provider.domain.market import Award, Order, Refusal, Refused
+from provider.domain.moment import Instant, after
+
+
+def order_opened(draft: Draft, order: Order, at: Instant) -> None:
+    """Bid, or say why not."""
+    if order.id.lease(draft.state.policy.provider) in draft.state.bids:
+        return
+    verdict = consider(order, draft.state)
+    if isinstance(verdict, Refused):
+        _remember(draft, WaitingOrder(order=order, refused=verdict, version=draft.state.version))
+        draft.note(OrderConsidered(order=order.id, refused=verdict))
+    else:
+        _bid(draft, order, verdict, draft.state.version, at)
+
+
+def reconsider(draft: Draft, at: Instant) -> None:
+    """Look again at every order that was refused, oldest first."""
+    for waiting in list(draft.state.orders.values()):
+        verdict = consider(waiting.order, draft.state)
+        if isinstance(verdict, Accepted):
+            _forget(draft, waiting.order.id)
+            _bid(draft, waiting.order, verdict, waiting.version, at)
+        elif verdict.why is not waiting.refused.why:
+            _remember(draft, replace(waiting, refused=verdict))
+            draft.note(OrderConsidered(order=waiting.order.id, refused=verdict))
+
+
+def _bid(draft: Draft, order: Order, accepted: Accepted, version: int, at: Instant) -> None:
+    draft.put_bid(
+        OpenBid(
+            bid=accepted.bid,
+            order=order,
+            placement=accepted.placement,
+            expires_at=after(at, draft.state.policy.bid_lifetime),
+            version=version,
+        )
+    )
+    draft.want(PlaceBid(id=draft.bid_effect_id(accepted.bid.id), bid=accepted.bid))
+    draft.note(OrderConsidered(order=order.id, rate=accepted.bid.rate))
+
+
+def _remember(draft: Draft, waiting: WaitingOrder) -> None:
+    orders = {**draft.state.orders, waiting.order.id: waiting}
+    while len(orders) > ORDERS_MOST:
+        del orders[next(iter(orders))]
+    draft.state = replace(draft.state, orders=orders)
+
+
+def _forget(draft: Draft, order: OrderId) -> None:
+    orders = {key: waiting for key, waiting in draft.state.orders.items() if key != order}
+    draft.state = replace(draft.state, orders=orders)
+
+
+def order_closed(draft: Draft, order: OrderId) -> None:
+    """A bid on it, if it is still open, is lost."""
+    if order in draft.state.orders:
+        _forget(draft, order)
+    bid = order.lease(draft.state.policy.provider)
+    if bid in draft.state.bids:
+        _end(draft, bid, "lost")
+
+
+def bid_rejected(draft: Draft, bid: LeaseId, what: str) -> None:
+    """The market did not take it."""
+    if bid in draft.state.bids:
+        _end(draft, bid, "rejected", what)
+
+
+def awarded(draft: Draft, award: Award, at: Instant) -> None:
+    """The bid won: the reservation becomes a lease, or the market is told that it cannot."""
+    open_bid = draft.state.bids.get(award.id)
+    if open_bid is None or open_bid.bid.rate != award.rate or at >= award.confirm_by:
+        why = Refused(why=Refusal.BID_GONE, required=str(award.rate), available="no reservation")
+        draft.want(RefuseLease(id=EffectId(f"{award.id}@{draft.state.version}#1"), lease=award.id, why=why))
+        if open_bid is not None:
+            _end(draft, award.id, "expired", "the award came too late")
+        return
+    _end(draft, award.id, "won")
+    leasing.begin(draft, open_bid, award, at)
+
+
+def withdraw(draft: Draft, bid: LeaseId, outcome: str, detail: str = "") -> None:
+    """Take an open bid back and give its reservation back now, whatever the market answers."""
+    draft.want(WithdrawBid(id=draft.bid_effect_id(bid), bid=bid))
+    _end(draft, bid, outcome, detail)
+
+
+def expire(draft: Draft, at: Instant) -> None:
+    """Withdraw every bid that nothing was heard of."""
+    for bid in list(draft.state.bids.values()):
+        if bid.expires_at <= at:
+            withdraw(draft, bid.bid.id, "expired")
+
+
+def withdraw_undeliverable(draft: Draft) -> None:
+    """Withdraw every bid that stands for a GPU which is gone or no longer healthy."""
+    sound = {gpu.uuid for node in draft.state.nodes for gpu in node.gpus if gpu.health is GpuHealth.HEALTHY}
+    for bid in list(draft.state.bids.values()):
+        lost = [uuid for uuid in bid.placement.gpus if uuid not in sound]
+        if lost:
+            withdraw(draft, bid.bid.id, "withdrawn", f"{', '.join(lost)} can no longer be delivered")
+
+
+def _end(draft: Draft, bid: LeaseId, outcome: str, detail: str = "") -> None:
+    draft.drop_bid(bid)
+    draft.note(BidEnded(bid=bid, outcome=outcome, detail=detail))

@@ -1,0 +1,71 @@
+"""Lanes: effects of one lane are performed in order, lanes run side by side.
+
+A lane lives while it has something to do. Invariant: an effect's result is in the loop's inbox before
+the next effect of its lane begins. A stop overtakes: a start that is under way in the same lane is
+cancelled, because pulling an image for half an hour is no reason to keep a lease that has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from provider.core.effects import Effect, StartWorkload, StopWorkload
+from provider.core.events import Event, Failed, Performed
+from provider.shell.perform import Performer
+
+Put = Callable[[Event], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Lane:
+    waiting: deque[Effect] = field(default_factory=deque)
+    starting: asyncio.Task[Performed | Failed] | None = None
+
+
+class Lanes:
+    """Hands effects to the performer and its results to ``put``. Tasks belong to ``group``."""
+
+    def __init__(self, performer: Performer, put: Put, group: asyncio.TaskGroup) -> None:
+        self._performer = performer
+        self._put = put
+        self._group = group
+        self._lanes: dict[str, _Lane] = {}
+
+    def submit(self, effects: Iterable[Effect]) -> None:
+        """Queue ``effects``, in order, each in its lane."""
+        for effect in effects:
+            lane = self._lanes.get(effect.lane)
+            if lane is None:
+                lane = self._lanes[effect.lane] = _Lane()
+                lane.waiting.append(effect)
+                self._group.create_task(self._drain(effect.lane, lane))
+                continue
+            lane.waiting.append(effect)
+            if isinstance(effect, StopWorkload) and lane.starting is not None:
+                lane.starting.cancel()
+
+    async def _drain(self, name: str, lane: _Lane) -> None:
+        while lane.waiting:
+            effect = lane.waiting.popleft()
+            if isinstance(effect, StartWorkload):
+                result = await self._start(lane, effect)
+            else:
+                result = await self._performer.perform(effect)
+            await self._put(result)
+        del self._lanes[name]
+
+    async def _start(self, lane: _Lane, effect: StartWorkload) -> Performed | Failed:
+        if any(isinstance(later, StopWorkload) for later in lane.waiting):
+            return Failed(effect=effect, what="the lease ended before it started", is_final=False)
+        lane.starting = self._group.create_task(self._performer.perform(effect))
+        try:
+            await asyncio.wait([lane.starting])
+            if lane.starting.cancelled():
+                return Failed(effect=effect, what="the lease ended while it was starting", is_final=False)
+            return lane.starting.result()
+        finally:
+            lane.starting.cancel()
+            lane.starting = None

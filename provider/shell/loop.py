@@ -1,0 +1,127 @@
+"""The single writer: every event passes here, one at a time, and nothing else changes the state.
+
+The order is the promise (etcd-raft's): transition, then commit state and effects in one transaction,
+then observe, then perform. Events that wait together are committed together, so a slow disk costs its
+latency once. Invariant: no effect is performed, no message acknowledged and no question answered
+before what led to it is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from provider.core.agent import next_due, transition
+from provider.core.events import Event, TimeReached
+from provider.core.state import AgentState
+from provider.core.step import Step
+from provider.domain.errors import Temporary
+from provider.domain.moment import SECOND, Instant
+from provider.ports import Clock, Observer, Store
+from provider.shell.lanes import Lanes
+
+INBOX_MOST = 10_000
+"""Events that may wait. Above it tenants are told to come back; sources wait."""
+BATCH_MOST = 256
+"""Events in one transaction: bounds how long the first of them waits for the last."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    event: Event
+    committed: Callable[[], None] | None = None
+    answer: asyncio.Future[Step] | None = None
+
+
+class Loop:
+    """``ports.LiveAgent``: holds the state, takes events in, hands effects to the lanes."""
+
+    def __init__(self, state: AgentState, store: Store, clock: Clock, observer: Observer) -> None:
+        self._state = state
+        self._store = store
+        self._clock = clock
+        self._observer = observer
+        self._inbox: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._due: Instant | None = None
+        self._due_changed = asyncio.Event()
+
+    @property
+    def state(self) -> AgentState:
+        """As last committed."""
+        return self._state
+
+    async def put(self, event: Event, committed: Callable[[], None] | None = None) -> None:
+        """Queue ``event``, waiting for room; ``committed`` is called once its step is."""
+        while len(self._inbox) >= INBOX_MOST:
+            self._room.clear()
+            await self._room.wait()
+        self._take(_Waiting(event=event, committed=committed))
+
+    async def submit(self, event: Event) -> Step:
+        """Take ``event`` in; return its step once it is committed. ``Temporary`` when too much waits."""
+        if len(self._inbox) >= INBOX_MOST:
+            raise Temporary("too many events wait", remedy="try again in a second", retry_after=SECOND)
+        answer: asyncio.Future[Step] = asyncio.get_running_loop().create_future()
+        self._take(_Waiting(event=event, answer=answer))
+        return await answer
+
+    def _take(self, waiting: _Waiting) -> None:
+        self._inbox.append(waiting)
+        self._arrived.set()
+
+    async def run(self, lanes: Lanes) -> None:
+        """For ever: take what waits, commit it, let it be seen and done."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._wake_when_due())
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._inbox:
+                    self._turn(lanes)
+                    await asyncio.sleep(0)  # let sources and lanes in between two transactions
+
+    def _turn(self, lanes: Lanes) -> None:
+        batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MOST))]
+        at, state = self._clock.now(), self._state
+        steps = []
+        for waiting in batch:
+            step = transition(state, waiting.event, at)
+            state = step.state
+            steps.append(step)
+        self._store.commit(steps)
+        self._state = state
+        for waiting, step in zip(batch, steps, strict=True):
+            self._settle(waiting, step, at)
+        for step in steps:
+            lanes.submit(step.effects)
+        self._room.set()
+        if next_due(state) != self._due:
+            self._due_changed.set()
+
+    def _settle(self, waiting: _Waiting, step: Step, at: Instant) -> None:
+        if waiting.committed is not None:
+            waiting.committed()
+        if waiting.answer is not None and not waiting.answer.done():
+            waiting.answer.set_result(step)
+        self._observer.step(waiting.event, step, at)
+
+    async def _wake_when_due(self) -> None:
+        """Put ``TimeReached`` in whenever the core's earliest instant comes."""
+        while True:
+            self._due_changed.clear()
+            due = self._due = next_due(self._state)
+            if due is not None and due <= self._clock.now():
+                await self.submit(TimeReached())
+                continue
+            async with asyncio.TaskGroup() as group:
+                waits: list[asyncio.Task[object]] = [group.create_task(self._due_changed.wait())]
+                if due is not None:
+                    waits.append(group.create_task(self._clock.sleep_until(due)))
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for wait in waits:
+                    wait.cancel()

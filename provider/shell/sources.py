@@ -1,0 +1,107 @@
+"""Sources: each turns one port into events and puts them in the loop's inbox, for ever.
+
+Blindness is not death: when a port cannot be read nothing is put in, so nothing changes; it is tried
+again, and only a successful look says what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from provider.core.events import NodesRead, WorkloadsListed
+from provider.domain.errors import ProviderError
+from provider.domain.gpu import GpuInventory
+from provider.domain.ids import NodeName
+from provider.domain.moment import SECOND, Span, after
+from provider.domain.node import Node
+from provider.ports import Clock, CoordinatorLink, GpuProbe, HostProbe, Runtime
+from provider.shell.loop import Loop
+
+log = structlog.get_logger()
+
+LIST_EVERY = Span(15 * SECOND)
+"""The repair bound without a hint from the engine: its list costs 3 ms."""
+AWAY_RETRY = Span(2 * SECOND)
+"""Between two tries while the engine is away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is looked at on this machine."""
+
+    name: NodeName
+    gpus: GpuProbe
+    host: HostProbe
+    runtime: Runtime
+    clock: Clock
+
+
+async def listen(link: CoordinatorLink, loop: Loop) -> None:
+    """What the coordinator says."""
+    async for delivery in link.inbound():
+        await loop.put(delivery.event, delivery.committed)
+
+
+async def watch_machine(machine: Machine, loop: Loop) -> None:
+    """The inventory: once as soon as the engine answers, then whenever a GPU comes, goes or falls ill."""
+    inventory = await machine.gpus.discover()
+    await _until_it_answers(machine, partial(_read, machine, loop, inventory))
+    async for changed in machine.gpus.changes():
+        await _until_it_answers(machine, partial(_read, machine, loop, changed))
+
+
+async def _read(machine: Machine, loop: Loop, inventory: GpuInventory) -> None:
+    capabilities = await machine.runtime.capabilities()
+    node = Node(name=machine.name, capacity=machine.host.capacity(), inventory=inventory)
+    await loop.put(NodesRead(nodes=(node,), runtime=capabilities))
+
+
+async def watch_workloads(machine: Machine, loop: Loop) -> None:
+    """What really runs: after each hint of the engine, and every ``LIST_EVERY`` without one."""
+    async with asyncio.TaskGroup() as group:
+        hinted = asyncio.Event()
+        group.create_task(_collect(machine.runtime.hints(), hinted))
+        while True:
+            hinted.clear()
+            await _until_it_answers(machine, partial(list_workloads, machine, loop))
+            async with asyncio.TaskGroup() as waits:
+                due = after(machine.clock.now(), LIST_EVERY)
+                either: list[asyncio.Task[object]] = [
+                    waits.create_task(machine.clock.sleep_until(due)),
+                    waits.create_task(hinted.wait()),
+                ]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                for wait in either:
+                    wait.cancel()
+
+
+async def list_workloads(machine: Machine, loop: Loop) -> None:
+    """One look at the engine; returns when its consequences are committed."""
+    as_of = machine.clock.now()
+    workloads = await machine.runtime.list()
+    await loop.submit(WorkloadsListed(workloads=workloads, as_of=as_of))
+
+
+async def _collect(hints: AsyncIterator[None], hinted: asyncio.Event) -> None:
+    async for _ in hints:
+        hinted.set()
+
+
+async def _until_it_answers(machine: Machine, look: Callable[[], Awaitable[None]]) -> None:
+    """Try ``look`` until it succeeds; what it changes is only what it saw."""
+    said = False
+    while True:
+        try:
+            await look()
+        except ProviderError as failure:
+            if not said:
+                log.warning("engine_unreachable", problem=failure.what, remedy=failure.remedy)
+                said = True
+            await machine.clock.sleep_until(after(machine.clock.now(), AWAY_RETRY))
+        else:
+            return

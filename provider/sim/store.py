@@ -1,0 +1,52 @@
+"""The fake of ``ports.Store``: remembers in memory what a file would, through the same rows.
+
+``restarted()`` is what the next process finds. Committed values pass through their JSON form, so a
+value that the file could not hold is caught here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from provider.adapters.store import rows
+from provider.core.effects import Effect
+from provider.core.policy import Policy
+from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
+from provider.core.step import Step
+from provider.domain.ids import EffectId
+
+
+class MemoryStore:
+    """``ports.Store`` without a file."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._state = AgentState(policy=policy)
+        self._effects: dict[EffectId, str] = {}
+
+    def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
+        """What was committed, as a new process would read it."""
+        stored = AgentState(
+            policy=self._state.policy,
+            bids={key: rows.row_value(rows.row_text(bid), OpenBid) for key, bid in self._state.bids.items()},
+            leases={
+                key: rows.row_value(rows.row_text(lease), Lease) for key, lease in self._state.leases.items()
+            },
+            orders={
+                key: rows.row_value(rows.row_text(waiting), WaitingOrder)
+                for key, waiting in self._state.orders.items()
+            },
+            market=self._state.market,
+            version=self._state.version,
+        )
+        return stored, tuple(rows.effect_value(text) for text in self._effects.values())
+
+    def commit(self, steps: Sequence[Step]) -> None:
+        """All of ``steps`` at once."""
+        for step in steps:
+            self._state = replace(step.state)
+            for effect in step.effects:
+                assert effect.id not in self._effects, f"effect {effect.id} is wanted twice"
+                self._effects[effect.id] = rows.effect_text(effect)
+            for settled in step.settled:
+                self._effects.pop(settled, None)
