@@ -60,15 +60,18 @@ class InviteResponse(_message.Message):
     MARKET_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    ENROLMENT_ADDRESS_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
     """The secret to put into the join token."""
     authority_pem: _builtins.str
     """The market's authority, PEM."""
     market: _builtins.str
     address: _builtins.str
-    """Where the coordinator is reached, host:port."""
+    """Where the coordinator's services for members are reached, host:port."""
     expires_ms: _builtins.int
     """UTC milliseconds."""
+    enrolment_address: _builtins.str
+    """Where its EnrolmentService is reached, host:port: TLS there asks for no certificate."""
     def __init__(
         self,
         *,
@@ -77,10 +80,11 @@ class InviteResponse(_message.Message):
         market: _builtins.str = ...,
         address: _builtins.str = ...,
         expires_ms: _builtins.int = ...,
+        enrolment_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "authority_pem", b"authority_pem", "expires_ms", b"expires_ms", "market", b"market", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "authority_pem", b"authority_pem", "enrolment_address", b"enrolment_address", "expires_ms", b"expires_ms", "market", b"market", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

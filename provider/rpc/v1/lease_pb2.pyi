@@ -203,12 +203,15 @@ class StreamLogsResponse(_message.Message):
     AT_MS_FIELD_NUMBER: _builtins.int
     IS_STDERR_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     replica: _builtins.int
     at_ms: _builtins.int
     """UTC milliseconds."""
     is_stderr: _builtins.bool
     text: _builtins.str
+    dropped: _builtins.int
+    """Lines lost just before this one: the reader was slower than the writer."""
     def __init__(
         self,
         *,
@@ -217,10 +220,11 @@ class StreamLogsResponse(_message.Message):
         at_ms: _builtins.int = ...,
         is_stderr: _builtins.bool = ...,
         text: _builtins.str = ...,
+        dropped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "is_stderr", b"is_stderr", "replica", b"replica", "service", b"service", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "dropped", b"dropped", "is_stderr", b"is_stderr", "replica", b"replica", "service", b"service", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

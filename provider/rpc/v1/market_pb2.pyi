@@ -99,6 +99,7 @@ class SessionResponse(_message.Message):
     LEASE_AWARDED_FIELD_NUMBER: _builtins.int
     LEASE_ENDED_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
+    MESSAGE_REFUSED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Counts this direction's messages in this session from 1. Welcome is 1."""
     ack: _builtins.int
@@ -119,6 +120,8 @@ class SessionResponse(_message.Message):
     def lease_ended(self) -> Global___LeaseEnded: ...
     @_builtins.property
     def go_away(self) -> Global___GoAway: ...
+    @_builtins.property
+    def message_refused(self) -> Global___MessageRefused: ...
     def __init__(
         self,
         *,
@@ -132,12 +135,13 @@ class SessionResponse(_message.Message):
         lease_awarded: Global___LeaseAwarded | None = ...,
         lease_ended: Global___LeaseEnded | None = ...,
         go_away: Global___GoAway | None = ...,
+        message_refused: Global___MessageRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "order_closed", b"order_closed", "order_opened", b"order_opened", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "order_closed", b"order_closed", "order_opened", b"order_opened", "seq", b"seq", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "seq", b"seq", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away", "message_refused"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -196,7 +200,7 @@ class Welcome(_message.Message):
     market: _builtins.str
     """The market's name, constant for its life."""
     heartbeat_interval_ms: _builtins.int
-    """Send a heartbeat at least this often, milliseconds."""
+    """Both sides send at least one message in this time, milliseconds; three times it in silence ends a session."""
     @_builtins.property
     def token_keys_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Public keys (PEM, P-256) that sign lease tokens, newest first."""
@@ -492,6 +496,38 @@ class GoAway(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GoAway: _TypeAlias = GoAway  # noqa: Y015
+
+@_typing.final
+class MessageRefused(_message.Message):
+    """One of the agent's messages will never be taken in: it names a lease of somebody else, say. Sent before the
+    ack that covers it, so that the agent learns the result before it forgets the message.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Of the message."""
+    reason: _builtins.str
+    """For programs: "LEASE_UNKNOWN", "MALFORMED"."""
+    detail: _builtins.str
+    """One line."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageRefused: _TypeAlias = MessageRefused  # noqa: Y015
 
 @_typing.final
 class PlaceBidRequest(_message.Message):
