@@ -1,0 +1,266 @@
+"""``ports.GpuProbe`` over NVML: watches the worker process and tells what it said.
+
+Owns the worker's life: fresh samples, silence, blame, killing, replacing with back-off, and never more than
+a few that cannot be killed. Does not judge cards (``roster``, ``verdict``) and calls no NVML.
+
+Invariant: no method waits for the driver longer than the settings allow, whatever the driver does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from provider.adapters.gpu import process as worker_process
+from provider.adapters.gpu import verdict
+from provider.adapters.gpu.policy import NO_DRIVER, meaning
+from provider.adapters.gpu.process import WorkerProcess
+from provider.adapters.gpu.roster import Roster
+from provider.adapters.gpu.settings import NvmlSettings
+from provider.adapters.gpu.slot import NO_GPU
+from provider.domain.gpu import GpuInventory, GpuReading
+from provider.domain.moment import Instant
+
+
+class Now(Protocol):
+    """The part of ``ports.Clock`` that is needed here."""
+
+    def now(self) -> Instant: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvmlStatus:
+    """How the telemetry itself does: for metrics and ``doctor``."""
+
+    is_up: bool
+    """The last sample is fresh."""
+    last_success: Instant | None
+    restarts: tuple[tuple[str, int], ...]
+    """Workers replaced, by reason: ``timeout``, ``crash``, ``lifecycle``."""
+    failures: tuple[tuple[str, int, int], ...]
+    """Calls that failed although the card has the capability: symbol, return code, how often."""
+    unreapable: int
+    worker_pid: int | None
+
+
+class NvmlProbe:
+    """An async context manager: entering starts the worker, leaving ends it."""
+
+    def __init__(
+        self,
+        settings: NvmlSettings,
+        clock: Now,
+        *,
+        on_sweep: Callable[[float], None] = lambda _seconds: None,
+        kill: Callable[[int, int], None] = worker_process.kill,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._on_sweep = on_sweep
+        self._kill = kill
+        self._roster = Roster()
+        self._worker: WorkerProcess | None = None
+        self._readings: tuple[GpuReading, ...] = ()
+        self._sampled_at = float("-inf")
+        self._last_success: Instant | None = None
+        self._asked = 0
+        self._answered = 0
+        self._changed = asyncio.Condition()
+        self._hurry = asyncio.Event()
+        self._hung: dict[int, float] = {}
+        self._restarts: Counter[str] = Counter()
+        self._failures: Counter[tuple[str, int]] = Counter()
+        self._past_failures: Counter[tuple[str, int]] = Counter()
+        self._unreapable = 0
+        self._is_leaving = False
+        self._told = GpuInventory()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+        self._supervisor = self._tasks.create_task(self._supervise())
+        self._burials: set[asyncio.Task[None]] = set()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._is_leaving = True
+        self._supervisor.cancel()
+        for burial in self._burials:
+            burial.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def discover(self) -> GpuInventory:
+        """Ask afresh. While the worker hangs or waits, the last known, with what is wrong with it."""
+        self._asked += 1
+        question = self._asked
+        self._hurry.set()
+        if self._worker is not None:
+            self._worker.send(f"discover {question}")
+        if self._unreapable >= self._settings.unreapable_limit:
+            self._answered = question  # nobody is left to ask
+        patience_s = self._settings.kill_after_s + self._settings.reap_within_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s), self._changed:
+                await self._changed.wait_for(lambda: self._answered >= question)
+        self._told = self._roster.inventory
+        return self._told
+
+    def readings(self) -> tuple[GpuReading, ...]:
+        """Empty when the last sample is older than ``stale_after_s``."""
+        return self._readings if self._is_fresh() else ()
+
+    def changes(self) -> AsyncIterator[GpuInventory]:
+        """Inventories that differ from the one before, beginning with what ``discover`` told last."""
+        return self._changes_since(self._told)
+
+    async def _changes_since(self, told: GpuInventory) -> AsyncIterator[GpuInventory]:
+        while True:
+            async with self._changed:
+                while self._roster.inventory == told:
+                    await self._changed.wait()
+                told = self._roster.inventory
+            yield told
+
+    def status(self) -> NvmlStatus:
+        """How reading goes, now."""
+        failures = self._past_failures + self._failures
+        return NvmlStatus(
+            is_up=self._is_fresh(),
+            last_success=self._last_success,
+            restarts=tuple(sorted(self._restarts.items())),
+            failures=tuple((symbol, code, count) for (symbol, code), count in sorted(failures.items())),
+            unreapable=self._unreapable,
+            worker_pid=self._worker.pid if self._worker else None,
+        )
+
+    def _is_fresh(self) -> bool:
+        return asyncio.get_running_loop().time() - self._sampled_at <= self._settings.stale_after_s
+
+    async def _supervise(self) -> None:
+        backoff_s = self._settings.backoff_min_s
+        while True:
+            started = asyncio.get_running_loop().time()
+            reason = await self._run_worker()
+            self._restarts[reason] += 1
+            self._past_failures += self._failures
+            self._failures.clear()
+            await self._publish(self._asked)
+            if asyncio.get_running_loop().time() - started > self._settings.backoff_max_s:
+                backoff_s = self._settings.backoff_min_s
+            await self._rest(backoff_s)
+            backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
+
+    async def _rest(self, backoff_s: float) -> None:
+        """Wait before the next worker; a question cuts it short, workers stuck in the kernel prolong it."""
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(backoff_s):
+                await self._hurry.wait()
+        while self._unreapable >= self._settings.unreapable_limit:
+            await self._publish(self._asked)
+            async with self._changed:
+                await self._changed.wait()
+
+    async def _run_worker(self) -> str:
+        """One worker from start to end; why it ended."""
+        now = asyncio.get_running_loop().time()
+        self._hung = {index: until for index, until in self._hung.items() if until > now}
+        asked = self._asked
+        try:
+            worker = await WorkerProcess.start(
+                self._settings, answer=asked, skip=frozenset(self._hung), kill=self._kill
+            )
+        except OSError as error:
+            self._roster.blind(f"the process that reads the GPUs cannot be started: {error}")
+            return "crash"
+        self._worker = worker
+        if self._asked > asked:  # while it was starting
+            worker.send(f"discover {self._asked}")
+        try:
+            return await self._listen(worker)
+        except TimeoutError:
+            self._blame(worker)
+            return "timeout"
+        finally:
+            self._worker = None
+            if not await worker.end(self._settings.reap_within_s):
+                self._leave_unreaped(worker)
+
+    async def _listen(self, worker: WorkerProcess) -> str:
+        while True:
+            async with asyncio.timeout(self._settings.kill_after_s):
+                message = await worker.next_line()
+            match message:
+                case None:
+                    self._roster.blind("the process that reads the GPUs crashed")
+                    return "crash"
+                case {"kind": "unavailable"}:
+                    self._roster.blind(_why_unavailable(message))
+                    return "lifecycle"
+                case {"kind": "inventory", "answer": answer}:
+                    self._roster.read(message)
+                    await self._publish(answer)
+                    self._retry_hung(worker)
+                case {"kind": "readings", "gpus": rows}:
+                    self._take_sample(rows, message)
+                    await self._publish(self._answered)
+                case _:
+                    assert message["kind"] == "beat", f"the worker said {message}"
+
+    def _take_sample(self, rows: list[dict[str, Any]], message: dict[str, Any]) -> None:
+        self._last_success = self._clock.now()
+        self._sampled_at = asyncio.get_running_loop().time()
+        self._readings = tuple(verdict.reading(row, self._last_success) for row in rows)
+        self._failures = Counter({(symbol, code): count for symbol, code, count in message["failures"]})
+        self._roster.sampled(rows)
+        self._on_sweep(message["took_s"])
+
+    def _retry_hung(self, worker: WorkerProcess) -> None:
+        """A card that was left alone long enough is read again: at the inventory after this one."""
+        now = asyncio.get_running_loop().time()
+        over = {index for index, until in self._hung.items() if until <= now}
+        if over:
+            self._hung = {index: until for index, until in self._hung.items() if index not in over}
+            worker.send("skip " + ",".join(str(index) for index in sorted(self._hung)))
+
+    def _blame(self, worker: WorkerProcess) -> None:
+        """The worker is silent: find out on whose account."""
+        call = worker.call_in_progress()
+        if call is None or call.index == NO_GPU:
+            where = f"in {call.symbol}" if call else "outside of any call"
+            self._roster.blind(f"NVML does not answer, it hangs {where}")
+            return
+        self._hung[call.index] = asyncio.get_running_loop().time() + self._settings.quarantine_s
+        self._roster.hung(call.index, f"NVML hung in {call.symbol} on this card")
+
+    def _leave_unreaped(self, worker: WorkerProcess) -> None:
+        """It hangs in the kernel: count it until it is gone, and do not pile up more of them."""
+        self._unreapable += 1
+        self._roster.blind("the process that reads the GPUs hangs in the kernel and cannot be killed")
+        if self._is_leaving:
+            return
+        burial = self._tasks.create_task(self._bury(worker))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
+
+    async def _bury(self, worker: WorkerProcess) -> None:
+        await worker.reaped()
+        self._unreapable -= 1
+        await self._publish(self._answered)
+
+    async def _publish(self, answered: int) -> None:
+        async with self._changed:
+            self._answered = max(self._answered, answered)
+            self._changed.notify_all()
+
+
+def _why_unavailable(message: dict[str, Any]) -> str:
+    """One line for people."""
+    code: int | None = message["code"]
+    if code is None:
+        return f"no NVIDIA driver: {message['detail']}"
+    return f"{'no NVIDIA driver' if code in NO_DRIVER else 'NVML does not work'}: {meaning(code)}"

@@ -1,0 +1,34 @@
+"""The periods and patience of the NVML probe, all in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvmlSettings:
+    """Defaults are for production; tests shorten them."""
+
+    interval_s: float = 2.0
+    """Between samples."""
+    discover_every_s: float = 60.0
+    """Between looks at what there is, unasked."""
+    nvml_library: str | None = None
+    """Path of ``libnvidia-ml.so.1`` where the dynamic linker does not find it."""
+    stale_floor_s: float = 5.0
+    """A sample is fresh for this long, or five intervals if that is longer."""
+    kill_after_s: float = 15.0
+    """Without a word from the worker it is killed."""
+    reap_within_s: float = 5.0
+    """After SIGKILL; a process that is not gone then hangs in the kernel."""
+    backoff_min_s: float = 1.0
+    backoff_max_s: float = 30.0
+    """Between one worker's end and the next one's start, doubling."""
+    quarantine_s: float = 600.0
+    """A card whose call hung is left alone for this long, so that the others can be read."""
+    unreapable_limit: int = 2
+    """No further worker is started while so many hang in the kernel."""
+
+    @property
+    def stale_after_s(self) -> float:
+        return max(self.stale_floor_s, 5 * self.interval_s)

@@ -1,0 +1,91 @@
+"""``ports.HostProbe`` on Linux: logical CPUs, memory, disk, boot id.
+
+Owns the reading and the operator's reserve; does not know what of it is rented out. What the machine has
+counts, not what the daemon itself is confined to: containers are started by the engine, outside of the
+daemon's own cgroup and CPU affinity. Invariant: no figure is negative, and none is guessed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from provider.domain.errors import ConfigError
+from provider.domain.ids import NodeName
+from provider.domain.node import HostCapacity
+
+MILLIS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReserve:
+    """What the operator keeps for the machine itself."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    storage_bytes: int = 0
+
+
+class LinuxHost:
+    """``data_root`` is where the engine keeps images and containers; ``proc`` and ``sys`` may be a test's."""
+
+    def __init__(
+        self,
+        data_root: Path,
+        *,
+        reserve: HostReserve = HostReserve(),
+        proc: Path = Path("/proc"),
+        sys: Path = Path("/sys"),
+    ) -> None:
+        self._reserve = reserve
+        self._proc = proc
+        self._sys = sys
+        self._storage_bytes = _free_bytes(data_root)
+
+    def capacity(self) -> HostCapacity:
+        """Constant for the life of this object. ``ConfigError``: there is no such ``data_root``."""
+        return HostCapacity(
+            cpu_millis=max(0, self._cpus() * MILLIS - self._reserve.cpu_millis),
+            memory_bytes=max(0, self._memory_bytes() - self._reserve.memory_bytes),
+            storage_bytes=max(0, self._storage_bytes - self._reserve.storage_bytes),
+            boot_id=(self._proc / "sys/kernel/random/boot_id").read_text().strip(),
+        )
+
+    def _cpus(self) -> int:
+        """Online logical CPUs, as ``0-3,8`` in sysfs."""
+        try:
+            online = (self._sys / "devices/system/cpu/online").read_text().strip()
+        except OSError:  # a container without /sys
+            return os.cpu_count() or 1
+        ranges = (part.partition("-") for part in online.split(","))
+        return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+
+    def _memory_bytes(self) -> int:
+        match = re.search(r"^MemTotal:\s+(\d+) kB$", (self._proc / "meminfo").read_text(), re.MULTILINE)
+        assert match, "every Linux has MemTotal in /proc/meminfo"
+        return int(match[1]) * 1024
+
+
+def _free_bytes(path: Path) -> int:
+    """What is free now, without the blocks that are kept for root.
+
+    Read once: what leases write later is theirs already, and must not be taken off twice. After a restart
+    it is, which errs on the side of offering too little.
+    """
+    try:
+        facts = os.statvfs(path)
+    except OSError as error:
+        raise ConfigError(
+            f"the disk at {path} cannot be read: {error.strerror}",
+            remedy="name the container engine's data directory",
+        ) from error
+    return facts.f_bavail * facts.f_frsize
+
+
+def node_name() -> NodeName:
+    """The machine's host name, short and lower case, as a node is called in placements."""
+    short = socket.gethostname().partition(".")[0].lower()
+    return NodeName(re.sub(r"[^a-z0-9-]+", "-", short).strip("-") or "node")

@@ -1,0 +1,36 @@
+"""Compiles the simulated library, once for each version of its source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from provider.domain.errors import ConfigError
+
+SOURCES = (Path(__file__).with_name("nvml_sim.c"), Path(__file__).with_name("nvml_state.h"))
+
+_FLAGS = (
+    *("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
+    # nvidia-ml-py asks the linker for this name, and gets ours if it is loaded already
+    *("-Wl,-soname,libnvidia-ml.so.1", "-Wl,-z,defs"),
+)
+
+
+def build_library(directory: Path) -> Path:
+    """The library below ``directory``, compiled with gcc unless it is there. ``ConfigError`` without gcc."""
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:16]
+    built = directory / f"nvml-sim-{digest}.so"
+    if built.exists():
+        return built
+    if shutil.which("gcc") is None:
+        raise ConfigError("the simulated NVML library needs gcc", remedy="install gcc")
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        fresh = Path(scratch) / "libnvidia-ml.so.1"
+        subprocess.run(["gcc", *_FLAGS, "-o", str(fresh), str(SOURCES[0])], check=True)
+        os.replace(fresh, built)  # noqa: PTH105 - atomic, and two test runs may build at once
+    return built
