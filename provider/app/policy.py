@@ -1,0 +1,76 @@
+"""From the operator's configuration to the policy that decisions are made by.
+
+What a single value cannot show (a range upside down, an unknown currency) is checked here, once.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from provider.app.config import PricingConfig, ProviderConfig
+from provider.core.policy import Policy, PriceScale
+from provider.domain.errors import ConfigError
+from provider.domain.ids import ProviderId
+from provider.domain.moment import Span
+from provider.domain.money import Denom
+from provider.domain.resources import Attribute
+
+MICROS = 1_000_000
+"""Micro-denom in a whole unit of a currency."""
+
+
+def policy(config: ProviderConfig, provider: ProviderId) -> Policy:
+    """The policy of ``provider``. ``ConfigError`` where settings contradict themselves."""
+    bidding = config.bidding
+    return Policy(
+        provider=provider,
+        price=_scale(config.pricing),
+        denoms=frozenset(_denom(text) for text in bidding.denoms),
+        attributes=tuple(
+            Attribute(key=key, value=value) for key, value in sorted(bidding.attributes.items())
+        ),
+        port_range=port_range(config.runtime.ports),
+        bid_lifetime=_span(bidding.bid_lifetime_s),
+        manifest_patience=_span(bidding.manifest_patience_s),
+        usage_interval=_span(bidding.usage_interval_s),
+        retry_first=_span(bidding.retry_first_s),
+        stop_grace_s=bidding.stop_grace_s,
+    )
+
+
+def port_range(text: str) -> tuple[int, int]:
+    """``31000-31999`` as its ends."""
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
+        raise ConfigError(
+            f"runtime.ports: {text!r} is not a range of ports", remedy="write it like 31000-31999"
+        )
+    return int(first), int(last)
+
+
+def _scale(pricing: PricingConfig) -> PriceScale:
+    return PriceScale(
+        cpu_core_hour=_micros(pricing.cpu_core_hour),
+        memory_gib_hour=_micros(pricing.memory_gib_hour),
+        storage_gib_hour=_micros(pricing.storage_gib_hour),
+        endpoint_hour=_micros(pricing.endpoint_hour),
+        gpu_hour={model: _micros(price) for model, price in pricing.gpu_hour.items()},
+        minimum_hour=_micros(pricing.minimum_hour),
+    )
+
+
+def _micros(price: Decimal) -> Decimal:
+    return price * MICROS
+
+
+def _denom(text: str) -> Denom:
+    try:
+        return Denom(text)
+    except ValueError:
+        raise ConfigError(
+            f"bidding.denoms: {text!r} is not a currency", remedy=f"use {', '.join(Denom)}"
+        ) from None
+
+
+def _span(seconds: float) -> Span:
+    return Span(round(seconds * 1000))
