@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -28,7 +28,7 @@ Response = TypeVar("Response")
 Call = TypeVar("Call", bound=Cancellable)
 
 
-async def unary(call: grpc.aio.UnaryUnaryCall[object, Response]) -> Response:
+async def unary(call: grpc.aio.UnaryUnaryCall[Any, Response]) -> Response:
     """The answer to ``call``, which was made with a timeout; a failure as ``domain.errors``."""
     async with cancelled_after(call):
         return await call

@@ -1,0 +1,243 @@
+"""Calls to a market: of tenants, of its owner and of new members; and tenants' calls to a provider.
+
+Owns channels and deadlines; every call is cancelled and every failure is one of ``domain.errors``. The
+answers stay in the wire's own messages: they are shown, not decided upon.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc.aio
+
+from provider.domain.ids import LeaseId
+from provider.domain.market import GroupSpec
+from provider.domain.money import Money
+from provider.rpc import codec, identity, settings
+from provider.rpc.calls import cancelled_after, unary
+from provider.rpc.identity import Identity
+from provider.rpc.join import JoinToken
+from provider.rpc.member import Member, Role
+from provider.rpc.tokens import Scope
+from provider.rpc.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    enrolment_pb2,
+    enrolment_pb2_grpc,
+    lease_pb2,
+    lease_pb2_grpc,
+    operator_pb2,
+    operator_pb2_grpc,
+    tenant_pb2,
+    tenant_pb2_grpc,
+)
+
+DEADLINE_S = settings.DEADLINE_S
+
+
+def new_key() -> str:
+    """An idempotency key for one thing that somebody wants once."""
+    return secrets.token_hex(16)
+
+
+class Market:
+    """A tenant's calls to its coordinator."""
+
+    def __init__(self, who: Identity) -> None:
+        self._who = who
+        coordinator = Member(role=Role.COORDINATOR, market=who.member.market, name="")
+        self._channel = settings.mtls_channel(who.coordinator, who, expect=coordinator)
+        self._stub: tenant_pb2_grpc.TenantServiceAsyncStub = tenant_pb2_grpc.TenantServiceStub(self._channel)
+
+    @property
+    def owner(self) -> str:
+        return self._who.member.name
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def balance(self) -> tenant_pb2.GetBalanceResponse:
+        return await unary(self._stub.GetBalance(tenant_pb2.GetBalanceRequest(), timeout=DEADLINE_S))
+
+    async def create(
+        self, groups: Iterable[GroupSpec], manifest_hash: str, deposit: Money, key: str
+    ) -> tenant_pb2.CreateDeploymentResponse:
+        """Open an order for each group; ``key`` makes a repeat harmless."""
+        request = tenant_pb2.CreateDeploymentRequest(
+            key=key,
+            groups=[codec.group_to_pb(group) for group in groups],
+            manifest_hash=bytes.fromhex(manifest_hash),
+            deposit=codec.money_to_pb(deposit),
+        )
+        return await unary(self._stub.CreateDeployment(request, timeout=DEADLINE_S))
+
+    async def deployments(self, *, include_closed: bool) -> list[tenant_pb2.Deployment]:
+        """Newest first."""
+        request = tenant_pb2.ListDeploymentsRequest(include_closed=include_closed)
+        return list((await unary(self._stub.ListDeployments(request, timeout=DEADLINE_S))).deployments)
+
+    async def deployment(self, dseq: int) -> tenant_pb2.Deployment:
+        """As it is now."""
+        async for view in self.watch(dseq, follow=False):
+            return view
+        raise AssertionError("the coordinator answers with the deployment or with an error")
+
+    async def watch(self, dseq: int, *, follow: bool = True) -> AsyncIterator[tenant_pb2.Deployment]:
+        """As it is now and, following, at each change."""
+        request = tenant_pb2.WatchDeploymentRequest(dseq=dseq, watch=follow)
+        timeout = None if follow else DEADLINE_S
+        async with cancelled_after(self._stub.WatchDeployment(request, timeout=timeout)) as call:
+            async for answer in call:
+                yield answer.deployment
+
+    async def accept(self, bid: LeaseId, key: str) -> int:
+        """Until when the provider has to confirm, UTC milliseconds."""
+        request = tenant_pb2.AcceptBidRequest(key=key, bid=codec.lease_id_to_pb(bid))
+        return (await unary(self._stub.AcceptBid(request, timeout=DEADLINE_S))).confirm_by_ms
+
+    async def close(self, dseq: int, key: str) -> None:
+        request = tenant_pb2.CloseDeploymentRequest(key=key, dseq=dseq)
+        await unary(self._stub.CloseDeployment(request, timeout=DEADLINE_S))
+
+    async def lease_token(self, lease: LeaseId, scopes: Iterable[Scope]) -> str:
+        request = tenant_pb2.IssueLeaseTokenRequest(lease=codec.lease_id_to_pb(lease), scopes=list(scopes))
+        return (await unary(self._stub.IssueLeaseToken(request, timeout=DEADLINE_S))).token
+
+    def lease(self, lease: LeaseId, address: str, token: str) -> LeaseCalls:
+        """The way to a lease at its provider."""
+        return LeaseCalls(self._who, lease, address, token)
+
+
+class LeaseCalls:
+    """A tenant's calls to the provider of its lease."""
+
+    def __init__(self, who: Identity, lease: LeaseId, address: str, token: str) -> None:
+        self._lease = lease
+        self._wire_id = codec.lease_id_to_pb(lease)
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        provider = Member(role=Role.PROVIDER, market=who.member.market, name=lease.provider)
+        self._channel = settings.mtls_channel(
+            address, who, expect=provider, message_bytes=settings.LEASE_MESSAGE_BYTES
+        )
+        self._stub: lease_pb2_grpc.LeaseServiceAsyncStub = lease_pb2_grpc.LeaseServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def send_manifest(self, manifest_json: bytes) -> None:
+        request = lease_pb2.SendManifestRequest(lease=self._wire_id, manifest_json=manifest_json)
+        await unary(self._stub.SendManifest(request, timeout=DEADLINE_S, metadata=self._metadata))
+
+    async def status(self) -> lease_pb2.GetLeaseStatusResponse:
+        request = lease_pb2.GetLeaseStatusRequest(lease=self._wire_id)
+        return await unary(self._stub.GetLeaseStatus(request, timeout=DEADLINE_S, metadata=self._metadata))
+
+    async def logs(
+        self, service: str, *, follow: bool, tail: int
+    ) -> AsyncIterator[lease_pb2.StreamLogsResponse]:
+        """Of one service, or of all with an empty name; ``tail`` -1 for all lines."""
+        request = lease_pb2.StreamLogsRequest(lease=self._wire_id, service=service, follow=follow, tail=tail)
+        call = self._stub.StreamLogs(request, timeout=None if follow else 60.0, metadata=self._metadata)
+        async with cancelled_after(call):
+            async for line in call:
+                yield line
+
+    def exec(self) -> grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse]:
+        """A call whose first message must be ``start(...)``; to be wrapped in ``cancelled_after``."""
+        return self._stub.Exec(metadata=self._metadata)
+
+    def start(
+        self, service: str, argv: Iterable[str], *, tty: bool, rows: int, columns: int
+    ) -> lease_pb2.ExecRequest:
+        """The first message of ``exec``."""
+        return lease_pb2.ExecRequest(
+            start=lease_pb2.ExecStart(
+                lease=self._wire_id,
+                service=service,
+                argv=list(argv),
+                tty=tty,
+                size=lease_pb2.TerminalSize(rows=rows, columns=columns),
+            )
+        )
+
+
+class Admin:
+    """The market's owner, over the coordinator's socket."""
+
+    def __init__(self, socket: Path) -> None:
+        self._channel = settings.unix_channel(socket)
+        self._stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def invite(self, role: Role, name: str, ttl_ms: int) -> admin_pb2.InviteResponse:
+        request = admin_pb2.InviteRequest(key=new_key(), role=role, name=name, ttl_ms=ttl_ms)
+        return await unary(self._stub.Invite(request, timeout=DEADLINE_S))
+
+    async def fund(self, owner: str, amount: Money) -> admin_pb2.FundResponse:
+        request = admin_pb2.FundRequest(key=new_key(), owner=owner, amount=codec.money_to_pb(amount))
+        return await unary(self._stub.Fund(request, timeout=DEADLINE_S))
+
+    async def market(self) -> admin_pb2.GetMarketResponse:
+        return await unary(self._stub.GetMarket(admin_pb2.GetMarketRequest(), timeout=DEADLINE_S))
+
+
+class Daemon:
+    """The operator, over the provider daemon's socket."""
+
+    def __init__(self, socket: Path) -> None:
+        self._channel = settings.unix_channel(socket)
+        self._stub: operator_pb2_grpc.OperatorServiceAsyncStub = operator_pb2_grpc.OperatorServiceStub(
+            self._channel
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def status(self) -> operator_pb2.GetStatusResponse:
+        return await unary(self._stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=DEADLINE_S))
+
+
+async def enrol(token: JoinToken) -> Identity:
+    """Trade a join token for a certificate. The key is made here and never leaves."""
+    coordinator = Member(role=Role.COORDINATOR, market=token.member.market, name="")
+    key = identity.new_key()
+    request = enrolment_pb2.EnrolRequest(
+        key=new_key(), token=token.secret.reveal(), csr_pem=identity.signing_request(key)
+    )
+    async with settings.tls_channel(
+        token.enrolment_address, token.authority_pem, expect=coordinator
+    ) as channel:
+        stub: enrolment_pb2_grpc.EnrolmentServiceAsyncStub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
+        answer = await unary(stub.Enrol(request, timeout=DEADLINE_S))
+    return identity.assemble(
+        key=key,
+        certificate_pem=answer.certificate_pem,
+        authority_pem=answer.authority_pem,
+        coordinator=token.address,
+    )
