@@ -65,7 +65,11 @@ class SimulatedProbe:
         self._born = clock.now()
         self._load: dict[GpuUuid, float] = {}
         self._inventory = GpuInventory(
-            gpus=self._all, driver_version="simulated", cuda_version="12.8", simulated=True
+            gpus=self._all,
+            driver_version="simulated",
+            cuda_version="12.8",
+            problem=None if models else "no GPU is simulated",
+            simulated=True,
         )
         self._told = self._inventory
         self._changed = asyncio.Event()

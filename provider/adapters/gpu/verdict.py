@@ -107,6 +107,8 @@ def cuda_version(number: int | None) -> str | None:
 
 def nameless(rows: list[Row], known: set[int]) -> str | None:
     """One line on the cards that cannot be opened and were never seen, so that nothing can name them."""
+    if not rows:
+        return "the NVIDIA driver is loaded but sees no GPU"
     dead = [row for row in rows if "uuid" not in row and row["index"] not in known]
     if not dead:
         return None
