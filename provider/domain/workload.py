@@ -124,3 +124,5 @@ class RuntimeCapabilities:
     gpu_attachment: GpuAttachment
     gpu_problem: str | None = None
     """Why GPUs cannot be attached, one line; None where they can."""
+    limits_storage: bool = False
+    """Whether a replica's writable layer is held to its size by the engine."""

@@ -1,0 +1,145 @@
+"""Leases on Docker: ``ports.Runtime`` by the Engine API.
+
+The pieces are beside it: ``spec`` what a container is, ``gpus`` how it gets its cards, ``launcher`` and
+``remover`` the ways up and down, ``images``, ``networks``, ``containers``, ``logs``, ``commands``,
+``events``, ``engine`` the connection, ``errors`` what its failures mean. Read ``spec`` next.
+
+Invariants: one lease is worked on by one caller at a time; every step may find its work done already;
+nothing without our labels is touched; an engine that is away is ``Temporary``, whatever was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from typing import Self
+
+from provider.adapters.runtime import containers, events, gpus, launcher, logs, naming, remover
+from provider.adapters.runtime.commands import DockerExec
+from provider.adapters.runtime.containers import Found
+from provider.adapters.runtime.engine import Engine, together
+from provider.adapters.runtime.host import holds_layers_to_size
+from provider.adapters.runtime.settings import DockerSettings
+from provider.domain.errors import Permanent
+from provider.domain.ids import LeaseId
+from provider.domain.workload import (
+    Container,
+    ContainerState,
+    Launch,
+    LogLine,
+    RuntimeCapabilities,
+    Workload,
+)
+from provider.ports import Clock, ExecRequest, ExecSession, LogRequest
+
+
+class DockerRuntime:
+    """``ports.Runtime`` on one Docker engine."""
+
+    def __init__(self, settings: DockerSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._engine = Engine(settings)
+        self._launcher = launcher.Launcher(self._engine)
+        self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._held = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._held.push_async_callback(self._engine.close)
+        self._tasks = await self._held.enter_async_context(asyncio.TaskGroup())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._held.aclose()
+
+    async def capabilities(self) -> RuntimeCapabilities:
+        info = await self._engine.info(fresh=True)
+        facts = await self._engine.facts()
+        roads = gpus.roads(info, self._settings)
+        attachment, problem = await asyncio.to_thread(gpus.offered, roads, self._settings)
+        return RuntimeCapabilities(
+            engine=f"docker {facts.version}",
+            gpu_attachment=attachment,
+            gpu_problem=problem,
+            limits_storage=holds_layers_to_size(info),
+        )
+
+    async def start(self, launch: Launch) -> Workload:
+        async with self._lock(launch.lease):
+            there = launcher.sort(launch, await self._find(launch.lease))
+            if not there.is_done(launch):
+                await self._launcher.launch(launch, there)
+            found = await self._find(launch.lease)
+            described = await self._inspect(found)
+        return containers.workload(launch.lease, found, described)
+
+    async def stop(self, lease: LeaseId, grace_s: int) -> None:
+        async with self._lock(lease):
+            await remover.remove_all(self._engine, self._clock, lease, grace_s)
+
+    async def list(self) -> tuple[Workload, ...]:
+        provider = self._settings.provider
+        found: list[Found] = []
+        left: set[LeaseId] = set()
+
+        async def look() -> None:
+            labels = {naming.PROVIDER: provider}
+            found.extend(
+                await self._engine.call("listing containers", lambda api: containers.find(api, labels))
+            )
+
+        async def look_beside() -> None:
+            doing = "listing networks and volumes"
+            left.update(await self._engine.call(doing, lambda api: containers.leases_left(api, provider)))
+
+        await together(look(), look_beside())
+        described = await self._inspect(found)
+        by_lease: dict[LeaseId, Sequence[Found]] = dict.fromkeys(left, ())
+        for each in found:
+            by_lease[each.lease] = (*by_lease.get(each.lease, ()), each)
+        return tuple(containers.workload(lease, by_lease[lease], described) for lease in sorted(by_lease))
+
+    def hints(self) -> AsyncIterator[None]:
+        return events.changes(self._engine, self._clock)
+
+    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
+        found = [each for each in await self._find(lease) if request.service in {None, each.service}]
+        if not found:
+            raise Permanent(
+                f"{request.service or 'no service'} of {lease} is not here",
+                remedy=f"tenant status {lease.deployment}",
+            )
+        async with aclosing(logs.read(self._engine, self._tasks, found, request)) as lines:
+            async for line in lines:
+                yield line
+
+    async def exec(self, lease: LeaseId, request: ExecRequest) -> ExecSession:
+        wanted = (request.service, request.replica)
+        for each in await self._find(lease):
+            if (each.service, each.replica) == wanted and each.state is ContainerState.RUNNING:
+                return DockerExec(self._engine, each.id, request)
+        raise Permanent(
+            f"{request.service}/{request.replica} of {lease} does not run here",
+            remedy=f"tenant status {lease.deployment}",
+        )
+
+    def _lock(self, lease: LeaseId) -> asyncio.Lock:
+        return self._locks.setdefault(lease, asyncio.Lock())
+
+    async def _find(self, lease: LeaseId) -> Sequence[Found]:
+        labels = naming.lease_labels(self._settings.provider, lease)
+        return await self._engine.call(f"looking for {lease}", lambda api: containers.find(api, labels))
+
+    async def _inspect(self, found: Sequence[Found]) -> Mapping[str, Container]:
+        """By id; those that are gone by now are not in it."""
+        described: dict[str, Container] = {}
+
+        async def inspect(each: Found) -> None:
+            told = await self._engine.call("inspecting", lambda api: containers.inspect(api, each))
+            if told is not None:
+                described[each.id] = told
+
+        await together(*(inspect(each) for each in found))
+        return described

@@ -1,0 +1,76 @@
+"""What the engine's host can give a container, read from the machine itself since no API tells."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from provider.adapters.runtime.spec import OPEN_FILES, OPEN_FILES_MAX
+
+_CAP_SYS_RESOURCE = 24
+"""linux/capability.h: lets a process raise a hard limit, up to ``fs.nr_open``."""
+
+
+def open_files_ceiling(socket_path: str) -> int:
+    """The highest hard limit of open files that the engine can set; it fails to start one with more.
+
+    Read from the process behind the socket (or the one that listens in its place). Where that cannot be
+    seen, from another PID namespace, what every engine can give is assumed.
+    """
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        with peer:
+            peer.settimeout(1)
+            peer.connect(socket_path)
+            raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except OSError:
+        return OPEN_FILES
+    return _ceiling_of(struct.unpack("3i", raw)[0])
+
+
+@lru_cache(maxsize=8)
+def _ceiling_of(pid: int) -> int:
+    try:
+        most = int(Path("/proc/sys/fs/nr_open").read_text())
+        status = Path(f"/proc/{pid}/status").read_text()
+        limits = Path(f"/proc/{pid}/limits").read_text()
+    except (OSError, ValueError):
+        return OPEN_FILES
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    if not int(effective, 16) >> _CAP_SYS_RESOURCE & 1:
+        hard = next(
+            (line.split()[4] for line in limits.splitlines() if line.startswith("Max open files")), "0"
+        )
+        most = min(most, int(hard)) if hard.isdigit() else most
+    return min(OPEN_FILES_MAX, most)
+
+
+def holds_layers_to_size(info: Mapping[str, object]) -> bool:
+    """Whether the engine can limit a container's writable layer: overlay2 on xfs with project quota.
+
+    With the containerd image store an engine takes the option and ignores it, so that one never counts.
+    """
+    status = info.get("DriverStatus")
+    told = dict(status) if isinstance(status, list) else {}
+    if info.get("Driver") != "overlay2" or told.get("Backing Filesystem") != "xfs" or "driver-type" in told:
+        return False
+    return _mount_options(str(info.get("DockerRootDir", ""))) & {"prjquota", "pquota"} != set()
+
+
+def _mount_options(path: str) -> set[str]:
+    """The options of the file system that holds ``path`` (proc_pid_mountinfo(5), the last field)."""
+    best: tuple[int, set[str]] = (-1, set())
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    for line in lines:
+        fields = line.split()
+        place = fields[4]
+        if os.path.commonpath([place, path or "/"]) == place and len(place) >= best[0]:
+            best = len(place), set(fields[-1].split(","))
+    return best[1]

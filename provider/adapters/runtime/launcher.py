@@ -1,0 +1,167 @@
+"""The way up: from what is there of a lease to all of its containers running.
+
+Owns the order: network, images and misfits' removal at once; then the containers; then starting them one
+after the other, as the launch lists them. Does not own who may work on a lease, see ``docker``.
+
+Invariant: whatever step was reached by a process that was killed, the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from provider.adapters.runtime import containers, gpus, naming, networks, spec
+from provider.adapters.runtime.containers import Found
+from provider.adapters.runtime.engine import Engine, together
+from provider.adapters.runtime.host import holds_layers_to_size, open_files_ceiling
+from provider.adapters.runtime.images import Images
+from provider.domain.errors import ProviderError, Temporary
+from provider.domain.ids import LeaseId
+from provider.domain.workload import ContainerState, Launch, ReplicaLaunch
+
+Key = tuple[str, int]
+"""A service's name and the number of the replica."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorted:
+    """The containers of a lease against a launch."""
+
+    fit: Mapping[Key, Found]
+    """Are what the launch wants, running or not."""
+    misfits: tuple[Found, ...]
+    """Of another generation, changed, or not wanted at all."""
+
+    def is_done(self, launch: Launch) -> bool:
+        """Whether all runs and nothing else is there."""
+        return not self.misfits and all(
+            key(replica) in self.fit and self.fit[key(replica)].state is ContainerState.RUNNING
+            for replica in launch.replicas
+        )
+
+
+def key(replica: ReplicaLaunch) -> Key:
+    return replica.service.name, replica.replica
+
+
+def sort(launch: Launch, found: Iterable[Found]) -> Sorted:
+    """Which of ``found`` are what ``launch`` wants."""
+    wanted = {key(replica): spec.spec_hash(launch, replica) for replica in launch.replicas}
+    fit: dict[Key, Found] = {}
+    misfits: list[Found] = []
+    for each in found:
+        name = (each.service, each.replica)
+        same = each.generation == launch.generation and wanted.get(name) == each.spec and not each.is_going
+        if same and name not in fit:
+            fit[name] = each
+        else:
+            misfits.append(each)
+    return Sorted(fit=fit, misfits=tuple(misfits))
+
+
+class Launcher:
+    """Starts leases on one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._images = Images(engine)
+
+    async def launch(self, launch: Launch, there: Sorted) -> None:
+        """Make all of ``launch`` run. After a failure nothing that this began goes on."""
+        made: dict[Key, str] = {name: each.id for name, each in there.fit.items()}
+        missing = [replica for replica in launch.replicas if key(replica) not in made]
+        await together(
+            networks.ensure(self._engine, launch.lease, len(launch.replicas)),
+            self._write_gpus(launch),
+            *(self._have(replica) for replica in {each.service.image: each for each in missing}.values()),
+            *(remove(self._engine, each) for each in there.misfits),
+        )
+
+        async def make(replica: ReplicaLaunch) -> None:
+            made[key(replica)] = await self._create(launch, replica)
+
+        await together(*(make(each) for each in missing))
+        begun: list[str] = []
+        try:
+            for replica in launch.replicas:
+                old = there.fit.get(key(replica))
+                if old is None or old.state is not ContainerState.RUNNING:
+                    begun.append(made[key(replica)])
+                    begun.append(await self._begin(launch, replica, made[key(replica)]))
+        except ProviderError:
+            await self._halt(begun)
+            raise
+
+    async def _begin(self, launch: Launch, replica: ReplicaLaunch, container: str) -> str:
+        """Start it; make it anew when what it was made on is gone. The id of what runs."""
+        doing = f"starting {replica.service.name}/{replica.replica} of {launch.lease}"
+        if await self._engine.call(doing, lambda api: containers.start(api, container)):
+            return container
+        await self._engine.call(doing, lambda api: containers.remove(api, container))
+        anew = await self._create(launch, replica)
+        if not await self._engine.call(doing, lambda api: containers.start(api, anew)):
+            raise Temporary(f"{doing}: its container or network was removed")
+        return anew
+
+    async def _have(self, replica: ReplicaLaunch) -> None:
+        await self._images.ensure(replica.service.image, replica.service.credentials)
+
+    async def _create(self, launch: Launch, replica: ReplicaLaunch) -> str:
+        info = await self._engine.info()
+        roads = gpus.roads(info, self._engine.settings)
+        if launch.simulated_gpus:
+            attachment = gpus.attach_simulated(launch.lease, replica.gpus, roads)
+        else:
+            attachment = await asyncio.to_thread(gpus.attach, replica.gpus, roads, self._engine.settings)
+        image = await self._images.look(replica.service.image)
+        ground = spec.Ground(
+            settings=self._engine.settings,
+            attachment=attachment,
+            image_volumes=image.volumes if image else (),
+            open_files=open_files_ceiling(self._engine.settings.socket_path),
+            limits_storage=holds_layers_to_size(info),
+        )
+        name = naming.container_name(launch.lease, *key(replica))
+        config = spec.container_config(launch, replica, ground)
+        return await self._engine.call(f"creating {name}", lambda api: containers.create(api, name, config))
+
+    async def _write_gpus(self, launch: Launch) -> None:
+        uuids = tuple(uuid for replica in launch.replicas for uuid in replica.gpus)
+        if not launch.simulated_gpus or not uuids:
+            return
+        roads = gpus.roads(await self._engine.info(), self._engine.settings)
+        try:
+            await asyncio.to_thread(gpus.write_simulated, launch.lease, uuids, roads)
+        except OSError as error:
+            raise Temporary(
+                f"cannot write the CDI spec of {launch.lease}: {error}", remedy="run the agent as root"
+            ) from error
+
+    async def _halt(self, begun: list[str]) -> None:
+        """Best effort: an engine that is away keeps what was begun, and ``stop`` or ``list`` will see it."""
+
+        async def kill(container: str) -> None:
+            await self._engine.call("halting", lambda api: containers.kill(api, container))
+
+        with suppress(ProviderError):
+            await together(*(kill(each) for each in begun))
+
+
+async def remove(engine: Engine, found: Found) -> None:
+    """One container, at once."""
+    name = naming.container_name(found.lease, found.service, found.replica)
+    await engine.call(f"removing {name}", lambda api: containers.remove(api, found.id))
+
+
+async def forget_gpus(engine: Engine, lease: LeaseId) -> None:
+    """Remove the CDI spec of a lease's simulated GPUs. Fine when there is none."""
+    roads = gpus.roads(await engine.info(), engine.settings)
+    try:
+        await asyncio.to_thread(gpus.remove_simulated, lease, roads)
+    except OSError as error:
+        raise Temporary(
+            f"cannot remove the CDI spec of {lease}: {error}", remedy="run the agent as root"
+        ) from error

@@ -1,0 +1,129 @@
+"""What containers wrote, as lines, in order per container.
+
+Owns lines: the engine's frames cut and joined into them, with the engine's own timestamps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from provider.adapters.runtime.containers import Found, instant
+from provider.adapters.runtime.engine import Engine, accepted
+from provider.adapters.runtime.wire import FrameDecoder, Request
+from provider.domain.errors import ProviderError
+from provider.domain.moment import Instant
+from provider.domain.workload import LogLine
+from provider.ports import LogRequest
+
+LINE_BYTES_MAX = 256 * 1024
+"""A longer line is given in pieces: what a tenant writes must not fill our memory."""
+QUEUED_BATCHES = 16
+"""Between the readers of several containers and whoever reads them; then readers wait."""
+
+Batch = list[LogLine]
+
+
+async def read(
+    engine: Engine, tasks: asyncio.TaskGroup, found: list[Found], request: LogRequest
+) -> AsyncGenerator[LogLine, None]:
+    """The lines of ``found``: one container after the other, or all at once when following several."""
+    if request.follow and len(found) > 1:
+        async with aclosing(_merged(engine, tasks, found, request)) as batches:
+            async for batch in batches:
+                for line in batch:
+                    yield line
+        return
+    for each in found:
+        async with aclosing(_batches(engine, each, request)) as batches:
+            async for batch in batches:
+                for line in batch:
+                    yield line
+
+
+async def _merged(
+    engine: Engine, tasks: asyncio.TaskGroup, found: list[Found], request: LogRequest
+) -> AsyncGenerator[Batch, None]:
+    """Reads in tasks of ``tasks``, whose owner outlives this; a failure of one comes out here."""
+    queue: asyncio.Queue[Batch | ProviderError | None] = asyncio.Queue(QUEUED_BATCHES)
+
+    async def pump(each: Found) -> None:
+        try:
+            async for batch in _batches(engine, each, request):
+                await queue.put(batch)
+        except ProviderError as failure:
+            await queue.put(failure)
+        else:
+            await queue.put(None)
+
+    pumps = [tasks.create_task(pump(each)) for each in found]
+    try:
+        for _ in found:
+            while (item := await queue.get()) is not None:
+                if isinstance(item, ProviderError):
+                    raise item
+                yield item
+    finally:
+        for task in pumps:
+            task.cancel()
+
+
+async def _batches(engine: Engine, found: Found, request: LogRequest) -> AsyncGenerator[Batch, None]:
+    """The lines of one container, as many together as arrived together."""
+    doing = f"reading the log of {found.service}/{found.replica}"
+    query = {
+        "stdout": "1",
+        "stderr": "1",
+        "timestamps": "1",
+        "follow": "1" if request.follow else "0",
+        "tail": "all" if request.tail is None else str(request.tail),
+    }
+    if request.since is not None:
+        query["since"] = f"{request.since // 1000}.{request.since % 1000:03d}000000"
+    path = f"/containers/{found.id}/logs"
+    async with engine.stream(doing, Request(method="GET", path=path, query=query)) as answer:
+        await accepted(answer, doing)
+        frames, lines = FrameDecoder(), LineJoiner(service=found.service, replica=found.replica)
+        async for piece in answer.pieces():
+            batch = [line for is_stderr, frame in frames.feed(piece) for line in lines.feed(is_stderr, frame)]
+            if batch:
+                yield batch
+        if rest := list(lines.rest()):
+            yield rest
+
+
+@dataclass(slots=True, kw_only=True)
+class LineJoiner:
+    """Makes lines of frames. The engine cuts a long line into frames and stamps each of them."""
+
+    service: str
+    replica: int
+    _parts: dict[bool, tuple[Instant, bytes]] = field(default_factory=dict)
+    """The unfinished line of stdout and of stderr, with the time of its first frame."""
+
+    def feed(self, is_stderr: bool, frame: bytes) -> Iterator[LogLine]:
+        stamp, _, text = frame.partition(b" ")
+        at = instant(stamp.decode("ascii", "replace")) or Instant(0)
+        begun, head = self._parts.pop(is_stderr, (at, b""))
+        whole = head + text
+        if whole.endswith(b"\n") or len(whole) >= LINE_BYTES_MAX:
+            yield self._line(begun, is_stderr, whole)
+        else:
+            self._parts[is_stderr] = (begun, whole)
+
+    def rest(self) -> Iterator[LogLine]:
+        """What was written without an end of line."""
+        for is_stderr, (at, text) in sorted(self._parts.items()):
+            yield self._line(at, is_stderr, text)
+        self._parts.clear()
+
+    def _line(self, at: Instant, is_stderr: bool, text: bytes) -> LogLine:
+        return LogLine(
+            service=self.service,
+            replica=self.replica,
+            at=at,
+            is_stderr=is_stderr,
+            text=text.removesuffix(b"\n").decode(errors="replace"),
+        )

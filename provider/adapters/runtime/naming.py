@@ -1,0 +1,54 @@
+"""How what belongs to a lease is named and labelled on the engine, and found again.
+
+Invariant: every name is derived from the lease alone, so that making something twice makes it once;
+every label is under ``gp.`` and set by us, so that an image's own labels never pass for ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from provider.domain.ids import LeaseId, ProviderId
+
+PROVIDER = "gp.provider"
+LEASE = "gp.lease"
+SERVICE = "gp.service"
+REPLICA = "gp.replica"
+GENERATION = "gp.generation"
+SPEC = "gp.spec"
+GPUS = "gp.gpus"
+SIMULATED = "gp.simulated-gpus"
+
+
+def lease_labels(provider: ProviderId, lease: LeaseId) -> dict[str, str]:
+    """On everything of a lease: containers, network, volumes."""
+    return {PROVIDER: provider, LEASE: str(lease)}
+
+
+def container_name(lease: LeaseId, service: str, replica: int) -> str:
+    return f"gp-{lease.key}-{service}-{replica}"
+
+
+def network_name(lease: LeaseId) -> str:
+    """Also the bridge's: 15 characters, as many as the kernel lets an interface have."""
+    return f"gp-{lease.key}"
+
+
+def volume_name(lease: LeaseId, service: str, replica: int, what: str) -> str:
+    """``what`` is a volume's name or a path in the container: hashed, since engines restrict names."""
+    return f"gp-{lease.key}-{service}-{replica}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+
+
+def lease_of(labels: Mapping[str, str] | None) -> LeaseId | None:
+    """The lease that something is labelled with; None when it is not one of ours."""
+    try:
+        return LeaseId.parse((labels or {}).get(LEASE, ""))
+    except ValueError:
+        return None
+
+
+def number(labels: Mapping[str, str], label: str) -> int:
+    """A label that is a number, 0 when it is missing or garbled."""
+    text = labels.get(label, "")
+    return int(text) if text.isascii() and text.isdigit() else 0

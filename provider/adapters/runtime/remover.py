@@ -1,0 +1,103 @@
+"""The way down: everything that is labelled with a lease, removed, whatever state it is in.
+
+Order: containers (asked to end, then ended), network, volumes, the spec of simulated GPUs.
+Invariant: each step is fine with its work done already, so that it can be taken again from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import docker
+import docker.errors
+
+from provider.adapters.runtime import containers, naming
+from provider.adapters.runtime.containers import Found
+from provider.adapters.runtime.engine import Engine, accepted, together
+from provider.adapters.runtime.launcher import forget_gpus, remove
+from provider.adapters.runtime.wire import Request
+from provider.domain.errors import Permanent, Temporary
+from provider.domain.ids import LeaseId
+from provider.domain.moment import Span, after
+from provider.domain.workload import ContainerState
+from provider.ports import Clock
+
+TRIES = 50
+PAUSE = Span(100)
+"""What leaves a network or a volume does so a little after its container is gone."""
+
+
+async def remove_all(engine: Engine, clock: Clock, lease: LeaseId, grace_s: int) -> None:
+    """``Temporary`` when something of it is still there in the end."""
+    labels = naming.lease_labels(engine.settings.provider, lease)
+    found = await engine.call(f"looking for {lease}", lambda api: containers.find(api, labels))
+    await together(*(_end(engine, each, grace_s) for each in found))
+    wanted = {"label": containers.filters(labels)}
+    await together(
+        _until_gone(engine, clock, f"removing the network of {lease}", lambda api: _networks(api, wanted)),
+        _until_gone(engine, clock, f"removing the volumes of {lease}", lambda api: _volumes(api, wanted)),
+        forget_gpus(engine, lease),
+    )
+
+
+async def _end(engine: Engine, found: Found, grace_s: int) -> None:
+    """Not in a thread: as many of them may wait for their grace as there are leases."""
+    if found.state is ContainerState.RUNNING and grace_s > 0:
+        doing = f"stopping {found.service}/{found.replica} of {found.lease}"
+        request = Request(method="POST", path=f"/containers/{found.id}/stop", query={"t": str(grace_s)})
+        try:
+            async with engine.stream(doing, request, grace_s + engine.settings.call_timeout_s) as answer:
+                await accepted(answer, doing)
+        except Permanent:
+            pass  # it is gone, or going
+    await remove(engine, found)
+
+
+async def _until_gone(
+    engine: Engine, clock: Clock, doing: str, action: Callable[[docker.APIClient], bool]
+) -> None:
+    for _ in range(TRIES):
+        if await engine.call(doing, action):
+            return
+        await clock.sleep_until(after(clock.now(), PAUSE))
+    raise Temporary(f"{doing}: still in use", remedy="docker network inspect, docker volume inspect")
+
+
+def _networks(client: docker.APIClient, wanted: dict[str, Any]) -> bool:
+    """Remove them; whether none is left. What somebody else connected is disconnected first."""
+    gone = True
+    for network in client.networks(filters=wanted):
+        try:
+            client.remove_network(network["Id"])
+        except docker.errors.NotFound:
+            continue
+        except docker.errors.APIError as error:
+            if "active endpoints" not in str(error.explanation):
+                raise
+            gone = False
+            _disconnect(client, network["Id"])
+    return gone
+
+
+def _disconnect(client: docker.APIClient, network: str) -> None:
+    try:
+        for container in client.inspect_network(network).get("Containers") or {}:
+            client.disconnect_container_from_network(container, network, force=True)
+    except docker.errors.APIError as error:
+        if error.status_code not in {403, 404}:
+            raise
+
+
+def _volumes(client: docker.APIClient, wanted: dict[str, Any]) -> bool:
+    gone = True
+    for volume in client.volumes(filters=wanted).get("Volumes") or []:
+        try:
+            client.remove_volume(volume["Name"])
+        except docker.errors.NotFound:
+            continue
+        except docker.errors.APIError as error:
+            if error.status_code != 409:
+                raise
+            gone = False
+    return gone

@@ -1,0 +1,218 @@
+"""A replica of a manifest as the engine's container configuration. Pure.
+
+Built from a whitelist: every key that an engine takes is set here or left at the engine's default, and
+nothing that a tenant wrote is merged in as it is. Keys and meanings: Docker Engine API, "Create a
+container".
+
+Invariant: no privilege, host namespace, device, kernel setting, socket or path of the host can come from
+a tenant; what a tenant or an image says about GPUs (``NVIDIA_*``) has no effect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from provider.adapters.runtime import naming
+from provider.adapters.runtime.gpus import Attachment
+from provider.adapters.runtime.settings import DockerSettings
+from provider.domain.manifest import MountPoint, Service
+from provider.domain.resources import Volume
+from provider.domain.workload import Launch, ReplicaLaunch
+
+Json = dict[str, object]
+
+CAPABILITIES = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SYS_CHROOT",
+    "AUDIT_WRITE",
+    "NET_BIND_SERVICE",
+)
+"""What dpkg, apt, sshd and su need inside, found by leaving each of Docker's 14 out in turn."""
+OPEN_FILES = 65_536
+OPEN_FILES_MAX = 1_048_576
+OOM_SCORE = 500
+"""Tenants are killed before the agent and the engine."""
+SHM_BYTES_MIN = 64 * 1024 * 1024
+CPU_MILLIS_MIN = 10
+"""The engine takes no less than 0.01 CPUs."""
+RESERVED = ("NVIDIA_", "PROVIDER_")
+"""Environment that a tenant cannot set: it would ask for GPUs, or pass for ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a container is built on besides the launch: engine, image, GPUs."""
+
+    settings: DockerSettings
+    attachment: Attachment
+    image_volumes: tuple[str, ...] = ()
+    """Paths that the image declares as volumes."""
+    open_files: int = OPEN_FILES_MAX
+    """The most that the engine can give."""
+    limits_storage: bool = False
+    """Whether the engine can limit the writable layer."""
+
+
+def spec_hash(launch: Launch, replica: ReplicaLaunch) -> str:
+    """16 hex digits: equal where an existing container is what is wanted.
+
+    Taken over what was asked for, not over what it is made into, so that neither a newer image behind the
+    same tag nor a newer agent replaces a container that runs.
+    """
+    service = replica.service
+    asked = [
+        [service.image, service.command, service.args, service.env],
+        [service.resources.cpu_millis, service.resources.memory_bytes],
+        [[volume.name, volume.size_bytes, volume.storage_class] for volume in service.resources.storage],
+        [[mount.name, mount.mount, mount.read_only] for mount in _mounts(service)],
+        [[binding.port, binding.host_port, binding.proto] for binding in replica.ports],
+        [replica.gpus, launch.simulated_gpus],
+    ]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+
+def container_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json:
+    """The body of ``POST /containers/create``."""
+    service = replica.service
+    network = naming.network_name(launch.lease)
+    return {
+        "Image": service.image,
+        "Hostname": f"{service.name}-{replica.replica}"[:63],
+        "Entrypoint": None if service.command is None else list(service.command),
+        "Cmd": None if service.args is None else list(service.args),
+        "Env": list(environment(launch, replica, ground)),
+        "Labels": _labels(launch, replica, ground.settings),
+        "ExposedPorts": {f"{port.port}/{port.proto.lower()}": {} for port in replica.ports},
+        "Healthcheck": {"Test": ["NONE"]},
+        "Tty": False,
+        "OpenStdin": False,
+        "HostConfig": _host_config(launch, replica, ground),
+        "NetworkingConfig": {
+            "EndpointsConfig": {network: {"Aliases": [service.name, f"{service.name}-{replica.replica}"]}}
+        },
+    }
+
+
+def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Iterable[str]:
+    """``NAME=value``, sorted by who may set it: the tenant, then the market's names, then ours."""
+    lease = launch.lease
+    tenants: dict[str, str] = {}
+    for line in replica.service.env or ():
+        name, _, text = line.partition("=")
+        if name and not name.startswith(RESERVED):
+            tenants[name] = text
+    # Akash sets these unless the tenant did (cluster/kube/builder, "addIfNotPresent").
+    markets = {
+        "AKASH_GROUP_SEQUENCE": str(lease.gseq),
+        "AKASH_DEPLOYMENT_SEQUENCE": str(lease.dseq),
+        "AKASH_ORDER_SEQUENCE": str(lease.oseq),
+        "AKASH_OWNER": lease.owner,
+        "AKASH_PROVIDER": lease.provider,
+        "AKASH_CLUSTER_PUBLIC_HOSTNAME": ground.settings.public_hostname,
+    }
+    ours = {
+        "PROVIDER_LEASE": str(lease),
+        "PROVIDER_SERVICE": replica.service.name,
+        "PROVIDER_REPLICA": str(replica.replica),
+        **dict(ground.attachment.environment),
+    }
+    return [f"{name}={text}" for name, text in (markets | tenants | ours).items() if text or name in tenants]
+
+
+def _labels(launch: Launch, replica: ReplicaLaunch, settings: DockerSettings) -> dict[str, str]:
+    return naming.lease_labels(settings.provider, launch.lease) | {
+        naming.SERVICE: replica.service.name,
+        naming.REPLICA: str(replica.replica),
+        naming.GENERATION: str(launch.generation),
+        naming.SPEC: spec_hash(launch, replica),
+        naming.GPUS: ",".join(replica.gpus),
+        naming.SIMULATED: str(launch.simulated_gpus and bool(replica.gpus)).lower(),
+    }
+
+
+def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json:
+    settings, resources = ground.settings, replica.service.resources
+    # A ram volume is charged to the container, so it comes on top, as on Akash.
+    memory = resources.memory_bytes + sum(each.size_bytes for each in resources.storage if each.is_ram)
+    config: Json = {
+        "Runtime": settings.oci_runtime,
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "CapAdd": list(CAPABILITIES),
+        "SecurityOpt": ["no-new-privileges:true"],
+        "PidsLimit": settings.pids_limit,
+        "Memory": memory,
+        "MemorySwap": memory,
+        "MemorySwappiness": 0,
+        "OomScoreAdj": OOM_SCORE,
+        "NanoCpus": max(resources.cpu_millis, CPU_MILLIS_MIN) * 1_000_000,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": min(OPEN_FILES, ground.open_files), "Hard": ground.open_files},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "ShmSize": max(SHM_BYTES_MIN, min(memory // 2, settings.shm_bytes_max)),
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "Init": True,
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": {
+            "Type": "json-file",
+            "Config": {"max-size": str(settings.log_file_bytes), "max-file": str(settings.log_files)},
+        },
+        "NetworkMode": naming.network_name(launch.lease),
+        "PortBindings": {
+            f"{port.port}/{port.proto.lower()}": [
+                {"HostIp": settings.bind_address, "HostPort": str(port.host_port)}
+            ]
+            for port in replica.ports
+        },
+        "Mounts": list(_container_mounts(launch, replica, ground)),
+        "DeviceRequests": [dict(request) for request in ground.attachment.requests],
+    }
+    if ground.limits_storage:
+        layer = next((each.size_bytes for each in resources.storage if each.name == "default"), None)
+        config["StorageOpt"] = {} if layer is None else {"size": str(layer)}
+    return config
+
+
+def _container_mounts(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Iterable[Json]:
+    """The tenant's volumes where it wants them, and a volume of ours over each that the image declares.
+
+    An image's own volume would be an anonymous one, that nobody finds again once its container is gone.
+    """
+    service = replica.service
+    volumes: Mapping[str, Volume] = {volume.name: volume for volume in service.resources.storage}
+    labels = naming.lease_labels(ground.settings.provider, launch.lease)
+    taken: set[str] = set()
+    for point in _mounts(service):
+        volume = volumes.get(point.name)
+        if volume is None or not point.mount:
+            continue
+        taken.add(point.mount.rstrip("/"))
+        if volume.is_ram:
+            options = {"SizeBytes": volume.size_bytes, "Mode": 0o1777}
+            yield {"Type": "tmpfs", "Target": point.mount, "TmpfsOptions": options}
+        else:
+            name = naming.volume_name(launch.lease, service.name, replica.replica, point.name)
+            yield _volume_mount(name, point.mount, labels) | {"ReadOnly": point.read_only}
+    for path in ground.image_volumes:
+        if path.rstrip("/") not in taken:
+            name = naming.volume_name(launch.lease, service.name, replica.replica, path)
+            yield _volume_mount(name, path, labels)
+
+
+def _volume_mount(name: str, target: str, labels: dict[str, str]) -> Json:
+    return {"Type": "volume", "Source": name, "Target": target, "VolumeOptions": {"Labels": labels}}
+
+
+def _mounts(service: Service) -> tuple[MountPoint, ...]:
+    return (service.params.storage if service.params else None) or ()
