@@ -2,8 +2,9 @@
 
 Owns: which failure is which gRPC code, what travels with it (ErrorInfo: a reason for programs, the
 remedy for people; RetryInfo), and who the caller is. Does not own when to fail.
-Invariant: what a servicer raises as a ``ProviderError`` arrives at the caller as the same kind, with
-the same two lines of text.
+Invariant: what a servicer raises arrives with the same two lines of text, and says the same about a
+repeat: ``Temporary`` may be repeated, ``Permanent`` (as ``Denied``) and ``ConfigError`` may not. A
+``PeerError`` there (the caller's message cannot be) is ``Denied`` here; ``PeerError`` here is its bug.
 
 Codes and their meaning: google/rpc/code.proto; details: google/rpc/error_details.proto (googleapis).
 """
@@ -103,8 +104,6 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> ProviderError:
     if code is StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in what:
         return Denied(code, "MESSAGE_TOO_LARGE", what, remedy="send less at once")
     kind = _KINDS.get(code, PeerError)
-    if reason == "MALFORMED":
-        return PeerError(what, remedy=remedy)
     if reason == "CONFIGURATION":
         return ConfigError(what, remedy=remedy)
     if kind is Temporary:

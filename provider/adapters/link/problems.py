@@ -1,0 +1,44 @@
+"""Why there is no coordinator, in one line that says what to do: gRPC's own words are for its authors."""
+
+from __future__ import annotations
+
+from provider.domain.errors import ProviderError
+
+_MEANINGS = (
+    # A piece of gRPC's text (measured on 1.85.1), what it means, what to try. First match counts.
+    (
+        "CERTIFICATE_VERIFY_FAILED: certificate has expired",
+        "its certificate has expired",
+        "ask the market's owner to restart it",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not of this market's authority",
+        "check the address, or enroll again if the market was set up anew",
+    ),
+    (
+        "is not in peer certificate",
+        "it is not this market's coordinator",
+        "check the address",
+    ),
+    ("Connection refused", "nothing listens there", "check the address, and that the coordinator runs"),
+    ("Name resolution", "its name is not known", "check the address and this machine's DNS"),
+    ("DNS", "its name is not known", "check the address and this machine's DNS"),
+    (
+        "Socket closed",
+        "it closed the connection; it may not accept this provider's certificate",
+        "run `provider enroll TOKEN` with a new token if this goes on",
+    ),
+    ("No route to host", "there is no route to it", "check the network"),
+    ("Network is unreachable", "there is no route to it", "check the network"),
+    ("failed to connect", "it cannot be reached", "check the address and the network"),
+)
+
+
+def explain(error: ProviderError, address: str) -> str:
+    """One line: which coordinator, what is wrong, what to try."""
+    for text, meaning, remedy in _MEANINGS:
+        if text in error.what:
+            return f"coordinator {address}: {meaning}. Try: {remedy}"
+    remedy = f". Try: {error.remedy}" if error.remedy else ""
+    return f"coordinator {address}: {error.what}{remedy}"
