@@ -24,6 +24,8 @@ class Denom(StrEnum):
     UACT = "uact"
     UAKT = "uakt"
     UUSDC = "uusdc"
+    IBC_USDC = "ibc/170C677610AC31DF0904FFE09CD3B5C657492170E7E52372E48756B71E56F2F1"
+    """USDC under the name it has on Akash's chain, in files that tenants already have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,103 @@
+"""What is wrong with a manifest: where, what, what is allowed instead, and what was probably meant.
+
+Owns the one exception of this package and the way problems are shown. Does not decide what a problem
+is. Invariant: every ``Problem`` can be read alone, and none of them carries a secret value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+
+from provider.domain.errors import ConfigError
+
+MOST_PROBLEMS = 100
+"""No more than this many are collected from one file."""
+LONGEST_QUOTE = 60
+"""Characters of the file's own text that a message repeats."""
+LONGEST_GUESS = 40
+"""Longer names get no "did you mean": nobody mistypes them, and comparing costs their product."""
+WIDEST_LINE = 160
+"""Characters of an offending line that are shown."""
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One fault of one file. ``line`` and ``column`` count from 1, in characters."""
+
+    line: int
+    column: int
+    what: str
+    path: str = ""
+    """Where in the manifest, ``services.web.expose[0].port``; empty for the file as a whole."""
+    allowed: str = ""
+    hint: str = ""
+    severity: Severity = Severity.ERROR
+    is_private: bool = False
+    """The line holds a secret and is not shown."""
+
+    def __str__(self) -> str:
+        place = f"{self.path}: " if self.path else ""
+        allowed = f"; allowed: {self.allowed}" if self.allowed else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{allowed}{hint}"
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: every field by its name, the severity as text."""
+        return {
+            "severity": str(self.severity),
+            "line": self.line,
+            "column": self.column,
+            "path": self.path,
+            "what": self.what,
+            "allowed": self.allowed,
+            "hint": self.hint,
+        }
+
+
+class SdlInvalid(ConfigError):
+    """A manifest that cannot be used. ``problems`` are all its errors (and warnings), in the file's order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        errors = [each for each in self.problems if each.severity is Severity.ERROR]
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(
+            f"line {first.line}, column {first.column}: {first}{more}",
+            remedy="tenant check FILE lists every problem with its line",
+        )
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``did you mean "expose"?``, or nothing where no known name is close."""
+    if len(name) > LONGEST_GUESS:
+        return ""
+    folded = {each.casefold().replace("-", "_"): each for each in known}
+    close = get_close_matches(name.casefold().replace("-", "_"), folded, n=1, cutoff=0.6)
+    return f'did you mean "{folded[close[0]]}"?' if close else ""
+
+
+def quote(text: str) -> str:
+    """The file's own text in a message: on one line, cut where it is long."""
+    cut = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+    return '"' + "".join(each if each.isprintable() else "�" for each in cut) + '"'
+
+
+def render(problem: Problem, *, name: str, lines: list[str]) -> str:
+    """For a terminal: ``name:line:column``, the problem, the line itself and a caret under the place."""
+    head = f"{name}:{problem.line}:{problem.column}: {problem.severity}: {problem}"
+    if problem.is_private or not 0 < problem.line <= len(lines):
+        return head
+    line = lines[problem.line - 1].rstrip("\r\n")
+    start = max(0, problem.column - WIDEST_LINE // 2) if len(line) > WIDEST_LINE else 0
+    shown = "".join(each if each.isprintable() else " " for each in line[start : start + WIDEST_LINE])
+    number = f"{problem.line:5d} | "
+    return f"{head}\n{number}{shown}\n{' ' * (len(number) - 2)}| {' ' * (problem.column - 1 - start)}^"
