@@ -21,19 +21,12 @@ import yaml
 
 from provider.domain.errors import ConfigError
 from provider.domain.secret import Secret
+from provider.sim.gpu import SimulatedGpus
 
 DEFAULT_PATH = Path("/etc/provider/provider.yaml")
 ENV_PREFIX = "PROVIDER_"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedGpus:
-    """Cards that do not exist, for trying things out; everything says so."""
-
-    model: str
-    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

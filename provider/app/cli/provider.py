@@ -1,0 +1,75 @@
+"""``provider``: the operator's command. ``provider run`` is the daemon; the others look at it or steer it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from provider import __version__
+from provider.app.cli.entry import command
+from provider.app.cli.entry import main as enter
+
+COMMANDS = "provider_commands"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every subcommand and its options."""
+    top = argparse.ArgumentParser(
+        prog="provider", description="Turn this GPU server into a provider on a compute marketplace."
+    )
+    top.add_argument("--version", action="version", version=f"provider {__version__}")
+    top.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration (default: $PROVIDER_CONFIG or /etc/provider/provider.yaml)",
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _setting_up(commands)
+    _looking(commands)
+    demo = commands.add_parser("demo", help="run a whole market on this machine, end to end")
+    demo.add_argument(
+        "--keep", action="store_true", help="leave everything running, and say how to look around"
+    )
+    demo.add_argument("--json", action="store_true", help="print the receipt as JSON, nothing else")
+    demo.add_argument(
+        "--docker", metavar="URL", help="container engine (default: unix:///var/run/docker.sock)"
+    )
+    demo.set_defaults(run=command("demo_commands", "demo"))
+    return top
+
+
+def _setting_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    init = commands.add_parser("init", help="write a configuration file")
+    init.add_argument("--state-dir", metavar="DIR", help="where the daemon keeps its state")
+    init.add_argument("--advertise", metavar="HOST:PORT", help="where tenants reach this machine")
+    init.add_argument("--simulate", metavar="MODEL:COUNT", help="offer simulated GPUs, such as h100:2")
+    init.add_argument("--force", action="store_true", help="overwrite the file if it is there")
+    init.set_defaults(run=command(COMMANDS, "init"))
+    enroll = commands.add_parser("enroll", help="join a market with a token of its owner")
+    enroll.add_argument(
+        "token",
+        metavar="TOKEN",
+        help="what `coordinator invite provider NAME` printed; - reads it from standard input",
+    )
+    enroll.set_defaults(run=command(COMMANDS, "enroll"))
+    run = commands.add_parser("run", help="run the daemon until SIGTERM; leases go on running")
+    run.set_defaults(run=command("provider_daemon", "run"))
+    doctor = commands.add_parser("doctor", help="check this machine, and say how to mend what is wrong")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=command(COMMANDS, "doctor"))
+
+
+def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    for name, text in (
+        ("status", "the daemon, its market and its capacity"),
+        ("gpus", "the GPUs: what they are, how they do, who has them"),
+        ("leases", "the leases: what runs, since when, what it earned"),
+    ):
+        looking = commands.add_parser(name, help=text)
+        looking.add_argument("--json", action="store_true", help="for programs")
+        looking.set_defaults(run=command(COMMANDS, name))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The ``provider`` command."""
+    return enter(parser(), argv)

@@ -1,0 +1,94 @@
+"""``tenant``: the buyer's command, from a manifest to a running service and its bill."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from provider import __version__
+from provider.app.cli import manifest_commands
+from provider.app.cli.entry import command
+from provider.app.cli.entry import main as enter
+
+COMMANDS = "tenant_commands"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every subcommand and its options."""
+    top = argparse.ArgumentParser(prog="tenant", description="Run containers on rented GPUs.")
+    top.add_argument("--version", action="version", version=f"tenant {__version__}")
+    top.add_argument(
+        "--home", metavar="DIR", help="identity and manifests (default: $TENANT_HOME or ~/.tenant)"
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    enroll = commands.add_parser("enroll", help="join a market with a token of its owner")
+    enroll.add_argument(
+        "token",
+        metavar="TOKEN",
+        help="what `coordinator invite tenant NAME` printed; - reads it from standard input",
+    )
+    enroll.set_defaults(run=command(COMMANDS, "enroll"))
+    balance = commands.add_parser("balance", help="what is free to spend and what is in escrow")
+    balance.add_argument("--json", action="store_true", help="for programs")
+    balance.set_defaults(run=command(COMMANDS, "balance"))
+    _deploying(commands)
+    _running(commands)
+    manifest_commands.register(commands)
+    return top
+
+
+def _deploying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    deploy = commands.add_parser("deploy", help="put a deployment on the market")
+    deploy.add_argument("file", metavar="FILE", help="SDL")
+    deploy.add_argument(
+        "--deposit", metavar="AMOUNT", default="5000000uact", help="into escrow (default: %(default)s)"
+    )
+    deploy.add_argument(
+        "--image",
+        metavar="SERVICE=IMAGE",
+        action="append",
+        default=[],
+        help="run another image than the file says",
+    )
+    deploy.add_argument("--json", action="store_true", help="for programs")
+    deploy.set_defaults(run=command(COMMANDS, "deploy"))
+    bids = commands.add_parser("bids", help="the bids on a deployment, cheapest first")
+    bids.add_argument("dseq", type=int)
+    bids.add_argument("--wait", metavar="SECONDS", type=float, default=0, help="for the first one")
+    bids.add_argument("--json", action="store_true", help="for programs")
+    bids.set_defaults(run=command(COMMANDS, "bids"))
+    accept = commands.add_parser("accept", help="accept a bid, send the manifest, wait until it runs")
+    accept.add_argument("dseq", type=int)
+    accept.add_argument("--provider", metavar="NAME", help="whose bid (default: the cheapest)")
+    accept.add_argument(
+        "--wait", metavar="SECONDS", type=float, default=600, help="until it runs (default: %(default)s)"
+    )
+    accept.set_defaults(run=command(COMMANDS, "accept"))
+    close = commands.add_parser("close", help="end a deployment and get back what is left")
+    close.add_argument("dseq", type=int)
+    close.set_defaults(run=command(COMMANDS, "close"))
+
+
+def _running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser("status", help="deployments, or one of them in full")
+    status.add_argument("dseq", type=int, nargs="?")
+    status.add_argument("--all", action="store_true", help="closed ones too")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=command(COMMANDS, "status"))
+    logs = commands.add_parser("logs", help="what the containers print")
+    logs.add_argument("dseq", type=int)
+    logs.add_argument("service", nargs="?", default="")
+    logs.add_argument("-f", "--follow", action="store_true")
+    logs.add_argument("--tail", metavar="LINES", type=int, default=-1)
+    logs.set_defaults(run=command(COMMANDS, "logs"))
+    execute = commands.add_parser("exec", help="run a command in a container")
+    execute.add_argument("dseq", type=int)
+    execute.add_argument("service")
+    execute.add_argument("-t", "--tty", action="store_true", help="with a terminal, for a shell")
+    execute.add_argument("argv", metavar="COMMAND", nargs=argparse.REMAINDER)
+    execute.set_defaults(run=command(COMMANDS, "execute"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The ``tenant`` command."""
+    return enter(parser(), argv)

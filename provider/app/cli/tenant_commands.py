@@ -1,0 +1,232 @@
+"""What ``tenant`` does: each command asks the market or the provider, and shows the answer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from provider.adapters.clock import SystemClock
+from provider.app import render, terminal
+from provider.app.cli.entry import DONE
+from provider.app.enrolling import join
+from provider.app.market_client import Market
+from provider.app.tenancy import Tenancy, read_plan
+from provider.domain.errors import ConfigError
+from provider.domain.ids import LeaseId
+from provider.domain.money import Money
+from provider.rpc import codec, identity
+from provider.rpc.calls import cancelled_after
+from provider.rpc.member import Role
+from provider.rpc.tokens import Scope
+from provider.rpc.v1 import tenant_pb2
+
+CLOSE_S = 90.0
+"""The market settles a closing lease after 60 s even if its provider says nothing."""
+
+
+def home(args: argparse.Namespace) -> Path:
+    """Where this tenant's identity and manifests are."""
+    return Path(args.home or os.environ.get("TENANT_HOME") or Path.home() / ".tenant").expanduser()
+
+
+def enroll(args: argparse.Namespace) -> int:
+    """Join a market."""
+    joined = asyncio.run(join(args.token, home(args), Role.TENANT))
+    print(f"{joined.member.name} is now a tenant of the market {joined.member.market} ({home(args)})")
+    return DONE
+
+
+def balance(args: argparse.Namespace) -> int:
+    async def ask(tenancy: Tenancy) -> int:
+        answer = await tenancy.market.balance()
+        if args.json:
+            print(render.as_json(answer))
+            return DONE
+        escrowed = {each.denom: each for each in answer.escrowed}
+        rows = [
+            (render.money(each), render.money(escrowed[each.denom]) if each.denom in escrowed else "-")
+            for each in answer.available
+        ]
+        render.console().print(render.table(("FREE", "IN ESCROW"), rows))
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
+def deploy(args: argparse.Namespace) -> int:
+    deposit, images = _money(args.deposit), _images(args.image)
+    plan = read_plan(Path(args.file), images)
+
+    async def ask(tenancy: Tenancy) -> int:
+        dseq = await tenancy.deploy(plan, deposit)
+        if args.json:
+            print(render.as_json(await tenancy.market.deployment(dseq)))
+        else:
+            print(f"deployment {dseq} is on the market: {len(plan.groups)} order(s), {deposit} in escrow")
+            print(f"  Next: tenant bids {dseq} --wait 60")
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
+def bids(args: argparse.Namespace) -> int:
+    async def ask(tenancy: Tenancy) -> int:
+        if args.wait:
+            view = await tenancy.first_bids(args.dseq, args.wait)
+        else:
+            view = await tenancy.market.deployment(args.dseq)
+        if args.json:
+            print(render.as_json(view))
+            return DONE
+        out = render.console()
+        for order in view.orders:
+            state = render.enum_word(tenant_pb2.OrderState, order.state, "ORDER_STATE_")
+            out.print(f"group {order.order.group.name}: order is {state}")
+            out.print(render.bids(order) if order.bids else "  no bids")
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
+def accept(args: argparse.Namespace) -> int:
+    async def ask(tenancy: Tenancy) -> int:
+        leases = await tenancy.accept(args.dseq, args.provider, args.wait)
+        for lease in leases:
+            print(f"{lease.provider} confirmed the lease {lease}")
+            await tenancy.send_manifest(lease)
+            print("  the manifest is accepted; the service starts")
+        view = await tenancy.running(args.dseq, args.wait)
+        for each in view.leases:
+            await _show_lease(tenancy, each)
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
+def status(args: argparse.Namespace) -> int:
+    async def ask(tenancy: Tenancy) -> int:
+        if args.dseq is None:
+            views = await tenancy.market.deployments(include_closed=args.all)
+            if args.json:
+                print(render.as_json(tenant_pb2.ListDeploymentsResponse(deployments=views)))
+            else:
+                render.console().print(render.deployments(views) if views else "no deployments")
+            return DONE
+        view = await tenancy.market.deployment(args.dseq)
+        if args.json:
+            print(render.as_json(view))
+            return DONE
+        render.console().print(render.deployments([view]))
+        for lease in view.leases:
+            if lease.state == tenant_pb2.LEASE_STATE_ACTIVE:
+                await _show_lease(tenancy, lease)
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
+async def _show_lease(tenancy: Tenancy, lease: tenant_pb2.LeaseView) -> None:
+    lease_id = codec.lease_id_from_pb(lease.id)
+    async with await tenancy.lease_calls(lease_id, (Scope.STATUS,)) as calls:
+        answer = await calls.status()
+    out = render.console()
+    out.print(render.lease_line(lease) + (f": {answer.detail}" if answer.detail else ""))
+    rows = [
+        (each.name, each.image, f"{each.available}/{each.total}", str(each.restarts))
+        for each in answer.services
+    ]
+    out.print(render.table(("SERVICE", "IMAGE", "RUNNING", "RESTARTS"), rows))
+    if answer.gpu_uuids:
+        out.print(
+            "GPUs: " + ", ".join(answer.gpu_uuids) + (f" {render.SIMULATED}" if answer.simulated_gpus else "")
+        )
+    if answer.ports:
+        out.print("Ports: " + render.ports(answer.ports, answer.host))
+
+
+def logs(args: argparse.Namespace) -> int:
+    async def ask(tenancy: Tenancy) -> int:
+        lease = await _only_lease(tenancy, args.dseq)
+        async with await tenancy.lease_calls(lease, (Scope.LOGS,)) as calls:
+            async for line in calls.logs(args.service, follow=args.follow, tail=args.tail):
+                out = sys.stderr if line.is_stderr else sys.stdout
+                print(f"[{line.service}/{line.replica}] {line.text}", file=out, flush=True)
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """The command's own exit status, as ``ssh`` does."""
+    argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
+    if not argv:
+        raise ConfigError(
+            "there is no command to run", remedy=f"tenant exec {args.dseq} {args.service} -- ls /"
+        )
+
+    async def ask(tenancy: Tenancy) -> int:
+        lease = await _only_lease(tenancy, args.dseq)
+        rows, columns = terminal.size()
+        async with (
+            await tenancy.lease_calls(lease, (Scope.EXEC,)) as calls,
+            cancelled_after(calls.exec()) as call,
+        ):
+            await call.write(calls.start(args.service, argv, tty=args.tty, rows=rows, columns=columns))
+            if args.tty and sys.stdin.isatty():
+                with terminal.raw(sys.stdin.fileno()):
+                    return await terminal.pump(call, with_tty=True)
+            return await terminal.pump(call, with_tty=False)
+
+    return _with_tenancy(args, ask)
+
+
+def close(args: argparse.Namespace) -> int:
+    async def ask(tenancy: Tenancy) -> int:
+        view = await tenancy.close(args.dseq, CLOSE_S)
+        for lease in view.leases:
+            ran = render.duration(lease.running_ms)
+            print(f"{lease.id.provider}: ran {ran}, paid {render.money(lease.settled)}")
+        print(f"deployment {args.dseq} is closed; {render.money(view.refunded)} came back")
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
+async def _only_lease(tenancy: Tenancy, dseq: int) -> LeaseId:
+    view = await tenancy.market.deployment(dseq)
+    active = [each for each in view.leases if each.state == tenant_pb2.LEASE_STATE_ACTIVE]
+    if not active:
+        raise ConfigError(f"deployment {dseq} has no lease that is active", remedy=f"tenant status {dseq}")
+    return codec.lease_id_from_pb(active[0].id)
+
+
+def _with_tenancy(args: argparse.Namespace, ask: Callable[[Tenancy], Awaitable[int]]) -> int:
+    async def go() -> int:
+        who = identity.load(home(args), Role.TENANT, at=SystemClock().now())
+        async with Market(who) as market:
+            return await ask(Tenancy(market, home(args)))
+
+    return asyncio.run(go())
+
+
+def _money(text: str) -> Money:
+    try:
+        return Money.parse(text)
+    except ValueError as error:
+        raise ConfigError(str(error), remedy="such as 5000000uact: that is 5 ACT") from error
+
+
+def _images(pairs: list[str]) -> dict[str, str]:
+    images = {}
+    for pair in pairs:
+        service, _, image = pair.partition("=")
+        if not (service and image):
+            raise ConfigError(
+                f"--image {pair}: not of the form SERVICE=IMAGE", remedy="--image web=nginx:1.27"
+            )
+        images[service] = image
+    return images

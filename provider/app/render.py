@@ -1,0 +1,185 @@
+"""What people see: tables, amounts, sizes, ids. Nothing here decides anything.
+
+Every table has a ``--json`` twin that prints the wire's message; both are made from the same answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+
+from provider.domain.money import BLOCKS_PER_HOUR
+from provider.domain.resources import GIB, MIB
+from provider.rpc.v1 import operator_pb2, resources_pb2, tenant_pb2
+
+SIMULATED = "[yellow]SIMULATED[/yellow]"
+_SYMBOL = {"uact": "ACT", "uakt": "AKT", "uusdc": "USDC"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Columns as wide as the terminal; wide enough for a pipe not to cut anything."""
+    out = sys.stderr if stderr else sys.stdout
+    return Console(file=out, highlight=False, soft_wrap=not out.isatty(), width=None if out.isatty() else 200)
+
+
+def as_json(message: Message) -> str:
+    """The wire's field names; absent fields of a message are absent, numbers and lists are always there."""
+    return json.dumps(as_dict(message), indent=2)
+
+
+def as_dict(message: Message) -> dict[str, object]:
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A plain table: columns named in upper case, numbers where they fall."""
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def money(amount: resources_pb2.Money) -> str:
+    """``1.234567 ACT``."""
+    return f"{Decimal(amount.amount_micros).scaleb(-6):,.6f} {_SYMBOL.get(amount.denom, amount.denom)}"
+
+
+def hourly(rate: resources_pb2.Rate) -> str:
+    """``1.0300 ACT/h``."""
+    per_hour = Decimal(rate.amount or 0) * BLOCKS_PER_HOUR
+    return f"{per_hour.scaleb(-6):,.4f} {_SYMBOL.get(rate.denom, rate.denom)}/h"
+
+
+def size(amount_bytes: int) -> str:
+    """``79.6 GiB``."""
+    return f"{amount_bytes / GIB:.1f} GiB" if amount_bytes >= GIB else f"{amount_bytes / MIB:.0f} MiB"
+
+
+def duration(milliseconds: int) -> str:
+    """``3 h 2 m``, ``41 s``, ``850 ms``."""
+    if milliseconds < 1_000:
+        return f"{milliseconds} ms"
+    seconds = milliseconds // 1_000
+    if seconds < 60:
+        return f"{milliseconds / 1000:.1f} s"
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} m" if hours else f"{minutes} m {seconds} s"
+
+
+def lease_name(lease: resources_pb2.LeaseId) -> str:
+    """``owner/dseq/gseq/oseq/provider``."""
+    order = lease.order
+    return f"{order.owner}/{order.dseq}/{order.gseq}/{order.oseq}/{lease.provider}"
+
+
+def enum_word(kind: object, value: int, prefix: str) -> str:
+    """``LEASE_HEALTH_RUNNING`` as ``running``."""
+    name: str = kind.Name(value)  # type: ignore[attr-defined]  # generated enums have it
+    word = name.removeprefix(prefix).lower()
+    return "-" if word == "unspecified" else word.replace("_", " ")
+
+
+def gpu_offer(offer: resources_pb2.GpuOffer) -> str:
+    """``2 x h100 79.6 GiB sxm``."""
+    parts = [f"{offer.count} x {offer.model}"]
+    parts += [size(offer.memory_bytes)] if offer.memory_bytes else []
+    parts += [offer.interface] if offer.interface else []
+    parts += [SIMULATED] if offer.simulated else []
+    return " ".join(parts)
+
+
+def ports(bindings: Iterable[resources_pb2.PortBinding], host: str) -> str:
+    """``web 80 -> host:31000``, one a line."""
+    return "\n".join(
+        f"{port.service} {port.external_port} -> {host}:{port.host_port}"
+        + (f" {port.proto}" if port.proto != "TCP" else "")
+        for port in bindings
+    )
+
+
+def gpus(nodes: Iterable[operator_pb2.NodeStatus]) -> Table:
+    """What ``provider gpus`` shows."""
+    rows = []
+    for node in nodes:
+        for gpu in node.gpus:
+            rows.append(
+                (
+                    str(gpu.index),
+                    gpu.uuid,
+                    gpu.model + (f" {SIMULATED}" if gpu.simulated else ""),
+                    size(gpu.memory_bytes) if gpu.HasField("memory_bytes") else "-",
+                    gpu.interface or "-",
+                    gpu.health + (f": {gpu.problem}" if gpu.problem else ""),
+                    f"{gpu.utilization_ratio:.0%}" if gpu.HasField("utilization_ratio") else "-",
+                    f"{gpu.power_watts:.0f} W" if gpu.HasField("power_watts") else "-",
+                    f"{gpu.temperature_celsius:.0f} °C" if gpu.HasField("temperature_celsius") else "-",
+                    lease_name(gpu.lease) if gpu.HasField("lease") else "-",
+                )
+            )
+    return table(("#", "UUID", "MODEL", "MEMORY", "BUS", "HEALTH", "BUSY", "POWER", "TEMP", "LEASE"), rows)
+
+
+def agent_leases(leases: Iterable[operator_pb2.AgentLease]) -> Table:
+    """What ``provider leases`` shows."""
+    return table(
+        ("LEASE", "KEY", "STATE", "GPUS", "PRICE", "RAN", "EARNED", "NOTE"),
+        [
+            (
+                lease_name(lease.id),
+                lease.key,
+                enum_word(resources_pb2.LeaseHealth, lease.health, "LEASE_HEALTH_"),
+                "\n".join(lease.gpu_uuids) or "-",
+                hourly(lease.rate),
+                duration(lease.running_ms),
+                money(lease.earned),
+                lease.detail,
+            )
+            for lease in leases
+        ],
+    )
+
+
+def bids(order: tenant_pb2.OrderView) -> Table:
+    """What ``tenant bids`` shows of one order."""
+    return table(
+        ("PROVIDER", "PRICE", "GPUS"),
+        [
+            (bid.id.provider, hourly(bid.rate), ", ".join(gpu_offer(gpu) for gpu in bid.gpus) or "-")
+            for bid in order.bids
+        ],
+    )
+
+
+def deployments(views: Iterable[tenant_pb2.Deployment]) -> Table:
+    """What ``tenant status`` shows without a number."""
+    return table(
+        ("DSEQ", "STATE", "ESCROW", "LEASES"),
+        [
+            (
+                str(view.dseq),
+                enum_word(tenant_pb2.DeploymentState, view.state, "DEPLOYMENT_STATE_"),
+                money(view.escrow),
+                "\n".join(lease_line(lease) for lease in view.leases) or "-",
+            )
+            for view in views
+        ],
+    )
+
+
+def lease_line(lease: tenant_pb2.LeaseView) -> str:
+    """One lease in one line: where, how it is, at what price."""
+    state = enum_word(tenant_pb2.LeaseState, lease.state, "LEASE_STATE_")
+    health = enum_word(resources_pb2.LeaseHealth, lease.health, "LEASE_HEALTH_")
+    reason = enum_word(resources_pb2.CloseReason, lease.reason, "CLOSE_REASON_")
+    word = health if state == "active" else f"{state} ({reason})"
+    return f"{lease.id.provider}: {word}, {hourly(lease.rate)}"
