@@ -8,10 +8,13 @@ bytes, so a second push uploads nothing new.
 from __future__ import annotations
 
 import io
+import json
 import platform
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+
+import docker
 
 from provider.domain.errors import ConfigError
 
@@ -117,6 +120,13 @@ def root_tar(busybox: Path) -> bytes:
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def import_into(client: docker.APIClient, busybox: Path, image: str) -> None:
+    """Make the image on an engine, without any registry, under the name ``image``."""
+    repository, _, tag = image.rpartition(":")
+    changes = [f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", f"ENV {PATH_ENV}", f"EXPOSE {PORT}"]
+    client.import_image_from_data(root_tar(busybox), repository=repository, tag=tag, changes=changes)
 
 
 def _entries(busybox: bytes) -> Iterable[tuple[tarfile.TarInfo, bytes]]:

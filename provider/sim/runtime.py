@@ -1,0 +1,174 @@
+"""``ports.Runtime`` on a simulated engine: make the engine once, and one of these for each life of the agent.
+
+Invariant: it keeps the contract of ``ports.Runtime`` as Docker does: ``tests/contract/test_runtime.py``
+runs on both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
+
+from provider.domain.errors import Permanent, ProviderError
+from provider.domain.ids import LeaseId
+from provider.domain.moment import Instant, after
+from provider.domain.workload import (
+    ContainerState,
+    GpuAttachment,
+    Launch,
+    LogLine,
+    ReplicaLaunch,
+    RuntimeCapabilities,
+    Workload,
+)
+from provider.ports import ExecRequest, ExecSession, LogRequest
+from provider.sim.engine import ImageScript, Key, SimContainer, SimulatedEngine
+from provider.sim.execution import SimulatedExec
+from provider.sim.script import timeline
+
+
+class SimulatedRuntime:
+    """``ports.Runtime`` on a ``SimulatedEngine``. ``exec`` understands what ``sim.script`` does."""
+
+    def __init__(
+        self, engine: SimulatedEngine, attachment: GpuAttachment = GpuAttachment.ENVIRONMENT
+    ) -> None:
+        self.engine = engine
+        self._attachment = attachment
+        self._locks: dict[LeaseId, asyncio.Lock] = {}
+        self._tasks = asyncio.TaskGroup()
+        self._alarms: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        for container in (each for lease in self.engine.leases.values() for each in lease.values()):
+            self._watch(container)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for alarm in self._alarms:
+            alarm.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def capabilities(self) -> RuntimeCapabilities:
+        self.engine.check()
+        problem = "this engine cannot attach GPUs" if self._attachment is GpuAttachment.NONE else None
+        return RuntimeCapabilities(
+            engine="simulated 1", gpu_attachment=self._attachment, gpu_problem=problem, limits_storage=False
+        )
+
+    async def start(self, launch: Launch) -> Workload:
+        async with self._locks.setdefault(launch.lease, asyncio.Lock()):
+            self.engine.check()
+            there = self.engine.leases.setdefault(launch.lease, {})
+            for key in [key for key, each in there.items() if not _fits(each, launch)]:
+                del there[key]
+            begun: list[Key] = []
+            try:
+                for replica in launch.replicas:
+                    key = (replica.service.name, replica.replica)
+                    if (
+                        key not in there
+                        or there[key].described(self.engine.clock.now()).state is not ContainerState.RUNNING
+                    ):
+                        await self._begin(launch, replica)
+                        begun.append(key)
+            except ProviderError:
+                for key in begun:
+                    there[key].killed_at = self.engine.clock.now()
+                raise
+            await self.engine.notify()
+            return self._workload(launch.lease)
+
+    async def stop(self, lease: LeaseId, grace_s: int) -> None:
+        async with self._locks.setdefault(lease, asyncio.Lock()):
+            self.engine.check()
+            self.engine.leases.pop(lease, None)
+            await self.engine.notify()
+
+    async def list(self) -> tuple[Workload, ...]:
+        self.engine.check()
+        return tuple(self._workload(lease) for lease in sorted(self.engine.leases))
+
+    async def hints(self) -> AsyncIterator[None]:
+        while True:
+            yield
+            async with self.engine.changed:
+                await self.engine.changed.wait()
+
+    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
+        self.engine.check()
+        there = self.engine.leases.get(lease, {})
+        wanted = [there[key] for key in sorted(there) if request.service in {None, key[0]}]
+        if not wanted:
+            raise Permanent(f"{request.service or 'no service'} of {lease} is not here")
+        past = [each.lines(self.engine.clock.now()) for each in wanted]
+        for lines in past:
+            since = [line for line in lines if line.at >= (request.since or 0)]
+            for line in since if request.tail is None else since[len(since) - request.tail :]:
+                yield line
+        seen = [len(lines) for lines in past]
+        while request.follow and any(_goes_on(each, self.engine.clock.now()) for each in wanted):
+            async with self.engine.changed:
+                await self.engine.changed.wait()
+            for number, each in enumerate(wanted):
+                for line in each.lines(self.engine.clock.now())[seen[number] :]:
+                    seen[number] += 1
+                    yield line
+
+    async def exec(self, lease: LeaseId, request: ExecRequest) -> ExecSession:
+        self.engine.check()
+        container = self.engine.leases.get(lease, {}).get((request.service, request.replica))
+        if container is None or not _goes_on(container, self.engine.clock.now()):
+            raise Permanent(f"{request.service}/{request.replica} of {lease} does not run here")
+        return SimulatedExec(timeline(request.argv), self.engine.clock, tty=request.tty)
+
+    async def _begin(self, launch: Launch, replica: ReplicaLaunch) -> None:
+        script = self.engine.images.get(replica.service.image, ImageScript())
+        await self.engine.clock.sleep_until(after(self.engine.clock.now(), script.takes))
+        self.engine.check()
+        if script.failure is not None and script.failures != 0:
+            script.failures = None if script.failures is None else script.failures - 1
+            raise script.failure
+        self.engine.starts += 1
+        argv = (*(replica.service.command or ()), *(replica.service.args or ()))
+        container = SimContainer(
+            id=f"{launch.lease.key}{self.engine.starts:052x}",
+            generation=launch.generation,
+            replica=replica,
+            runs=script.runs or timeline(argv),
+            started_at=self.engine.clock.now(),
+        )
+        self.engine.leases[launch.lease][replica.service.name, replica.replica] = container
+        self._watch(container)
+
+    def _watch(self, container: SimContainer) -> None:
+        """Wake whoever waits whenever ``container`` writes a line or ends by itself."""
+        moments = {after(container.started_at, line.after) for line in container.runs.lines}
+        if container.runs.ends_after is not None:
+            moments.add(after(container.started_at, container.runs.ends_after))
+        due = sorted(moment for moment in moments if moment > self.engine.clock.now())
+        if due:
+            self._alarms.append(self._tasks.create_task(self._alarm(due)))
+
+    async def _alarm(self, due: Sequence[Instant]) -> None:
+        for moment in due:
+            await self.engine.clock.sleep_until(moment)
+            await self.engine.notify()
+
+    def _workload(self, lease: LeaseId) -> Workload:
+        there = self.engine.leases[lease]
+        return Workload(
+            lease=lease,
+            generation=min((each.generation for each in there.values()), default=0),
+            containers=tuple(there[key].described(self.engine.clock.now()) for key in sorted(there)),
+        )
+
+
+def _fits(container: SimContainer, launch: Launch) -> bool:
+    return container.generation == launch.generation and container.replica in launch.replicas
+
+
+def _goes_on(container: SimContainer, now: Instant) -> bool:
+    return container.described(now).state is ContainerState.RUNNING

@@ -1,0 +1,28 @@
+"""What many tests share: the image that the containers of the tests are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+
+from provider.app import busybox_image
+from tests.launches import IMAGE
+
+TOOLS = Path("build/tools")
+ENGINE = "unix:///var/run/docker.sock"
+
+
+@pytest.fixture(scope="session")
+def hello_image() -> Iterator[str]:
+    """The test image on the machine's engine, as long as the tests run."""
+    client = docker.APIClient(base_url=ENGINE, version="1.41")
+    busybox_image.import_into(client, busybox_image.find_busybox(TOOLS), IMAGE)
+    yield IMAGE
+    with suppress(docker.errors.NotFound):
+        client.remove_image(IMAGE, force=True)
+    client.close()
