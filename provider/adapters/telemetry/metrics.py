@@ -1,0 +1,188 @@
+"""Facts to counters: one method for each thing that happens, and the registry that holds them all.
+
+Owns what only ever grows and cannot be read off the state. Methods are called on the event loop, cost about a
+microsecond, and raise nothing. State (GPUs, leases, connections) is ``collector``'s.
+"""
+
+from __future__ import annotations
+
+import platform
+from enum import StrEnum
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from provider.adapters.telemetry import table
+from provider.adapters.telemetry.collector import StateCollector
+from provider.adapters.telemetry.table import Kind, Metric
+from provider.adapters.telemetry.view import TelemetryView
+from provider.domain.market import CloseReason, Refusal
+from provider.domain.money import Money
+
+
+class BidOutcome(StrEnum):
+    """What became of a bid."""
+
+    SUBMITTED = "submitted"
+    WON = "won"
+    LOST = "lost"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    REJECTED = "rejected"
+    """The market did not take it."""
+    ERROR = "error"
+
+
+class BidStage(StrEnum):
+    """Which wait of a bid was measured."""
+
+    DECIDE = "decide"
+    """From the order's arrival to the committed bid."""
+    SUBMIT = "submit"
+    """From there until the market has it."""
+    CONFIRM = "confirm"
+    """From the award until the market has its confirmation."""
+
+
+_INVALID = frozenset({Refusal.ORDER_CLOSED, Refusal.ENDPOINT_KIND_UNSUPPORTED})
+_FILTERED = frozenset(
+    {
+        Refusal.NOT_BIDDING,
+        Refusal.DENOM_NOT_ACCEPTED,
+        Refusal.ATTRIBUTES_NOT_MET,
+        Refusal.AUDITORS_NOT_MET,
+        Refusal.STORAGE_CLASS_UNKNOWN,
+        Refusal.GPU_UNKNOWN,
+    }
+)
+
+
+def order_result(refusal: Refusal | None) -> str:
+    """The coarse result of an order: matched, filtered, no_capacity, price or invalid."""
+    if refusal is None:
+        return "matched"
+    if refusal is Refusal.PRICE_TOO_LOW:
+        return "price"
+    if refusal in _INVALID:
+        return "invalid"
+    return "filtered" if refusal in _FILTERED else "no_capacity"
+
+
+class Metrics:
+    """One for a daemon. ``registry`` holds all that is exported, the process's own figures included."""
+
+    def __init__(self, *, version: str, revision: str = "") -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each counter, unread
+        self.registry = CollectorRegistry()
+        self.state = StateCollector()
+        self.registry.register(self.state)
+        self._sweep = self._histogram(table.NVML_SWEEP)
+        self._orders = self._counter(table.ORDERS_SEEN)
+        self._refusals = self._counter(table.ORDER_REFUSALS)
+        self._bids = self._counter(table.BIDS)
+        self._bid_latency = self._histogram(table.BID_LATENCY)
+        self._closed = self._counter(table.LEASES_CLOSED)
+        self._duration = self._histogram(table.LEASE_DURATION)
+        self._revenue = self._counter(table.REVENUE)
+        self._start = self._histogram(table.CONTAINER_START)
+        self._stop = self._histogram(table.CONTAINER_STOP)
+        self._effects = self._counter(table.EFFECTS)
+        self._reconnects = self._counter(table.COORDINATOR_RECONNECTS)
+        self._store = self._histogram(table.STORE)
+        self._lag = self._histogram(table.LOOP_LAG)
+        self._scrape = self._histogram(table.SCRAPE)
+        self._earned: dict[str, Money] | None = None
+        build = Gauge(
+            table.BUILD_INFO.name, table.BUILD_INFO.help, table.BUILD_INFO.labels, registry=self.registry
+        )
+        build.labels(version, revision, platform.python_version()).set(1)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def nvml_sweep(self, seconds: float) -> None:
+        """One sample of all cards was taken."""
+        self._sweep.observe(seconds)
+
+    def order_seen(self, refusal: Refusal | None) -> None:
+        """An order was looked at; None: it gets a bid."""
+        self._orders.labels(order_result(refusal)).inc()
+        if refusal is not None:
+            self._refusals.labels(refusal).inc()
+
+    def bid(self, outcome: BidOutcome) -> None:
+        """A bid was submitted, or something became of one."""
+        self._bids.labels(outcome).inc()
+
+    def bid_waited(self, stage: BidStage, seconds: float) -> None:
+        """A stage of a bid is over."""
+        self._bid_latency.labels(stage).observe(seconds)
+
+    def lease_closed(self, reason: CloseReason, *, key: str, ran_s: float, earned: Money) -> None:
+        """A lease ended, after having run and earned that much in all."""
+        self._closed.labels(reason, reason.fault).inc()
+        self._duration.observe(ran_s)
+        self._note_earned(key, earned)
+        if self._earned is not None:
+            self._earned.pop(key, None)
+
+    def effect_done(self, kind: str, seconds: float, *, ok: bool) -> None:
+        """An effect was tried; ``kind`` is its class's name."""
+        result = "ok" if ok else "failed"
+        self._effects.labels(kind, result).inc()
+        match kind:
+            case "StartWorkload":
+                self._start.labels(result).observe(seconds)
+            case "StopWorkload":
+                self._stop.labels(result).observe(seconds)
+            case _:
+                pass
+
+    def coordinator_lost(self) -> None:
+        """A session with the market is over."""
+        self._reconnects.inc()
+
+    def store_commit(self, seconds: float) -> None:
+        """A transaction was committed."""
+        self._store.labels("write").observe(seconds)
+
+    def loop_lag(self, seconds: float) -> None:
+        """The event loop woke a sleeper so late."""
+        self._lag.observe(seconds)
+
+    def rendered(self, seconds: float) -> None:
+        """An exposition was made."""
+        self._scrape.observe(seconds)
+
+    def note_view(self, view: TelemetryView) -> None:
+        """Take revenue up from what live leases have earned, but not what a restart found there already."""
+        if self._earned is None:
+            self._earned = {lease.key: lease.earned for lease in view.leases}
+        for lease in view.leases:
+            self._note_earned(lease.key, lease.earned)
+
+    def _note_earned(self, key: str, earned: Money) -> None:
+        before = self._earned.get(key) if self._earned is not None else None
+        grown = earned.amount - (before.amount if before else 0)
+        if grown > 0:
+            self._revenue.labels(earned.denom).inc(grown)
+        if self._earned is not None:
+            self._earned[key] = earned
+
+    def _counter(self, metric: Metric) -> Counter:
+        assert metric.kind is Kind.COUNTER
+        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        assert metric.kind is Kind.HISTOGRAM
+        return Histogram(
+            metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry
+        )
