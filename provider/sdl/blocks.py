@@ -248,7 +248,8 @@ def _nothing(shape: Names, at: Place, findings: Findings) -> Any:
 
 def _read_scalar(shape: Scalar, at: Place, findings: Findings) -> Any:
     node = at.node
-    if not _is_a(ScalarNode, at, findings):
+    if not isinstance(node, ScalarNode):
+        _is_a(ScalarNode, at, findings)
         return None
     if not _tag_fits(node, _SCALAR_TAGS):
         return _wrong_tag(at, findings)
@@ -268,11 +269,15 @@ def _bounds(shape: Scalar, value: Any) -> Complaint | None:
     if shape.choices and value not in shape.choices:
         hint = suggest(value, shape.choices) if isinstance(value, str) else ""
         allowed = ", ".join(shape.choices)
-        return Complaint(what=f"{quote(str(value))} is unknown", allowed=allowed, hint=hint, is_soft=shape.is_soft)
+        return Complaint(
+            what=f"{quote(str(value))} is unknown", allowed=allowed, hint=hint, is_soft=shape.is_soft
+        )
     if shape.most is not None and isinstance(value, int) and value > shape.most:
         return Complaint(what=f"{value} is too much", allowed=f"at most {shape.most}", is_soft=shape.is_soft)
     if shape.least is not None and isinstance(value, int) and value < shape.least:
-        return Complaint(what=f"{value} is too little", allowed=f"at least {shape.least}", is_soft=shape.is_soft)
+        return Complaint(
+            what=f"{value} is too little", allowed=f"at least {shape.least}", is_soft=shape.is_soft
+        )
     return None
 
 
@@ -304,7 +309,9 @@ def _merge_sources(at: Place, findings: Findings) -> list[Node]:
     parts = at.node.value if isinstance(at.node, SequenceNode) else [at.node]
     if all(isinstance(part, MappingNode) for part in parts):
         return list(parts)
-    findings.add(at, Complaint(what="a merge needs mappings", allowed="an alias of a mapping, or a list of them"))
+    findings.add(
+        at, Complaint(what="a merge needs mappings", allowed="an alias of a mapping, or a list of them")
+    )
     return []
 
 
@@ -320,7 +327,12 @@ def _is_a(kind: type[Node], at: Place, findings: Findings) -> bool:
     if isinstance(at.node, kind):
         return True
     hint = ""
-    if kind is ScalarNode and isinstance(at.node, MappingNode) and len(at.path) and at.path[-2:-1] == ("env",):
+    if (
+        kind is ScalarNode
+        and isinstance(at.node, MappingNode)
+        and len(at.path)
+        and at.path[-2:-1] == ("env",)
+    ):
         hint = 'write "- NAME=value", with an equals sign'
     if kind is SequenceNode:
         hint = 'begin every entry with "-"'
@@ -334,4 +346,6 @@ def _tag_fits(node: Node, tags: frozenset[str]) -> bool:
 
 
 def _wrong_tag(at: Place, findings: Findings) -> None:
-    findings.add(at, Complaint(what=f"the tag {quote(at.node.tag)} is not taken", allowed="values without a tag"))
+    findings.add(
+        at, Complaint(what=f"the tag {quote(at.node.tag)} is not taken", allowed="values without a tag")
+    )

@@ -105,7 +105,7 @@ def _endpoint_numbers(sections: Sections) -> dict[str, int]:
 
 def _price(use: Use) -> Rate:
     assert use.placement is not None
-    price = use.placement.named("pricing")[use.entry.text("profile")]
+    price = use.placement.named("pricing")[use.entry.text("profile") or ""]
     amount = price.values["amount"]
     assert isinstance(amount, Decimal)
     return Rate(amount=amount, denom=Denom(price.text("denom") or ""))
@@ -160,7 +160,9 @@ def _gpu(gpu: Block | None) -> GpuAsk:
         )
         for entry in entries
     ] or [GpuAlternative(vendor="nvidia")]
-    return GpuAsk(units=gpu.number("units") or 0, alternatives=tuple(sorted(alternatives, key=GpuAlternative.key)))
+    return GpuAsk(
+        units=gpu.number("units") or 0, alternatives=tuple(sorted(alternatives, key=GpuAlternative.key))
+    )
 
 
 def _any(model: str | None) -> str | None:
@@ -206,7 +208,9 @@ def _storage_attributes(block: Block | None) -> tuple[Attribute, ...]:
     if storage_class is None and written == "true":
         storage_class = DEFAULT_VOLUME
     persistent = Attribute(key="persistent", value=unified_flag(written or "false"))
-    return (persistent,) if storage_class is None else (Attribute(key="class", value=storage_class), persistent)
+    return (
+        (persistent,) if storage_class is None else (Attribute(key="class", value=storage_class), persistent)
+    )
 
 
 def _service(use: Use, resources: Resources, exposes: tuple[Expose, ...], *, keeps_email: bool) -> Service:
@@ -258,11 +262,12 @@ def _credentials(block: Block | None, *, keeps_email: bool) -> Credentials | Non
 
 def _exposes(use: Use, numbers: dict[str, int]) -> tuple[Expose, ...]:
     assert use.service is not None
-    exposes = [
-        _expose(block, to, numbers)
-        for block in use.service.blocks("expose")
-        for to in block.blocks("to") or [None]
-    ]
+    exposes: list[Expose] = []
+    for block in use.service.blocks("expose"):
+        targets = block.blocks("to")
+        exposes += (
+            [_expose(block, to, numbers) for to in targets] if targets else [_expose(block, None, numbers)]
+        )
     exposes.sort(key=lambda each: (each.service, each.port, each.proto, not each.is_global))
     return tuple(exposes)
 

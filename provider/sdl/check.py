@@ -63,9 +63,7 @@ def idle_ways(root_names: dict[str, set[str]], used: dict[str, set[str]]) -> fro
         "compute": ("profiles", "compute"),
         "placement": ("profiles", "placement"),
     }
-    return frozenset(
-        (*top, name) for kind, top in tops.items() for name in root_names[kind] - used[kind]
-    )
+    return frozenset((*top, name) for kind, top in tops.items() for name in root_names[kind] - used[kind])
 
 
 def version_of(document: Block) -> str | None:
@@ -150,7 +148,9 @@ def _check_references(use: Use, sections: Sections, findings: Findings) -> None:
         allowed = ", ".join(sections.services)
         hint = suggest(use.service_name, sections.services)
         what = f"no service profile named {quote(use.service_name)}"
-        findings.add(Place(entry.at.node, entry.at.path[:-1]), Complaint(what=what, allowed=allowed, hint=hint))
+        findings.add(
+            Place(entry.at.node, entry.at.path[:-1]), Complaint(what=what, allowed=allowed, hint=hint)
+        )
     if use.placement is None:
         allowed, hint = ", ".join(sections.placements), suggest(use.placement_name, sections.placements)
         what = f"no placement profile named {quote(use.placement_name)}"
@@ -198,7 +198,13 @@ def _check_mounts(use: Use, findings: Findings, *, is_merging: bool) -> None:
             findings.add(mount.place("readOnly"), complaint)
     for name, volume in volumes.items():
         if is_persistent(volume) and name not in mounts:
-            _unmounted(name, volume, use, findings, is_soft=is_merging, is_bare=not mounts)
+            what = f"persistent volume {quote(name)} is not mounted"
+            hint = f"services.{use.service_name}.params.storage.{name}.mount is where it would appear"
+            # Akash 2.0 asks for one mount of the service, whichever; 2.1 asks for none
+            if mounts:
+                findings.warn(volume.at, what, hint)
+            else:
+                findings.add(volume.at, Complaint(what=what, hint=hint, is_soft=is_merging))
 
 
 def _is_ram(volume: Block) -> bool:
@@ -219,16 +225,6 @@ def _check_mount(name: str, mount: Block, seen: dict[str, str], findings: Findin
     seen.setdefault(path, name)
 
 
-def _unmounted(name: str, volume: Block, use: Use, findings: Findings, *, is_soft: bool, is_bare: bool) -> None:
-    """Akash 2.0 asks for one mount of the service, whichever; 2.1 asks for none."""
-    hint = f"services.{use.service_name}.params.storage.{name}.mount is where it would appear"
-    what = f"persistent volume {quote(name)} is not mounted"
-    if is_bare:
-        findings.add(volume.at, Complaint(what=what, hint=hint, is_soft=is_soft))
-    else:
-        findings.warn(volume.at, what, hint)
-
-
 def _check_endpoints(sections: Sections, findings: Findings) -> None:
     used: set[str] = set()
     ports: dict[tuple[str, int, str], str] = {}
@@ -246,8 +242,9 @@ def _check_endpoints(sections: Sections, findings: Findings) -> None:
             findings.add(to.place("ip"), Complaint(what=what, allowed=allowed, hint=hint))
         key = (ip, expose.number("as") or 0, expose.text("proto") or "")
         if key in ports:
-            what = f"port {key[1] or expose.number('port')} of {quote(ip)} is already in use by {quote(ports[key])}"
-            findings.add(expose.at, Complaint(what=what, allowed="every port of an IP once"))
+            what = f"port {key[1] or expose.number('port')} of {quote(ip)} is already in use by "
+            complaint = Complaint(what=what + quote(ports[key]), allowed="every port of an IP once")
+            findings.add(expose.at, complaint)
         ports.setdefault(key, use.service_name)
     declared = sections.document.places.get("endpoints")
     for name, endpoint in sections.endpoints.items():
@@ -255,7 +252,9 @@ def _check_endpoints(sections: Sections, findings: Findings) -> None:
         at = Place(endpoint.at.node, (*declared.path, name))
         _check_endpoint(name, endpoint, at, findings)
         if name not in used:
-            complaint = Complaint(what=f"endpoint {quote(name)} is declared and never used", allowed="a use, or none")
+            complaint = Complaint(
+                what=f"endpoint {quote(name)} is declared and never used", allowed="a use, or none"
+            )
             findings.add(at, complaint)
 
 
@@ -288,7 +287,7 @@ def _check_hosts(sections: Sections, findings: Findings) -> None:
                 for index, host in expose.indexed("accept"):
                     if host in seen:
                         what = f"host name {quote(host)} is used twice"
-                        hint = "every entry of \"to\" counts as a use" if len(expose.blocks("to")) > 1 else ""
+                        hint = 'every entry of "to" counts as a use' if len(expose.blocks("to")) > 1 else ""
                         complaint = Complaint(what=what, allowed="every host name once", hint=hint)
                         findings.add(expose.place("accept", index), complaint)
                     seen.add(host)
@@ -312,10 +311,11 @@ def _check_groups(sections: Sections, findings: Findings) -> None:
 def _check_denoms(uses: list[Use], first: str, findings: Findings) -> str:
     """All prices in one currency, over all groups."""
     for use in uses:
-        price = use.placement.named("pricing").get(use.entry.text("profile")) if use.placement else None
+        prices = use.placement.named("pricing") if use.placement is not None else {}
+        price = prices.get(use.entry.text("profile") or "")
         denom = price.text("denom") if price is not None else None
         first = first or denom or ""
-        if denom and denom != first:
+        if price is not None and denom and denom != first:
             what = f"a price in {denom} beside one in {first}"
             findings.add(price.place("denom"), Complaint(what=what, allowed="one currency in a deployment"))
     return first
@@ -359,7 +359,9 @@ def _check_totals(name: str, uses: list[Use], findings: Findings, *, is_merging:
         total = sum(count * (block.number(value) or 0) for count, block in blocks if block is not None)
         if total > bound.most_in_group:
             allowed = f"{limits.UNITS_IN_GROUP} times {bound.text} at most"
-            findings.add(at, Complaint(what=f"group {quote(name)} asks for too much {part} in all", allowed=allowed))
+            findings.add(
+                at, Complaint(what=f"group {quote(name)} asks for too much {part} in all", allowed=allowed)
+            )
     for count, resources in known:
         for volume in resources.blocks("storage"):
             if count * (volume.number("size") or 0) > limits.STORAGE.most_in_group:

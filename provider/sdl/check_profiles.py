@@ -111,7 +111,7 @@ def _check_gpu(gpu: Block, findings: Findings) -> None:
     attributes = gpu.block("attributes")
     if "units" in gpu and units is None:
         return
-    if units and "attributes" not in gpu or units and attributes is None:
+    if (units and "attributes" not in gpu) or (units and attributes is None):
         hint = "attributes: {vendor: {nvidia: }} takes any NVIDIA GPU"
         complaint = Complaint(what="no attributes", allowed="a vendor for every GPU", hint=hint)
         findings.add(gpu.place("attributes"), complaint)
@@ -142,11 +142,15 @@ def _check_models(vendor: Block, findings: Findings) -> None:
         if key in seen:
             findings.add(entry.at, Complaint(what="the same GPU again", allowed="every alternative once"))
         elif not ATTRIBUTE_KEY.fullmatch(key):
-            model = entry.text("model") or ""
+            written = entry.text("model") or ""
             allowed = "letters, digits, - _ . and /, as rtx4090"
-            findings.add(entry.place("model"), Complaint(what=f"{quote(model)} is not a model", allowed=allowed))
+            findings.add(
+                entry.place("model"), Complaint(what=f"{quote(written)} is not a model", allowed=allowed)
+            )
         elif (model := entry.text("model")) and model != model.lower():
-            findings.warn(entry.place("model"), "providers write models in lower case", f'as "{model.lower()}"')
+            findings.warn(
+                entry.place("model"), "providers write models in lower case", f'as "{model.lower()}"'
+            )
         seen.add(key)
 
 
@@ -167,7 +171,11 @@ def _check_price(price: Block, findings: Findings) -> None:
     denom = price.text("denom")
     known = [str(each) for each in Denom]
     if denom is not None and denom not in known:
-        hint = "prices are in micro-units" if denom.upper() in ("AKT", "ACT", "USD", "USDC") else suggest(denom, known)
+        hint = (
+            "prices are in micro-units"
+            if denom.upper() in ("AKT", "ACT", "USD", "USDC")
+            else suggest(denom, known)
+        )
         allowed = "uact, uakt, uusdc, or the ibc/ name of USDC on Akash"
         what = f"{quote(denom)} is not a currency"
         findings.add(price.place("denom"), Complaint(what=what, allowed=allowed, hint=hint))

@@ -55,7 +55,11 @@ def _check_expose(expose: Block, findings: Findings) -> None:
         findings.rule(expose.place("port"), Complaint(what=f"{port} is not a port", allowed="1 to 65535"))
     proto = expose.text("proto")
     if proto is not None and proto.upper() not in ("TCP", "UDP", ""):
-        hint = "HTTP is served over TCP" if proto.upper() in ("HTTP", "HTTPS") else suggest(proto, ("TCP", "UDP"))
+        hint = (
+            "HTTP is served over TCP"
+            if proto.upper() in ("HTTP", "HTTPS")
+            else suggest(proto, ("TCP", "UDP"))
+        )
         complaint = Complaint(what=f"{quote(proto)} is not a protocol", allowed="TCP, UDP", hint=hint)
         findings.rule(expose.place("proto"), complaint)
     for index, host in expose.indexed("accept"):
@@ -75,11 +79,16 @@ def _check_cases(options: Block, findings: Findings) -> None:
         findings.rule(options.place("next_cases"), Complaint(what=what, allowed='"off" alone, or the others'))
 
 
+def is_host(host: str) -> bool:
+    """A DNS name in lower case: what an ingress can serve."""
+    return len(host) <= HOST_LONGEST and bool(_HOST.fullmatch(host))
+
+
 def _check_host(at: Place, host: str, findings: Findings) -> None:
-    if len(host) <= HOST_LONGEST and _HOST.fullmatch(host):
+    if is_host(host):
         return
     hint = "leave out the scheme and the path" if "/" in host else ""
-    hint = f'as "{host.lower()}"' if not hint and _HOST.fullmatch(host.lower()) else hint
+    hint = f'as "{host.lower()}"' if not hint and is_host(host.lower()) else hint
     allowed = "a DNS name in lower case, as www.example.com"
     findings.rule(at, Complaint(what=f"{quote(host)} is not a host name", allowed=allowed, hint=hint))
 

@@ -92,11 +92,12 @@ def _upto(most: int) -> Scalar:
 
 
 def _choice(*choices: str, is_soft: bool = False) -> Scalar:
-    return Scalar(
-        read=scalars.read_text, choices=choices, is_soft=is_soft, schema=(("enum", list(choices)),)
-    )
+    return Scalar(read=scalars.read_text, choices=choices, is_soft=is_soft, schema=(("enum", list(choices)),))
 
 
+BODY_MOST = 104_857_600
+TIMEOUT_MOST = 60_000
+PROXY_BUFFER_MOST = 1_048_576
 NEXT_CASES = ("error", "timeout", "500", "502", "503", "504", "403", "404", "429", "off")
 STORAGE_CLASSES = ("default", "beta1", "beta2", "beta3", "ram")
 TEE_TYPES = ("cpu", "cpu-gpu")
@@ -107,9 +108,11 @@ ENDPOINT_NAME = r"^[a-z]+[a-z\-_0-9]+$"
 
 HTTP_OPTIONS = Section(
     fields=(
-        Field(name="max_body_size", shape=_upto(104_857_600), about="Largest request body, bytes (1 MiB)."),
-        Field(name="read_timeout", shape=_upto(60_000), about="Longest wait for an answer, ms (60000)."),
-        Field(name="send_timeout", shape=_upto(60_000), about="Longest wait for sending, ms (60000)."),
+        Field(name="max_body_size", shape=_upto(BODY_MOST), about="Largest request body, bytes (1 MiB)."),
+        Field(
+            name="read_timeout", shape=_upto(TIMEOUT_MOST), about="Longest wait for an answer, ms (60000)."
+        ),
+        Field(name="send_timeout", shape=_upto(TIMEOUT_MOST), about="Longest wait for sending, ms (60000)."),
         Field(name="next_tries", shape=NUMBER, about="How many backends are tried (3)."),
         Field(name="next_timeout", shape=NUMBER, about="Longest time for all tries, ms (0: none)."),
         Field(
@@ -117,7 +120,11 @@ HTTP_OPTIONS = Section(
             shape=Listing(item=_choice(*NEXT_CASES)),
             about="When the next backend is tried (error, timeout); off stands alone.",
         ),
-        Field(name="proxy_buffer_size", shape=_upto(1_048_576), about="Buffer for an answer's head, bytes."),
+        Field(
+            name="proxy_buffer_size",
+            shape=_upto(PROXY_BUFFER_MOST),
+            about="Buffer for an answer's head, bytes.",
+        ),
     ),
 )
 TO = Section(

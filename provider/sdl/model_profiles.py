@@ -260,4 +260,3 @@ DOCUMENT = Section(
     is_strict=True,
     strays=(("deploy", 'did you mean "deployment"?'), ("networks", "drop it: there are none in an SDL")),
 )
-

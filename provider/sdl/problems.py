@@ -6,8 +6,9 @@ is. Invariant: every ``Problem`` can be read alone, and none of them carries a s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 
@@ -42,6 +43,10 @@ class Problem:
     severity: Severity = Severity.ERROR
     is_private: bool = False
     """The line holds a secret and is not shown."""
+    excerpt: str = ""
+    """The line itself, or the part of it around the place."""
+    caret: int = 0
+    """Where in ``excerpt`` the place is, from 0."""
 
     def __str__(self) -> str:
         place = f"{self.path}: " if self.path else ""
@@ -91,13 +96,30 @@ def quote(text: str) -> str:
     return '"' + "".join(each if each.isprintable() else "�" for each in cut) + '"'
 
 
-def render(problem: Problem, *, name: str, lines: list[str]) -> str:
-    """For a terminal: ``name:line:column``, the problem, the line itself and a caret under the place."""
-    head = f"{name}:{problem.line}:{problem.column}: {problem.severity}: {problem}"
-    if problem.is_private or not 0 < problem.line <= len(lines):
-        return head
-    line = lines[problem.line - 1].rstrip("\r\n")
+def with_excerpts(problems: Iterable[Problem], text: str) -> tuple[Problem, ...]:
+    """The same problems, each with the line of ``text`` that it is about."""
+    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
+    return tuple(_with_excerpt(each, lines) for each in problems)
+
+
+def _with_excerpt(problem: Problem, lines: list[str]) -> Problem:
+    if problem.is_private or problem.line > len(lines):
+        return problem
+    line = lines[problem.line - 1]
     start = max(0, problem.column - WIDEST_LINE // 2) if len(line) > WIDEST_LINE else 0
     shown = "".join(each if each.isprintable() else " " for each in line[start : start + WIDEST_LINE])
+    return replace(problem, excerpt=shown.rstrip(), caret=problem.column - 1 - start)
+
+
+def render(problem: Problem, name: str) -> str:
+    """For people: ``name:line:column``, the problem, its line and a caret under the place."""
+    head = f"{name}:{problem.line}:{problem.column}: {problem.severity}: {problem}"
+    if not problem.excerpt:
+        return head
     number = f"{problem.line:5d} | "
-    return f"{head}\n{number}{shown}\n{' ' * (len(number) - 2)}| {' ' * (problem.column - 1 - start)}^"
+    return f"{head}\n{number}{problem.excerpt}\n{' ' * (len(number) - 2)}| {' ' * problem.caret}^"
+
+
+def show(invalid: SdlInvalid, name: str) -> str:
+    """Every problem of ``invalid`` for people, in the file's order."""
+    return "\n".join(render(each, name) for each in invalid.problems)

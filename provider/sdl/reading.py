@@ -19,7 +19,7 @@ from provider.sdl.blocks import Findings, Place, is_null, read_section
 from provider.sdl.build import build
 from provider.sdl.check import Sections, check, idle_ways, sections_of, version_of
 from provider.sdl.model_profiles import DOCUMENT
-from provider.sdl.problems import Problem, SdlInvalid, Severity
+from provider.sdl.problems import Problem, SdlInvalid, Severity, with_excerpts
 from provider.sdl.scalars import Complaint
 from provider.sdl.substitute import NOTHING, Substitution, substitute
 
@@ -46,6 +46,13 @@ def read(data: str | bytes, *, lenient: bool = False, substitution: Substitution
     such text stays as it is, as in Akash.
     """
     text = source.decode(data) if isinstance(data, bytes) else data.removeprefix("\ufeff")
+    try:
+        return _read(text, lenient=lenient, substitution=substitution)
+    except SdlInvalid as invalid:
+        raise SdlInvalid(with_excerpts(invalid.problems, text)) from invalid
+
+
+def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
     parsed = source.parse(text)
     findings = Findings(is_lenient=lenient)
     sections = _sections(parsed, findings)
@@ -55,7 +62,8 @@ def read(data: str | bytes, *, lenient: bool = False, substitution: Substitution
     problems = tuple(sorted(findings.problems, key=lambda each: (each.line, each.column)))
     if findings.has_errors or sections is None:
         raise SdlInvalid(problems)
-    assert all(each.severity is Severity.WARNING for each in problems)
+    assert all(each.severity is Severity.WARNING for each in problems), "errors were raised"
+    problems = with_excerpts(problems, text) if problems else ()
     manifest, groups = build(sections)
     reclamation = sections.document.block("reclamation")
     window_ms = reclamation.number("min_window") if reclamation is not None else None

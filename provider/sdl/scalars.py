@@ -139,7 +139,9 @@ def read_amount(text: str, is_quoted: bool) -> Reading:
     """A price per block: above zero, at most 18 digits after the point."""
     allowed = f"a number above 0, at most {RATE_DIGITS} digits after the point"
     if not _AMOUNT.fullmatch(text):
-        hint = "write it without an exponent, a unit or a sign" if text[:1].isdigit() or text[:1] == "-" else ""
+        hint = (
+            "write it without an exponent, a unit or a sign" if text[:1].isdigit() or text[:1] == "-" else ""
+        )
         return None, Complaint(what=f"{quote(text)} is not a price", allowed=allowed, hint=hint)
     if len(text.partition(".")[2]) > RATE_DIGITS:
         return None, Complaint(what=f"{quote(text)} is too fine", allowed=allowed)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 from yaml.error import MarkedYAMLError, YAMLError
 from yaml.nodes import MappingNode, Node, SequenceNode
 from yaml.reader import ReaderError
@@ -114,6 +114,7 @@ def parse(text: str) -> Source:
         if not parser.check_node():
             raise _fault(1, 1, "the file is empty", "an SDL document", "tenant init writes one to start from")
         root = parser.get_node()
+        assert root is not None, "a node was announced"
         extra = _extra_document(parser)
     except _TooDeep as error:
         raise _fault(error.line, error.column, f"nested deeper than {DEEPEST} levels", "", "") from None
@@ -138,12 +139,11 @@ def _extra_document(parser: _Composer) -> tuple[int, int] | None:
     try:
         if not parser.check_node():
             return None
-        mark = parser.peek_event().start_mark
+        event = parser.peek_event()
+        mark = event.start_mark if event is not None else None
     except MarkedYAMLError as error:
         mark = error.problem_mark
-        if mark is None:
-            return 1, 1
-    return mark.line + 1, mark.column + 1
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
 
 
 def _bound_aliases(root: Node) -> None:
