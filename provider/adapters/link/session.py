@@ -32,6 +32,7 @@ from provider.rpc.v1.market_pb2 import (
     LeaseEnding,
     LeaseRefused,
     LeaseReport,
+    MessageRefused,
     SessionRequest,
     SessionResponse,
     Welcome,
@@ -146,20 +147,22 @@ class Session:
         while isinstance(message := await call.read(), SessionResponse):
             self._heard_at = loop.time()
             self._inbox.take(message.seq)
+            if message.HasField("message_refused"):
+                self._refused(message.message_refused)
             self._settle(message.ack)
             if message.seq == 1:
                 await self._welcome(message, call)
                 continue
-            kind = message.WhichOneof("body")
-            if kind == "go_away":
+            if message.HasField("go_away"):
                 wait = Span(message.go_away.retry_after_ms)
                 self._end(Temporary(f"the coordinator said: {message.go_away.reason}", retry_after=wait))
-            elif kind == "message_refused":
-                refused = message.message_refused
-                self._outbox.drop(refused.id)
-                why = Permanent(refused.detail or f"the market refused: {refused.reason}")
-                self._sink.settled(refused.id, why)
             await self._take(message)
+
+    def _refused(self, refused: MessageRefused) -> None:
+        """Read before the ack that travels with it."""
+        self._outbox.drop(refused.id)
+        why = refused.detail or f"the market refused: {refused.reason}"
+        self._sink.settled(refused.id, Permanent(why))
 
     def _settle(self, ack: int) -> None:
         for key in self._outbox.acknowledge(ack):

@@ -499,8 +499,8 @@ Global___GoAway: _TypeAlias = GoAway  # noqa: Y015
 
 @_typing.final
 class MessageRefused(_message.Message):
-    """One of the agent's messages will never be taken in: it names a lease of somebody else, say. Sent before the
-    ack that covers it, so that the agent learns the result before it forgets the message.
+    """One of the agent's messages will never be taken in: it names a lease of somebody else, say. Sent no
+    later than the first ack that covers it, and read before it: the agent learns the result before it forgets.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
