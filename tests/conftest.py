@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import docker
-import docker.errors
 import pytest
 
 from provider.app import busybox_image
@@ -23,6 +21,5 @@ def hello_image() -> Iterator[str]:
     client = docker.APIClient(base_url=ENGINE, version="1.41")
     busybox_image.import_into(client, busybox_image.find_busybox(TOOLS), IMAGE)
     yield IMAGE
-    with suppress(docker.errors.NotFound):
-        client.remove_image(IMAGE, force=True)
+    busybox_image.remove_from(client, IMAGE)
     client.close()

@@ -12,9 +12,11 @@ import json
 import platform
 import tarfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import docker
+import docker.errors
 
 from provider.domain.errors import ConfigError
 
@@ -127,6 +129,12 @@ def import_into(client: docker.APIClient, busybox: Path, image: str) -> None:
     repository, _, tag = image.rpartition(":")
     changes = [f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", f"ENV {PATH_ENV}", f"EXPOSE {PORT}"]
     client.import_image_from_data(root_tar(busybox), repository=repository, tag=tag, changes=changes)
+
+
+def remove_from(client: docker.APIClient, image: str) -> None:
+    """Take an image off an engine again. Fine when it is not there."""
+    with suppress(docker.errors.ImageNotFound):
+        client.remove_image(image, force=True)
 
 
 def _entries(busybox: bytes) -> Iterable[tuple[tarfile.TarInfo, bytes]]:
