@@ -19,7 +19,7 @@ from provider.sdl.problems import quote, suggest
 from provider.sdl.scalars import Complaint
 
 _ENDPOINT_NAME = re.compile(model.ENDPOINT_NAME)
-_VERSION = re.compile(r"\s*v?0*2(?:\.0*([01])(?:\.0*(\d{1,9}))?)?\s*", re.ASCII)
+_VERSION = re.compile(model.VERSION, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

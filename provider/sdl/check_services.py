@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from provider.sdl import model
 from provider.sdl.blocks import Block, Findings, Place
 from provider.sdl.problems import quote, suggest
 from provider.sdl.scalars import Complaint
@@ -16,7 +17,7 @@ HOST_LONGEST = 253
 """RFC 1123, as Kubernetes' ``IsDNS1123Subdomain``."""
 EMAIL_SHORTEST = 5
 PASSWORD_SHORTEST = 6
-SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
+SERVICE_NAME = re.compile(model.SERVICE_NAME, re.ASCII)
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*", re.ASCII)
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.ASCII)

@@ -44,8 +44,8 @@ class Names:
     """A mapping whose keys the tenant chooses."""
 
     value: Scalar | Section | Names
-    what: str
-    """One of them, for messages: ``a service``."""
+    pattern: str = ""
+    """Of the keys, for editors; empty for any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ Shape = Scalar | Listing | Names | Section
 _NUMBER_OR_TEXT: tuple[tuple[str, Any], ...] = (("type", ["string", "number"]),)
 _UINT: tuple[tuple[str, Any], ...] = (("type", "integer"), ("minimum", 0))
 
-TEXT = Scalar(read=scalars.read_text, schema=(("type", ["string", "number", "boolean"]),))
+TEXT = Scalar(read=scalars.read_text, schema=(("type", ["string", "number", "boolean", "null"]),))
 NAME = Scalar(read=scalars.read_text)
 FLAG = Scalar(read=scalars.read_flag, schema=(("type", "boolean"),))
 NUMBER = Scalar(read=scalars.read_integer, schema=_UINT)
@@ -104,6 +104,8 @@ TEE_TYPES = ("cpu", "cpu-gpu")
 PERMISSIONS = ("deployment", "logs", "events")
 ARCHITECTURES = ("amd64", "arm64")
 INTERFACES = ("pcie", "sxm")
+VERSION = r"^\s*v?0*2(?:\.0*([01])(?:\.0*([0-9]{1,9}))?)?\s*$"
+SERVICE_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 ENDPOINT_NAME = r"^[a-z]+[a-z\-_0-9]+$"
 
 HTTP_OPTIONS = Section(
@@ -182,7 +184,7 @@ PARAMS = Section(
     fields=(
         Field(
             name="storage",
-            shape=Names(value=MOUNT, what="a volume"),
+            shape=Names(value=MOUNT),
             about="Where the compute profile's volumes appear.",
         ),
         Field(

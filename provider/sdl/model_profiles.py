@@ -8,6 +8,7 @@ from __future__ import annotations
 from provider.sdl import model, scalars
 from provider.sdl.model import FLAG, NAME, TEXT, Field, Listing, Names, Scalar, Section
 
+_VERSIONS = [{"enum": ["2.0", "2.1"]}, {"enum": [2, 2.1]}, {"type": "string", "pattern": model.VERSION}]
 SIZE = Scalar(read=scalars.read_bytes, schema=(("type", ["string", "number"]),))
 
 CPU = Section(
@@ -166,7 +167,7 @@ PLACEMENT = Section(
     fields=(
         Field(
             name="attributes",
-            shape=Names(value=TEXT, what="an attribute"),
+            shape=Names(value=TEXT),
             about="What the provider must claim.",
         ),
         Field(
@@ -181,7 +182,7 @@ PLACEMENT = Section(
         ),
         Field(
             name="pricing",
-            shape=Names(value=PRICE, what="a price"),
+            shape=Names(value=PRICE),
             about="The highest price, by compute profile.",
             is_required=True,
         ),
@@ -192,13 +193,13 @@ PROFILES = Section(
     fields=(
         Field(
             name="compute",
-            shape=Names(value=COMPUTE, what="a compute profile"),
+            shape=Names(value=COMPUTE),
             about="What replicas get.",
             is_required=True,
         ),
         Field(
             name="placement",
-            shape=Names(value=PLACEMENT, what="a placement"),
+            shape=Names(value=PLACEMENT),
             about="Where, and for how much.",
             is_required=True,
         ),
@@ -219,27 +220,27 @@ DOCUMENT = Section(
     fields=(
         Field(
             name="version",
-            shape=Scalar(read=scalars.read_text, schema=(("enum", ["2.0", "2.1", 2.0, 2.1]),)),
+            shape=Scalar(read=scalars.read_text, schema=(("anyOf", _VERSIONS),)),
             about="The language's version, 2.0 or 2.1.",
             is_required=True,
         ),
         Field(name="include", shape=Listing(item=NAME), about="Read and ignored, as Akash does."),
         Field(
             name="services",
-            shape=Names(value=model.SERVICE, what="a service"),
+            shape=Names(value=model.SERVICE, pattern=model.SERVICE_NAME),
             about="What runs.",
             is_required=True,
         ),
         Field(name="profiles", shape=PROFILES, about="With what, where, for how much.", is_required=True),
         Field(
             name="deployment",
-            shape=Names(value=Names(value=DEPLOYED, what="a placement"), what="a service"),
+            shape=Names(value=Names(value=DEPLOYED)),
             about="How many of what runs where.",
             is_required=True,
         ),
         Field(
             name="endpoints",
-            shape=Names(value=model.ENDPOINT, what="an endpoint"),
+            shape=Names(value=model.ENDPOINT, pattern=model.ENDPOINT_NAME),
             about="Leased IP addresses.",
         ),
         Field(
