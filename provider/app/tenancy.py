@@ -39,20 +39,8 @@ class Plan:
         return sdl.manifest_hash(self.manifest)
 
 
-def read_plan(path: Path, images: Mapping[str, str]) -> Plan:
-    """The SDL at ``path``, with other images for some services. ``ConfigError`` with every problem."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}", remedy="name a file that is there"
-        ) from error
-    try:
-        parsed = sdl.read(text)
-    except sdl.SdlInvalid as invalid:
-        raise ConfigError(
-            f"{path} is not a valid manifest:\n" + sdl.show(invalid, str(path)), remedy=f"tenant check {path}"
-        ) from invalid
+def plan_of(parsed: sdl.Parsed, images: Mapping[str, str]) -> Plan:
+    """A parsed file, with other images for some services."""
     return Plan(manifest=_with_images(parsed.manifest, images), groups=parsed.groups)
 
 

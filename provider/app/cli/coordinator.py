@@ -60,3 +60,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``coordinator`` command."""
     return enter(parser(), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

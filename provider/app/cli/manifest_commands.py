@@ -17,7 +17,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check = subparsers.add_parser("check", help="every problem of manifest files, with its line")
     check.add_argument("files", metavar="FILE", nargs="+", help="SDL; - for standard input")
     check.add_argument("--json", action="store_true", help="for programs: a list of {file, ok, problems}")
-    _reading(check)
+    add_reading_options(check)
     check.set_defaults(run=command(ACTIONS, "check"))
     for name, what in (
         ("manifest", "what a provider gets: Akash's manifest JSON (it holds the file's secrets)"),
@@ -26,14 +26,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     ):
         one = subparsers.add_parser(name, help=what)
         one.add_argument("file", metavar="FILE", help="SDL; - for standard input")
-        _reading(one)
+        add_reading_options(one)
         one.set_defaults(run=command(ACTIONS, f"show_{name}"))
     _init(subparsers)
     schema = subparsers.add_parser("schema", help="a JSON Schema of the language, for editors")
     schema.set_defaults(run=command(ACTIONS, "show_schema"))
 
 
-def _reading(parser: argparse.ArgumentParser) -> None:
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lenient", action="store_true", help="only warn of what Akash lets pass")
     parser.add_argument(
         "--env-file",

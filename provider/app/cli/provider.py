@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--keep", action="store_true", help="leave everything running, and say how to look around"
     )
+    demo.add_argument("--end", metavar="DIR", help="end a demo that was kept in DIR, and remove everything")
     demo.add_argument("--json", action="store_true", help="print the receipt as JSON, nothing else")
     demo.add_argument(
         "--docker", metavar="URL", help="container engine (default: unix:///var/run/docker.sock)"
@@ -73,3 +74,7 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``provider`` command."""
     return enter(parser(), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

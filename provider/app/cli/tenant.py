@@ -50,6 +50,7 @@ def _deploying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         help="run another image than the file says",
     )
+    manifest_commands.add_reading_options(deploy)
     deploy.add_argument("--json", action="store_true", help="for programs")
     deploy.set_defaults(run=command(COMMANDS, "deploy"))
     bids = commands.add_parser("bids", help="the bids on a deployment, cheapest first")
@@ -92,3 +93,7 @@ def _running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``tenant`` command."""
     return enter(parser(), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

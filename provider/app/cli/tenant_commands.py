@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from provider.adapters.clock import SystemClock
-from provider.app import render, terminal
+from provider.app import manifest_files, render, terminal
 from provider.app.cli.entry import DONE
 from provider.app.enrolling import join
 from provider.app.market_client import Market
-from provider.app.tenancy import Tenancy, read_plan
+from provider.app.tenancy import Tenancy, plan_of
 from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId
 from provider.domain.money import Money
@@ -59,7 +59,8 @@ def balance(args: argparse.Namespace) -> int:
 
 def deploy(args: argparse.Namespace) -> int:
     deposit, images = _money(args.deposit), _images(args.image)
-    plan = read_plan(Path(args.file), images)
+    secrets = manifest_files.Secrets(env_files=tuple(args.env_file), from_environment=args.env)
+    plan = plan_of(manifest_files.load(args.file, lenient=args.lenient, secrets=secrets), images)
 
     async def ask(tenancy: Tenancy) -> int:
         dseq = await tenancy.deploy(plan, deposit)

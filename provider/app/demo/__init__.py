@@ -1,0 +1,1 @@
+"""The whole market on one machine, what ``provider demo`` does: ``story`` tells it, ``stage`` holds it."""

@@ -1,0 +1,137 @@
+"""What the demo looks at from outside: the engine, the page, the log, a command's output, the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+
+from provider.adapters.clock import SystemClock
+from provider.adapters.runtime.docker import DockerRuntime
+from provider.adapters.runtime.settings import DockerSettings
+from provider.app.tenancy import Tenancy
+from provider.domain.errors import Permanent, Temporary
+from provider.domain.ids import LeaseId, ProviderId
+from provider.rpc.calls import cancelled_after
+from provider.rpc.tokens import Scope
+from provider.rpc.v1 import lease_pb2, operator_pb2
+
+POLL_S = 0.05
+
+
+def _runtime(docker: str, provider: str = "demo") -> DockerRuntime:
+    return DockerRuntime(DockerSettings(provider=ProviderId(provider), socket=docker), SystemClock())
+
+
+async def engine(docker: str) -> str:
+    """Name and version of the engine; its own error where it cannot be reached."""
+    async with _runtime(docker) as runtime:
+        return (await runtime.capabilities()).engine
+
+
+async def left_on_engine(docker: str, provider: str) -> list[str]:
+    """Whatever of ``provider``'s leases is still on the engine."""
+    try:
+        async with _runtime(docker, provider) as runtime:
+            return [f"workload {workload.lease}" for workload in await runtime.list()]
+    except Temporary as away:
+        return [f"unknown: {away.what}"]
+
+
+async def lease_status(tenancy: Tenancy, lease: LeaseId) -> lease_pb2.GetLeaseStatusResponse:
+    """The lease as its provider sees it."""
+    async with await tenancy.lease_calls(lease, (Scope.STATUS,)) as calls:
+        return await calls.status()
+
+
+async def page(url: str, timeout_s: float) -> list[str]:
+    """The lines of the page at ``url``, once the service in the container listens."""
+    problem = ""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                try:
+                    return (await asyncio.to_thread(_get, url)).splitlines()
+                except (urllib.error.URLError, ConnectionError) as error:
+                    problem = str(error)
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise Permanent(
+            f"{url} did not answer within {timeout_s:g} s: {problem}", remedy="tenant logs"
+        ) from None
+
+
+def _get(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
+    with opener.open(url, timeout=5) as answer:
+        body: bytes = answer.read()
+    return body.decode()
+
+
+async def log_lines(tenancy: Tenancy, lease: LeaseId, service: str, count: int) -> list[str]:
+    """The first ``count`` lines of the followed log."""
+    lines: list[str] = []
+    async with await tenancy.lease_calls(lease, (Scope.LOGS,)) as calls:
+        async for line in calls.logs(service, follow=True, tail=-1):
+            lines.append(f"\\[{line.service}/{line.replica}] {line.text}")
+            if len(lines) == count:
+                break
+    return lines
+
+
+async def executed(tenancy: Tenancy, lease: LeaseId, service: str, argv: tuple[str, ...]) -> list[str]:
+    """What the command printed; ``Permanent`` if it failed."""
+    output, status = b"", 0
+    async with (
+        await tenancy.lease_calls(lease, (Scope.EXEC,)) as calls,
+        cancelled_after(calls.exec()) as call,
+    ):
+        await call.write(calls.start(service, argv, tty=False, rows=24, columns=80))
+        await call.write(lease_pb2.ExecRequest(input_closed=True))
+        async for answer in call:
+            output += answer.stdout + answer.stderr
+            status = answer.exit_code or status
+    text = output.decode(errors="replace")
+    if status:
+        raise Permanent(f"the command ended with status {status}: {text}", remedy="tenant exec")
+    return text.splitlines()
+
+
+async def series(url: str, lease_key: str) -> list[str]:
+    """The lease's own series in the exposition at ``url``."""
+    text = await asyncio.to_thread(_get, url)
+    found = [line for line in text.splitlines() if f'lease="{lease_key}"' in line]
+    if not found:
+        raise Permanent(f"{url} has no series of lease {lease_key}", remedy=f"curl {url}")
+    return found
+
+
+async def agent_is_idle(
+    ask: Callable[[], Awaitable[operator_pb2.GetStatusResponse]], timeout_s: float
+) -> None:
+    """Once the provider holds no lease: its containers are gone by then."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while (await ask()).leases:  # noqa: ASYNC110 - another process sets no event
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise Permanent(
+            f"the provider still holds a lease after {timeout_s:g} s", remedy="provider leases"
+        ) from None
+
+
+async def remove_image(docker: str, reference: str) -> None:
+    """Take the demo's image off the engine again."""
+    import docker as sdk
+
+    def remove() -> None:
+        client = sdk.DockerClient(base_url=docker, timeout=60)
+        try:
+            client.images.remove(reference)
+        except sdk.errors.ImageNotFound:
+            return
+        finally:
+            client.close()
+
+    await asyncio.to_thread(remove)

@@ -1,0 +1,145 @@
+"""Checks of a machine before it sells anything: what was found and, where that will not do, the remedy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from provider.adapters.clock import SystemClock
+from provider.adapters.gpu.probe import NvmlProbe
+from provider.adapters.gpu.settings import NvmlSettings
+from provider.adapters.runtime.docker import DockerRuntime
+from provider.adapters.runtime.settings import DockerSettings
+from provider.app import addresses
+from provider.app.config import ProviderConfig
+from provider.app.policy import policy
+from provider.domain.errors import ConfigError, ProviderError
+from provider.domain.ids import ProviderId
+from provider.domain.moment import rfc3339
+from provider.domain.resources import GIB
+from provider.domain.workload import GpuAttachment
+from provider.rpc import identity
+from provider.rpc.member import Role
+
+DISK_LEAST = 20 * GIB
+"""Images of AI workloads are 5 to 20 GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check. ``is_fatal``: the daemon cannot do its work like this."""
+
+    check: str
+    is_well: bool
+    found: str
+    remedy: str = ""
+    is_fatal: bool = False
+
+
+async def examine(config: ProviderConfig) -> AsyncIterator[Finding]:
+    """Every check, in the order in which they matter."""
+    yield _policy(config)
+    yield _identity(config)
+    async for finding in _engine(config):
+        yield finding
+    yield await _gpus(config)
+    yield _disk(config)
+    for setting, address in (
+        ("lease.listen", config.lease.listen),
+        ("telemetry.listen", config.telemetry.listen),
+    ):
+        yield _port(setting, address)
+
+
+def _policy(config: ProviderConfig) -> Finding:
+    try:
+        policy(config, ProviderId("doctor"))
+    except ConfigError as wrong:
+        return Finding(
+            check="settings", is_well=False, found=wrong.what, remedy=wrong.remedy or "", is_fatal=True
+        )
+    return Finding(check="settings", is_well=True, found="every setting makes sense")
+
+
+def _identity(config: ProviderConfig) -> Finding:
+    try:
+        who = identity.load(config.state_dir, Role.PROVIDER, at=SystemClock().now())
+    except ConfigError as wrong:
+        return Finding(
+            check="identity", is_well=False, found=wrong.what, remedy=wrong.remedy or "", is_fatal=True
+        )
+    until = rfc3339(who.certificate.not_after)
+    return Finding(check="identity", is_well=True, found=f"{who.member}, certificate until {until}")
+
+
+async def _engine(config: ProviderConfig) -> AsyncIterator[Finding]:
+    settings = DockerSettings(
+        provider=ProviderId("doctor"), socket=config.runtime.docker, simulated_gpus=bool(config.gpu.simulate)
+    )
+    try:
+        async with DockerRuntime(settings, SystemClock()) as runtime:
+            capabilities = await runtime.capabilities()
+    except ProviderError as failure:
+        yield Finding(
+            check="engine", is_well=False, found=failure.what, remedy=failure.remedy or "", is_fatal=True
+        )
+        return
+    yield Finding(check="engine", is_well=True, found=capabilities.engine)
+    yield Finding(
+        check="gpu attachment",
+        is_well=capabilities.gpu_attachment is not GpuAttachment.NONE,
+        found=capabilities.gpu_problem or capabilities.gpu_attachment,
+        remedy="install the NVIDIA container toolkit, and turn on CDI in the engine",
+    )
+
+
+async def _gpus(config: ProviderConfig) -> Finding:
+    if config.gpu.simulate:
+        cards = ", ".join(f"{each.count} x {each.model}" for each in config.gpu.simulate)
+        return Finding(check="gpus", is_well=True, found=f"SIMULATED: {cards}")
+    async with NvmlProbe(NvmlSettings(nvml_library=config.gpu.nvml_library), SystemClock()) as probe:
+        inventory = await probe.discover()
+    if not inventory.gpus:
+        return Finding(
+            check="gpus",
+            is_well=False,
+            found=inventory.problem or "none",
+            remedy="install the NVIDIA driver, or try it out: gpu.simulate",
+        )
+    found = ", ".join(gpu.name for gpu in inventory.gpus)
+    return Finding(check="gpus", is_well=inventory.problem is None, found=inventory.problem or found)
+
+
+def _disk(config: ProviderConfig) -> Finding:
+    place = config.state_dir
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return Finding(
+        check="disk",
+        is_well=free >= DISK_LEAST,
+        found=f"{free / GIB:.0f} GiB free at {place}",
+        remedy=f"images need room: free {DISK_LEAST // GIB} GiB or more",
+    )
+
+
+def _port(setting: str, address: str) -> Finding:
+    try:
+        host, port = addresses.split(address, setting)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except ConfigError as wrong:
+        return Finding(
+            check=setting, is_well=False, found=wrong.what, remedy=wrong.remedy or "", is_fatal=True
+        )
+    except OSError as error:
+        return Finding(
+            check=setting,
+            is_well=False,
+            found=f"{address}: {error.strerror}",
+            remedy=f"stop what listens there (this daemon, perhaps), or change {setting}",
+        )
+    return Finding(check=setting, is_well=True, found=f"{address} is free")

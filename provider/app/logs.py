@@ -1,0 +1,49 @@
+"""Logs: structured events on standard output, JSON for machines and columns for a terminal.
+
+Configured before the first gRPC channel exists, because configuring logging later can deadlock with it
+(grpc#43421).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from provider.domain.errors import ConfigError
+
+SECRET_KEYS = ("token", "authorization", "password", "secret", "key_pem", "manifest", "env")
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(level: str) -> None:
+    """Log events of ``level`` and above. ``ConfigError`` for a level that does not exist."""
+    if level not in LEVELS:
+        raise ConfigError(f"log_level: {level!r} is not a level", remedy=f"use {', '.join(LEVELS)}")
+    is_terminal = sys.stdout.isatty()
+    renderer: Any = structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            hide_secrets,
+            *([] if is_terminal else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout)
+
+
+def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The last line of defence: a value under a telling name is never printed."""
+    for key in event:
+        if key in SECRET_KEYS or key.endswith(("_token", "_password", "_secret")):
+            event[key] = "***"
+    return event

@@ -1,0 +1,156 @@
+"""``ports.Observer``: steps become log events and metrics, here and nowhere else.
+
+Also the state as telemetry is shown it. Invariant: nothing here may fail the loop; it reads values and
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import assert_never
+
+import structlog
+
+from provider.adapters.telemetry.metrics import BidOutcome, Metrics
+from provider.adapters.telemetry.view import LeaseView, TelemetryView
+from provider.core import metering
+from provider.core.effects import Effect, PlaceBid
+from provider.core.events import CoordinatorConnected, CoordinatorLost, Event, Failed, Performed
+from provider.core.state import AgentState
+from provider.core.step import (
+    BidEnded,
+    EffectGaveUp,
+    LeaseClosed,
+    LeaseMoved,
+    Note,
+    OrderConsidered,
+    OrphanFound,
+    Step,
+)
+from provider.domain.moment import Instant
+from provider.domain.money import earned
+from provider.ports import Clock, Store
+from provider.shell.lanes import Performs
+
+log = structlog.get_logger()
+
+
+class Observing:
+    """Logs and counts."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def step(self, event: Event, step: Step, at: Instant) -> None:
+        """One step, after its commit."""
+        match event:
+            case CoordinatorConnected():
+                log.info("coordinator_connected", market=event.market, epoch=event.epoch)
+            case CoordinatorLost():
+                log.warning("coordinator_lost", problem=event.why)
+                self._metrics.coordinator_lost()
+            case Performed(effect=PlaceBid(bid=bid)):
+                log.info("bid_placed", lease=str(bid.id), rate=str(bid.rate))
+                self._metrics.bid(BidOutcome.SUBMITTED)
+            case Failed() if event.is_final:
+                log.warning("effect_failed", effect=event.effect.id, problem=event.what)
+            case _:
+                pass
+        for note in step.notes:
+            self._note(note, at)
+
+    def _note(self, note: Note, at: Instant) -> None:
+        match note:
+            case OrderConsidered(refused=None):
+                log.info("order_matched", order=str(note.order), rate=str(note.rate))
+                self._metrics.order_seen(None)
+            case OrderConsidered(refused=refused):
+                log.info("order_refused", order=str(note.order), reason=str(refused))
+                self._metrics.order_seen(refused.why if refused else None)
+            case BidEnded():
+                log.info("bid_ended", lease=str(note.bid), outcome=note.outcome, detail=note.detail)
+                self._metrics.bid(BidOutcome(note.outcome))
+            case LeaseMoved():
+                log.info(
+                    "lease_moved",
+                    lease=str(note.lease),
+                    before=note.before,
+                    after=note.after,
+                    detail=note.detail,
+                )
+            case LeaseClosed():
+                log.info(
+                    "lease_closed",
+                    lease=str(note.lease),
+                    reason=note.reason,
+                    fault=note.reason.fault,
+                    ran_ms=note.ran_ms,
+                    earned=str(note.earned),
+                )
+                self._metrics.lease_closed(
+                    note.reason, key=note.lease.key, ran_s=note.ran_ms / 1000, earned=note.earned
+                )
+            case OrphanFound():
+                log.warning("orphan_found", lease=str(note.lease))
+            case EffectGaveUp():
+                log.warning("effect_given_up", effect=note.effect, problem=note.what, at=at)
+            case _:
+                assert_never(note)
+
+
+class TimedStore:
+    """A store whose commits are measured."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
+        return self._store.load()
+
+    def commit(self, steps: Sequence[Step]) -> None:
+        began = perf_counter()
+        self._store.commit(steps)
+        self._metrics.store_commit(perf_counter() - began)
+
+
+class TimedPerformer:
+    """A performer whose effects are measured."""
+
+    def __init__(self, performer: Performs, metrics: Metrics) -> None:
+        self._performer = performer
+        self._metrics = metrics
+
+    async def perform(self, effect: Effect) -> Performed | Failed:
+        began = perf_counter()
+        result = await self._performer.perform(effect)
+        self._metrics.effect_done(
+            type(effect).__name__, perf_counter() - began, ok=isinstance(result, Performed)
+        )
+        return result
+
+
+def telemetry_view(state: AgentState, clock: Clock) -> TelemetryView:
+    """The agent's state as metrics tell it."""
+    at = clock.now()
+    leases = []
+    for lease in state.leases.values():
+        ran_ms = metering.total_ms(lease.meter, at)
+        leases.append(
+            LeaseView(
+                key=lease.id.key,
+                phase=lease.phase,
+                gpus=lease.placement.gpus,
+                rate=lease.rate,
+                earned=earned(lease.rate, ran_ms),
+                ran_ms=ran_ms,
+            )
+        )
+    return TelemetryView(
+        nodes=state.nodes,
+        leases=tuple(leases),
+        bids_open=len(state.bids),
+        is_connected=state.connected,
+        is_bidding=bool(state.nodes) and state.runtime is not None,
+    )
