@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -41,6 +42,12 @@ class HttpSettings:
     write_s: float = 10.0
     """Until a response must be taken."""
     connections_most: int = 64
+    """That keep us waiting; those that are being answered do not count, and take milliseconds."""
+
+
+def _why(error: OSError) -> str:
+    """asyncio wraps the errno's words in a sentence of its own; a failed look-up of the host has none."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +77,7 @@ class TelemetryServer:
             )
         except OSError as error:
             raise ConfigError(
-                f"metrics cannot be served on {self._settings.host}:{self._settings.port}: {error.strerror}",
+                f"metrics cannot be served on {self._settings.host}:{self._settings.port}: {_why(error)}",
                 remedy="choose another port for metrics, or stop what uses this one",
             ) from error
         self._tasks = asyncio.TaskGroup()
@@ -92,16 +99,18 @@ class TelemetryServer:
         return host, port
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= self._settings.connections_most:
-            victim = next(iter(self._waiting), writer)  # nobody keeps us waiting: come again
-            victim.transport.abort()
-            self._forget(victim)
-            if victim is writer:
-                return
         writer.transport.set_write_buffer_limits(0)  # drained is then sent, not merely buffered
         self._open.add(writer)
-        self._waiting[writer] = None
+        self._wait_for(writer)
         self._tasks.create_task(self._serve(reader, writer))
+
+    def _wait_for(self, writer: asyncio.StreamWriter) -> None:
+        """From now on it is the client that keeps us waiting, and its place may be wanted."""
+        self._waiting[writer] = None
+        if len(self._waiting) > self._settings.connections_most:
+            longest = next(iter(self._waiting))
+            del self._waiting[longest]
+            longest.transport.abort()
 
     def _forget(self, writer: asyncio.StreamWriter) -> None:
         self._waiting.pop(writer, None)
@@ -119,7 +128,7 @@ class TelemetryServer:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its response; whether another may follow."""
-        self._waiting[writer] = None
+        self._wait_for(writer)
         try:
             async with asyncio.timeout(self._settings.silence_s):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -149,7 +158,7 @@ class TelemetryServer:
         keep_alive: bool = False,
         with_body: bool = True,
     ) -> None:
-        self._waiting[writer] = None
+        self._wait_for(writer)
         writer.write(serialize(response, keep_alive=keep_alive, with_body=with_body))
         async with asyncio.timeout(self._settings.write_s):
             await writer.drain()

@@ -1,0 +1,278 @@
+"""The declaration, and that state and facts fill it: what is there has series, what is gone has none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from provider.adapters.telemetry import table
+from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics, order_result
+from provider.adapters.telemetry.table import Kind
+from provider.adapters.telemetry.view import LeaseView, Snapshot, TelemetryView
+from provider.core.lease import Phase
+from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
+from provider.domain.ids import GpuUuid, NodeName
+from provider.domain.market import CloseReason, Refusal
+from provider.domain.moment import Instant
+from provider.domain.money import Denom, Money, Rate
+from provider.domain.node import HostCapacity, Node
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
+FIRST, SECOND = GpuUuid("GPU-1"), GpuUuid("GPU-2")
+CAPACITY = HostCapacity(cpu_millis=1000, memory_bytes=1, storage_bytes=1, boot_id="b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A probe's status."""
+
+    is_up: bool = True
+    last_success: Instant | None = None
+    restarts: tuple[tuple[str, int], ...] = (("timeout", 2),)
+    failures: tuple[tuple[str, int, int], ...] = (("nvmlDeviceGetName", 999, 3),)
+
+
+def card(uuid: GpuUuid, index: int, *, simulated: bool = False) -> Gpu:
+    return Gpu(
+        uuid=uuid,
+        index=index,
+        name="NVIDIA L4",
+        model="l4",
+        memory_bytes=1000,
+        minor=index,
+        architecture="ada",
+        compute_capability="8.9",
+        pci_bus_id="0000:18:00.0",
+        power_limit_watts=72.0,
+        simulated=simulated,
+    )
+
+
+def node(*gpus: Gpu) -> Node:
+    inventory = GpuInventory(gpus=gpus, driver_version="570.1", cuda_version="12.8")
+    return Node(name=NodeName("node-1"), capacity=CAPACITY, inventory=inventory)
+
+
+def lease(key: str, *gpus: GpuUuid, earned: int = 0) -> LeaseView:
+    return LeaseView(
+        key=key,
+        phase=Phase.RUNNING,
+        gpus=gpus,
+        rate=Rate(amount=Decimal("1.5"), denom=Denom.UACT),
+        earned=Money(amount=earned, denom=Denom.UACT),
+        ran_ms=2_500,
+    )
+
+
+READING = GpuReading(
+    uuid=FIRST,
+    at=Instant(0),
+    utilization_ratio=0.5,
+    memory_used_bytes=300,
+    memory_reserved_bytes=100,
+    power_watts=40.0,
+    energy_joules=9.0,
+    temperature_celsius=50.0,
+    fan_ratio=0.3,
+    clock_sm_hertz=1e9,
+    clock_memory_hertz=2e9,
+)
+
+
+def busy() -> Snapshot:
+    view = TelemetryView(
+        nodes=(node(card(FIRST, 0), card(SECOND, 1)),),
+        leases=(lease("abc", FIRST, earned=7),),
+        bids_open=2,
+        is_connected=True,
+    )
+    return Snapshot(view=view, readings=(READING,), probe=Facts(last_success=Instant(1_500)))
+
+
+def everything_happens(metrics: Metrics) -> None:
+    metrics.nvml_sweep(0.002)
+    metrics.order_seen(None)
+    metrics.order_seen(Refusal.GPU_BUSY)
+    metrics.bid(BidOutcome.SUBMITTED)
+    metrics.bid_waited(BidStage.DECIDE, 0.01)
+    metrics.lease_closed(
+        CloseReason.TENANT_CLOSED, key="old", ran_s=100, earned=Money(amount=5, denom=Denom.UACT)
+    )
+    metrics.effect_done("StartWorkload", 0.7, ok=True)
+    metrics.effect_done("StopWorkload", 0.2, ok=False)
+    metrics.effect_done("PlaceBid", 0.1, ok=True)
+    metrics.coordinator_lost()
+    metrics.store_commit(0.001)
+    metrics.loop_lag(0.0002)
+    metrics.rendered(0.003)
+
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def series(metrics: Metrics, snapshot: Snapshot) -> Series:
+    metrics.note_view(snapshot.view)
+    metrics.state.snapshot = snapshot
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def at(found: Series, name: str, **labels: str) -> float | None:
+    return found.get((name, frozenset(labels.items())))
+
+
+def names(found: Mapping[tuple[str, frozenset[tuple[str, str]]], float]) -> set[str]:
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in found}
+
+
+def test_every_declared_metric_is_filled_and_nothing_else_is_exported() -> None:
+    metrics = Metrics(version="0.1.0", revision="abc")
+    everything_happens(metrics)
+    found = {name for name in names(series(metrics, busy())) if name.startswith("provider_")}
+    assert found == {metric.name for metric in table.metrics()}
+
+
+def test_names_labels_and_units_follow_the_rules() -> None:
+    for metric in table.metrics():
+        assert re.fullmatch(r"provider_[a-z0-9_]+", metric.name)
+        assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
+        assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM), metric.name
+        assert metric.help.endswith("."), metric.name
+        assert not {"pid", "owner", "tenant", "order", "image", "error"} & set(metric.labels), metric.name
+    declared = [metric.name for metric in table.metrics()]
+    assert len(declared) == len(set(declared))
+
+
+def test_declared_labels_are_the_exported_ones() -> None:
+    metrics = Metrics(version="0.1.0", revision="abc")
+    everything_happens(metrics)
+    declared = {metric.name: set(metric.labels) for metric in table.metrics()}
+    for (name, labels), _ in series(metrics, busy()).items():
+        plain = re.sub(r"_(bucket|sum|count)$", "", name)
+        if plain in declared:
+            assert {label for label, _ in labels} - {"le"} == declared[plain], name
+
+
+def test_the_document_has_the_table() -> None:
+    assert table.markdown() in DOCUMENT.read_text(), "run: python -m provider.adapters.telemetry.document"
+
+
+def test_a_busy_card() -> None:
+    found = series(Metrics(version="0.1.0"), busy())
+    assert at(found, "provider_gpu_utilization_ratio", uuid=FIRST, engine="sm") == 0.5
+    assert at(found, "provider_gpu_memory_free_bytes", uuid=FIRST) == 600
+    assert at(found, "provider_gpu_energy_joules_total", uuid=FIRST) == 9
+    assert at(found, "provider_gpu_leased", uuid=FIRST) == 1
+    assert at(found, "provider_gpu_leased", uuid=SECOND) == 0
+    assert at(found, "provider_gpu_health_state", uuid=FIRST, state="healthy") == 1
+    assert at(found, "provider_gpu_health_state", uuid=FIRST, state="degraded") == 0
+    assert at(found, "provider_gpus", state="leased", simulated="false") == 1
+    assert at(found, "provider_lease_gpu_power_watts", lease="abc", uuid=FIRST) == 40
+    assert at(found, "provider_lease_gpu_seconds_total", lease="abc", uuid=FIRST) == 2.5
+    assert at(found, "provider_lease_info", lease="abc", sku="l4", simulated="false") == 1
+    assert at(found, "provider_lease_state", lease="abc", state="running") == 1
+    assert at(found, "provider_lease_state", lease="abc", state="starting") == 0
+    assert at(found, "provider_lease_rate", lease="abc", denom="uact") == 1.5
+    assert at(found, "provider_leases", state="running") == 1
+    assert at(found, "provider_leases", state="stopping") == 0
+    assert at(found, "provider_nvml_last_success_timestamp_seconds") == 1.5
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        replace(READING, utilization_ratio=None),
+        replace(READING, fan_ratio=None),
+        replace(READING, power_watts=None),
+        replace(READING, memory_used_bytes=None),
+    ],
+)
+def test_what_is_not_known_has_no_series(reading: GpuReading) -> None:
+    before = names(series(Metrics(version="0.1.0"), busy()))
+    without = replace(busy(), readings=(reading,))
+    gone = before - names(series(Metrics(version="0.1.0"), without))
+    assert gone
+    assert all("gpu_" in name for name in gone)
+
+
+def test_stale_readings_leave_no_figures_but_the_cards_themselves() -> None:
+    found = series(Metrics(version="0.1.0"), replace(busy(), readings=(), probe=Facts(is_up=False)))
+    assert at(found, "provider_nvml_up") == 0
+    assert at(found, "provider_gpu_memory_total_bytes", uuid=FIRST) == 1000
+    assert "provider_gpu_power_watts" not in names(found)
+    assert "provider_lease_gpu_utilization_ratio" not in names(found)
+
+
+def test_a_lease_takes_its_series_with_it() -> None:
+    metrics = Metrics(version="0.1.0")
+    before = series(metrics, busy())
+    after = series(metrics, replace(busy(), view=replace(busy().view, leases=())))
+    assert any(("lease", "abc") in labels for _, labels in before)
+    assert not any(("lease", "abc") in labels for _, labels in after)
+    assert at(after, "provider_gpu_leased", uuid=FIRST) == 0
+
+
+def test_a_card_takes_its_series_with_it() -> None:
+    found = series(Metrics(version="0.1.0"), replace(busy(), view=TelemetryView()))
+    assert not any(("uuid", FIRST) in labels for _, labels in found)
+
+
+def test_simulated_cards_say_so_and_nothing_is_said_about_nvml() -> None:
+    view = TelemetryView(nodes=(node(card(FIRST, 0, simulated=True)),), leases=(lease("abc", FIRST),))
+    found = series(Metrics(version="0.1.0"), Snapshot(view=view, readings=(READING,), probe=None))
+    assert at(found, "provider_gpus", state="detected", simulated="true") == 1
+    assert at(found, "provider_gpus", state="detected", simulated="false") == 0
+    assert at(found, "provider_lease_info", lease="abc", sku="l4", simulated="true") == 1
+    assert [
+        labels for name, labels in found if name == "provider_gpu_info" and ("simulated", "true") in labels
+    ]
+    assert "provider_nvml_up" not in names(found)
+
+
+def test_revenue_counts_each_micro_once() -> None:
+    metrics = Metrics(version="0.1.0")
+
+    def see(earned: int) -> float | None:
+        view = TelemetryView(leases=(lease("abc", earned=earned), lease("old", earned=1_000)))
+        found = series(metrics, Snapshot(view=view, readings=(), probe=None))
+        return at(found, "provider_revenue_total", denom="uact")
+
+    metrics.note_view(TelemetryView(leases=(lease("old", earned=1_000),)))  # found after a restart
+    assert see(0) is None
+    assert see(40) == 40
+    assert see(40) == 40
+    assert see(100) == 100
+    metrics.lease_closed(
+        CloseReason.TENANT_CLOSED, key="abc", ran_s=9, earned=Money(amount=130, denom=Denom.UACT)
+    )
+    found = series(metrics, Snapshot(view=TelemetryView(), readings=(), probe=None))
+    assert at(found, "provider_revenue_total", denom="uact") == 130
+    assert at(found, "provider_leases_closed_total", reason="tenant_closed", fault="nobody") == 1
+
+
+def test_every_refusal_has_a_result() -> None:
+    results = {refusal: order_result(refusal) for refusal in Refusal}
+    assert set(results.values()) == {"filtered", "no_capacity", "price", "invalid"}
+    assert results[Refusal.GPU_BUSY] == "no_capacity"
+    assert results[Refusal.GPU_UNKNOWN] == "filtered"
+    assert order_result(None) == "matched"
+
+
+def test_an_unhealthy_card_is_not_schedulable() -> None:
+    sick = replace(card(FIRST, 0), health=GpuHealth.UNHEALTHY)
+    found = series(
+        Metrics(version="0.1.0"), Snapshot(view=TelemetryView(nodes=(node(sick),)), readings=(), probe=None)
+    )
+    assert at(found, "provider_gpu_schedulable", uuid=FIRST) == 0
+    assert at(found, "provider_gpus", state="schedulable", simulated="false") == 0
