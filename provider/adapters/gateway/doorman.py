@@ -1,0 +1,50 @@
+"""Who may do what with which lease: certificate, then token, then the lease itself. Nothing else decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+from grpc import StatusCode
+
+from provider.domain.ids import LeaseId, ProviderId
+from provider.ports import Clock
+from provider.rpc.member import Member, Role
+from provider.rpc.status import Denied, caller_as
+from provider.rpc.tokens import Scope, require, verify
+
+_SCHEME = "Bearer "
+
+
+class Doorman:
+    """Of the provider ``member``. ``keys``: the market's public token keys as they are now."""
+
+    def __init__(self, member: Member, keys: Callable[[], tuple[str, ...]], clock: Clock) -> None:
+        self._member = member
+        self._keys = keys
+        self._clock = clock
+
+    def admit(self, context: grpc.aio.ServicerContext[Any, Any], lease: LeaseId, scope: Scope) -> None:
+        """Return if the caller may do ``scope`` with ``lease``; ``Denied`` otherwise, with why."""
+        tenant = caller_as(context, Role.TENANT, self._member.market)
+        token = verify(
+            _bearer(context),
+            self._keys(),
+            market=self._member.market,
+            provider=ProviderId(self._member.name),
+            at=self._clock.now(),
+        )
+        require(token, tenant=tenant.name, lease=lease, scope=scope)
+
+
+def _bearer(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+    if len(values) != 1 or not isinstance(values[0], str) or not values[0].startswith(_SCHEME):
+        raise Denied(
+            StatusCode.UNAUTHENTICATED,
+            "TOKEN_MISSING",
+            "this call carries no lease token",
+            remedy="ask the coordinator for one and send it as `authorization: Bearer TOKEN`",
+        )
+    return values[0].removeprefix(_SCHEME)

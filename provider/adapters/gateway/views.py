@@ -1,0 +1,107 @@
+"""The agent's state as tenants and operators see it. Pure: state, readings, an instant in; a message out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provider.core.lease import Phase
+from provider.core.leasing import HEALTH
+from provider.core.metering import total_ms
+from provider.core.placement import free
+from provider.core.state import AgentState, Lease
+from provider.domain.gpu import Gpu, GpuReading
+from provider.domain.ids import GpuUuid, LeaseId
+from provider.domain.moment import Instant
+from provider.domain.money import earned
+from provider.domain.node import Node
+from provider.rpc.codec import lease_id_to_pb, money_to_pb, rate_to_pb
+from provider.rpc.codec_market import HEALTH_TO_PB, port_to_pb
+from provider.rpc.fields import line
+from provider.rpc.v1 import lease_pb2, operator_pb2
+
+
+def lease_status_to_pb(
+    lease: Lease, state: AgentState, host: str, at: Instant
+) -> lease_pb2.GetLeaseStatusResponse:
+    """For the lease's tenant. Running counts all replicas: that is what the phase means."""
+    group = lease.manifest.group(lease.group.name) if lease.manifest else None
+    services = [
+        lease_pb2.ServiceStatus(
+            name=service.name,
+            image=service.image,
+            total=service.count,
+            available=service.count if lease.phase is Phase.RUNNING else 0,
+            restarts=lease.restarts,
+        )
+        for service in (group.services if group else ())
+    ]
+    held = set(lease.placement.gpus)
+    return lease_pb2.GetLeaseStatusResponse(
+        health=HEALTH_TO_PB[HEALTH[lease.phase]],
+        services=services,
+        ports=map(port_to_pb, lease.ports),
+        gpu_uuids=lease.placement.gpus,
+        simulated_gpus=any(gpu.simulated for node in state.nodes for gpu in node.gpus if gpu.uuid in held),
+        detail=line(lease.detail),
+        running_ms=total_ms(lease.meter, at),
+        host=host,
+    )
+
+
+def node_to_pb(state: AgentState, node: Node, readings: Sequence[GpuReading]) -> operator_pb2.NodeStatus:
+    """``readings``: the newest of each GPU, those that are fresh."""
+    left = free(state, node)
+    newest = {reading.uuid: reading for reading in readings}
+    holders = {uuid: lease.id for lease in state.leases.values() for uuid in lease.placement.gpus}
+    return operator_pb2.NodeStatus(
+        name=node.name,
+        cpu_millis=node.capacity.cpu_millis,
+        cpu_millis_free=max(left.cpu_millis, 0),
+        memory_bytes=node.capacity.memory_bytes,
+        memory_bytes_free=max(left.memory_bytes, 0),
+        storage_bytes=node.capacity.storage_bytes,
+        storage_bytes_free=max(left.storage_bytes, 0),
+        gpus=[_gpu_to_pb(gpu, newest.get(gpu.uuid), holders) for gpu in node.gpus],
+        driver_version=node.inventory.driver_version or "",
+        cuda_version=node.inventory.cuda_version or "",
+        gpu_problem=line(node.inventory.problem or ""),
+        simulated_gpus=node.inventory.simulated,
+    )
+
+
+def _gpu_to_pb(
+    gpu: Gpu, reading: GpuReading | None, holders: dict[GpuUuid, LeaseId]
+) -> operator_pb2.GpuStatus:
+    holder = holders.get(gpu.uuid)
+    return operator_pb2.GpuStatus(
+        uuid=gpu.uuid,
+        index=gpu.index,
+        name=gpu.name,
+        model=gpu.model,
+        memory_bytes=gpu.memory_bytes,
+        interface=gpu.interface,
+        health=gpu.health,
+        problem=line(gpu.problem or ""),
+        lease=lease_id_to_pb(holder) if holder else None,
+        utilization_ratio=reading.utilization_ratio if reading else None,
+        memory_used_bytes=reading.memory_used_bytes if reading else None,
+        power_watts=reading.power_watts if reading else None,
+        temperature_celsius=reading.temperature_celsius if reading else None,
+        simulated=gpu.simulated,
+    )
+
+
+def agent_lease_to_pb(lease: Lease, at: Instant) -> operator_pb2.AgentLease:
+    """For the operator."""
+    running_ms = total_ms(lease.meter, at)
+    return operator_pb2.AgentLease(
+        id=lease_id_to_pb(lease.id),
+        key=lease.id.key,
+        health=HEALTH_TO_PB[HEALTH[lease.phase]],
+        rate=rate_to_pb(lease.rate),
+        running_ms=running_ms,
+        earned=money_to_pb(earned(lease.rate, running_ms)),
+        gpu_uuids=lease.placement.gpus,
+        ports=map(port_to_pb, lease.ports),
+        detail=line(lease.detail),
+    )
