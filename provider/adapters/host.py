@@ -88,4 +88,4 @@ def _free_bytes(path: Path) -> int:
 def node_name() -> NodeName:
     """The machine's host name, short and lower case, as a node is called in placements."""
     short = socket.gethostname().partition(".")[0].lower()
-    return NodeName(re.sub(r"[^a-z0-9-]+", "-", short).strip("-") or "node")
+    return NodeName(re.sub(r"[^a-z0-9-]+", "-", short).strip("-")[:63] or "node")

@@ -12,24 +12,19 @@ import hashlib
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Self
 
 from provider.core.gpu_models import gpu_kind
 from provider.domain.errors import ConfigError
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
 from provider.domain.ids import GpuUuid
 from provider.domain.moment import Instant
+from provider.ports import Clock
 from provider.sim.gpu_cards import CARDS, Card
 
 _RESERVED_BYTES = 500 * 1024**2
 _WAVE_MS = 60_000
 """Load goes up and down once a minute."""
-
-
-class Now(Protocol):
-    """The part of ``ports.Clock`` that is needed here."""
-
-    def now(self) -> Instant: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +44,7 @@ def simulated_uuid(seed: str, index: int) -> GpuUuid:
 class SimulatedProbe:
     """``seed`` tells hosts apart: the node's name will do. Unknown models are a ``ConfigError``."""
 
-    def __init__(self, gpus: Sequence[SimulatedGpus], clock: Now, *, seed: str) -> None:
+    def __init__(self, gpus: Sequence[SimulatedGpus], clock: Clock, *, seed: str) -> None:
         models = [each.model for each in gpus for _ in range(each.count)]
         for model in models:
             if model not in CARDS:

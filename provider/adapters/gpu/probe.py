@@ -13,7 +13,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from provider.adapters.gpu import process as worker_process
 from provider.adapters.gpu import verdict
@@ -24,12 +24,7 @@ from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.gpu.slot import NO_GPU
 from provider.domain.gpu import GpuInventory, GpuReading
 from provider.domain.moment import Instant
-
-
-class Now(Protocol):
-    """The part of ``ports.Clock`` that is needed here."""
-
-    def now(self) -> Instant: ...
+from provider.ports import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +48,7 @@ class NvmlProbe:
     def __init__(
         self,
         settings: NvmlSettings,
-        clock: Now,
+        clock: Clock,
         *,
         on_sweep: Callable[[float], None] = lambda _seconds: None,
         kill: Callable[[int, int], None] = worker_process.kill,
@@ -102,7 +97,7 @@ class NvmlProbe:
             self._worker.send(f"discover {question}")
         if self._unreapable >= self._settings.unreapable_limit:
             self._answered = question  # nobody is left to ask
-        patience_s = self._settings.kill_after_s + self._settings.reap_within_s
+        patience_s = self._settings.silence_s + self._settings.reap_within_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s), self._changed:
                 await self._changed.wait_for(lambda: self._answered >= question)
@@ -192,7 +187,7 @@ class NvmlProbe:
 
     async def _listen(self, worker: WorkerProcess) -> str:
         while True:
-            async with asyncio.timeout(self._settings.kill_after_s):
+            async with asyncio.timeout(self._settings.silence_s):
                 message = await worker.next_line()
             match message:
                 case None:

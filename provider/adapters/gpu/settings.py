@@ -18,7 +18,7 @@ class NvmlSettings:
     stale_floor_s: float = 5.0
     """A sample is fresh for this long, or five intervals if that is longer."""
     kill_after_s: float = 15.0
-    """Without a word from the worker it is killed."""
+    """Without a word from the worker for this long, beyond the interval, it is killed."""
     reap_within_s: float = 5.0
     """After SIGKILL; a process that is not gone then hangs in the kernel."""
     backoff_min_s: float = 1.0
@@ -32,3 +32,8 @@ class NvmlSettings:
     @property
     def stale_after_s(self) -> float:
         return max(self.stale_floor_s, 5 * self.interval_s)
+
+    @property
+    def silence_s(self) -> float:
+        """The longest that a worker may say nothing."""
+        return self.interval_s + self.kill_after_s

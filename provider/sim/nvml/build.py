@@ -20,9 +20,14 @@ _FLAGS = (
 )
 
 
-def build_library(directory: Path) -> Path:
-    """The library below ``directory``, compiled with gcc unless it is there. ``ConfigError`` without gcc."""
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:16]
+def build_library(directory: Path, *, without: tuple[str, ...] = ()) -> Path:
+    """The library below ``directory``, compiled with gcc unless it is there. ``ConfigError`` without gcc.
+
+    ``without`` names symbols that it shall lack, as a driver older than the bindings does.
+    """
+    recipe = [*_FLAGS, *(f"-D{symbol}=absent_{symbol}" for symbol in without)]
+    text = b"".join(source.read_bytes() for source in SOURCES) + repr(recipe).encode()
+    digest = hashlib.sha256(text).hexdigest()[:16]
     built = directory / f"nvml-sim-{digest}.so"
     if built.exists():
         return built
@@ -31,6 +36,6 @@ def build_library(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         fresh = Path(scratch) / "libnvidia-ml.so.1"
-        subprocess.run(["gcc", *_FLAGS, "-o", str(fresh), str(SOURCES[0])], check=True)
+        subprocess.run(["gcc", *recipe, "-o", str(fresh), str(SOURCES[0])], check=True)
         os.replace(fresh, built)  # noqa: PTH105 - atomic, and two test runs may build at once
     return built

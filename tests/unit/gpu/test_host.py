@@ -13,6 +13,7 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.domain.errors import ConfigError
 from provider.domain.moment import Instant
+from provider.ports import Clock, HostProbe
 from provider.sim.host import SimulatedHost
 
 
@@ -62,7 +63,8 @@ def test_a_missing_disk_is_a_mistake_of_configuration(tmp_path: Path) -> None:
 
 
 def test_this_machine_can_be_read() -> None:
-    capacity = LinuxHost(Path("/")).capacity()
+    host: HostProbe = LinuxHost(Path("/"))
+    capacity = host.capacity()
     assert capacity.cpu_millis >= 1000
     assert capacity.memory_bytes > 1 << 28
     assert re.fullmatch(r"[0-9a-f-]{36}", capacity.boot_id)
@@ -71,7 +73,8 @@ def test_this_machine_can_be_read() -> None:
 
 def test_a_simulated_reboot_changes_the_boot_id_alone() -> None:
     host = SimulatedHost()
-    before = host.capacity()
+    port: HostProbe = host
+    before = port.capacity()
     host.reboot()
     after = host.capacity()
     assert after.boot_id != before.boot_id
@@ -80,7 +83,7 @@ def test_a_simulated_reboot_changes_the_boot_id_alone() -> None:
 
 def test_the_clock_sleeps_until_an_instant_and_not_at_all_for_a_past_one() -> None:
     async def body() -> None:
-        clock = SystemClock()
+        clock: Clock = SystemClock()
         await clock.sleep_until(Instant(0))
         target = Instant(clock.now() + 30)
         await clock.sleep_until(target)

@@ -26,6 +26,9 @@ class HandClock:
     def now(self) -> Instant:
         return self.at
 
+    async def sleep_until(self, instant: Instant) -> None:
+        assert instant <= self.at, "this clock is moved by hand"
+
 
 def probe(clock: HandClock, seed: str = "node-1") -> SimulatedProbe:
     return SimulatedProbe(
