@@ -1,0 +1,64 @@
+"""``provider run``: the daemon, from its configuration to its last signal.
+
+SIGTERM and SIGINT end it in order; leases go on running, and the next start takes them up again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+
+import structlog
+
+from provider.adapters.clock import SystemClock
+from provider.adapters.telemetry.lag import watch_loop_lag
+from provider.app import logs
+from provider.app.cli.entry import DONE
+from provider.app.cli.provider_commands import config_path
+from provider.app.config import load
+from provider.app.wiring import open_agent
+from provider.rpc import identity
+from provider.rpc.member import Role
+from provider.shell.daemon import live
+
+
+def run(args: argparse.Namespace) -> int:
+    """Until a signal says so."""
+    config = load(config_path(args), os.environ)
+    logs.configure(config.log_level)
+    who = identity.load(config.state_dir, Role.PROVIDER, at=SystemClock().now())
+    log = structlog.get_logger()
+
+    async def serve() -> None:
+        async with open_agent(config, who) as agent:
+            log.info("provider_started", provider=who.member.name, leases=len(agent.loop.state.leases))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(watch_loop_lag(agent.metrics.loop_lag))
+                life = group.create_task(
+                    live(agent.loop, agent.machine, agent.link, agent.performer, agent.unfinished)
+                )
+                stopping = group.create_task(_signalled())
+                await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
+                raise _Stopping
+
+    try:
+        asyncio.run(serve())
+    except* _Stopping:
+        log.info("provider_stopped")
+    return DONE
+
+
+class _Stopping(Exception):
+    """Ends the tree of tasks from within, the way a failure would."""
+
+
+async def _signalled() -> None:
+    """Returns at the first SIGTERM or SIGINT; a second one ends the process at once."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)

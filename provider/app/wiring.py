@@ -1,0 +1,191 @@
+"""The parts list: which class is behind which port. The one place that knows all of them.
+
+``open_agent`` makes them in order and gives them back in the opposite one; nothing is looked up
+anywhere else.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from provider import __version__
+from provider.adapters.clock import SystemClock
+from provider.adapters.gateway.doorman import Doorman
+from provider.adapters.gateway.lease_service import LeaseGateway, LeaseWorld
+from provider.adapters.gateway.operator_service import OperatorGateway, OperatorWorld
+from provider.adapters.gateway.servers import LeaseServer, OperatorServer
+from provider.adapters.gateway.settings import GatewaySettings
+from provider.adapters.gpu.probe import NvmlProbe
+from provider.adapters.gpu.settings import NvmlSettings
+from provider.adapters.host import HostReserve, LinuxHost
+from provider.adapters.link.link import GrpcLink
+from provider.adapters.link.settings import LinkSettings
+from provider.adapters.runtime.docker import DockerRuntime
+from provider.adapters.runtime.settings import DockerSettings
+from provider.adapters.store.sqlite import SqliteStore
+from provider.adapters.telemetry.exposition import Exposition
+from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
+from provider.adapters.telemetry.metrics import Metrics
+from provider.adapters.telemetry.view import Feed
+from provider.app import addresses
+from provider.app.config import ProviderConfig
+from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
+from provider.app.policy import policy
+from provider.core.effects import Effect
+from provider.domain.ids import NodeName, ProviderId
+from provider.ports import GpuProbe
+from provider.rpc.identity import Identity, LiveIdentity
+from provider.shell.loop import Loop
+from provider.shell.perform import Performer
+from provider.shell.sources import Machine
+from provider.sim.gpu import SimulatedProbe
+
+OPERATOR_SOCKET = "operator.sock"
+"""In the state folder: where the daemon answers its operator."""
+ENGINE_ROOT = Path("/var/lib/docker")
+"""Where an engine keeps its data unless it was told otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Everything that ``shell.daemon.live`` needs, and what looks at it."""
+
+    loop: Loop
+    machine: Machine
+    link: GrpcLink
+    performer: TimedPerformer
+    unfinished: tuple[Effect, ...]
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Agent]:
+    """All parts, connected and listening. ``ConfigError`` where a setting or the machine forbids it."""
+    async with AsyncExitStack() as stack:
+        clock, metrics = SystemClock(), Metrics(version=__version__)
+        random = Random(secrets.randbits(64))  # noqa: S311 - jitter of retries, nothing secret
+        provider = ProviderId(who.member.name)
+        store = SqliteStore.open(config.state_dir / "provider.db", policy(config, provider))
+        stack.callback(store.close)
+        state, unfinished = store.load()
+        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics))
+        machine = await _machine(config, provider, metrics, stack)
+        live = LiveIdentity(who)
+        link = await stack.enter_async_context(
+            GrpcLink(_link(config), live, clock, random, lambda: (loop.state.market, loop.state.version))
+        )
+        performer = TimedPerformer(Performer(machine.runtime, link, clock, random), metrics)
+        agent = Agent(
+            loop=loop, machine=machine, link=link, performer=performer, unfinished=unfinished, metrics=metrics
+        )
+        await stack.enter_async_context(_telemetry(config, agent))
+        await stack.enter_async_context(_lease_server(config, agent, live))
+        await stack.enter_async_context(_operator_server(config, agent, live))
+        yield agent
+
+
+async def _machine(
+    config: ProviderConfig, provider: ProviderId, metrics: Metrics, stack: AsyncExitStack
+) -> Machine:
+    clock, node = SystemClock(), NodeName(socket.gethostname())
+    probe: GpuProbe
+    if config.gpu.simulate:
+        probe = SimulatedProbe(config.gpu.simulate, clock, seed=f"{provider}@{node}")
+    else:
+        nvml = NvmlSettings(interval_s=config.gpu.interval_s, nvml_library=config.gpu.nvml_library)
+        probe = NvmlProbe(nvml, clock, on_sweep=metrics.nvml_sweep)
+    reserve = HostReserve(
+        cpu_millis=config.reserve.cpu_millis,
+        memory_bytes=config.reserve.memory_bytes,
+        storage_bytes=config.reserve.storage_bytes,
+    )
+    runtime = DockerRuntime(
+        DockerSettings(
+            provider=provider,
+            socket=config.runtime.docker,
+            simulated_gpus=bool(config.gpu.simulate),
+            bind_address=config.runtime.publish_address,
+            subnet_pool=config.runtime.subnets,
+            public_hostname=public_host(config),
+        ),
+        clock,
+    )
+    return Machine(
+        name=node,
+        gpus=await stack.enter_async_context(probe),
+        host=LinuxHost(ENGINE_ROOT if ENGINE_ROOT.exists() else config.state_dir, reserve=reserve),
+        runtime=await stack.enter_async_context(runtime),
+        clock=clock,
+    )
+
+
+def _lease_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) -> LeaseServer:
+    addresses.split(config.lease.listen, "lease.listen")
+    settings = GatewaySettings(listen=config.lease.listen, host=public_host(config))
+    machine = agent.machine
+    doorman = Doorman(who.now.member, agent.link.token_keys, machine.clock)
+    world = LeaseWorld(agent=agent.loop, runtime=machine.runtime, clock=machine.clock)
+    return LeaseServer(settings, who, LeaseGateway(settings, world, doorman))
+
+
+def _operator_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) -> OperatorServer:
+    world = OperatorWorld(
+        agent=agent.loop,
+        probe=agent.machine.gpus,
+        clock=agent.machine.clock,
+        identity=who,
+        started_at=agent.machine.clock.now(),
+        software=__version__,
+        certificate_problem=lambda: agent.link.renewal_problem,
+    )
+    return OperatorServer(config.state_dir / OPERATOR_SOCKET, OperatorGateway(world))
+
+
+def _link(config: ProviderConfig) -> LinkSettings:
+    return LinkSettings(
+        state_dir=config.state_dir,
+        instance=secrets.token_hex(8),
+        software=__version__,
+        lease_address=advertised(config),
+    )
+
+
+def advertised(config: ProviderConfig) -> str:
+    """host:port of the LeaseService as tenants reach it."""
+    _, port = addresses.split(config.lease.listen, "lease.listen")
+    return config.lease.advertise or f"{addresses.own_name()}:{port}"
+
+
+def public_host(config: ProviderConfig) -> str:
+    """Where tenants' published ports are reached."""
+    return config.runtime.public_host or addresses.split(advertised(config), "lease.advertise")[0]
+
+
+def _telemetry(config: ProviderConfig, agent: Agent) -> TelemetryServer:
+    host, port = addresses.split(config.telemetry.listen, "telemetry.listen")
+    probe = agent.machine.gpus
+    feed = Feed(
+        view=lambda: telemetry_view(agent.loop.state, agent.machine.clock),
+        readings=probe.readings,
+        probe=probe.status if isinstance(probe, NvmlProbe) else lambda: None,
+    )
+    settings = HttpSettings(host=host, port=port, token=config.telemetry.token)
+    return TelemetryServer(settings, Exposition(agent.metrics, feed), lambda: readiness(agent))
+
+
+def readiness(agent: Agent) -> Readiness:
+    """Ready is: the engine answered, and the market is connected."""
+    state = agent.loop.state
+    if state.runtime is None:
+        return Readiness(is_ready=False, reason="the container engine has not been reached yet")
+    if not state.connected:
+        return Readiness(
+            is_ready=False, reason=f"the market is not connected: {state.link_problem or 'not yet'}"
+        )
+    return Readiness(is_ready=True, reason="bidding")
