@@ -18,7 +18,6 @@ from provider.core.gpu_models import gpu_kind
 from provider.domain.errors import ConfigError
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
 from provider.domain.ids import GpuUuid
-from provider.domain.moment import Instant
 from provider.ports import Clock
 from provider.sim.gpu_cards import CARDS, Card
 
