@@ -255,6 +255,9 @@ def _read_scalar(shape: Scalar, at: Place, findings: Findings) -> Any:
         return _wrong_tag(at, findings)
     if is_null(node):
         return None
+    if "\0" in node.value:
+        findings.add(at, Complaint(what="a NUL character", allowed="text that a container can be given"))
+        return None
     is_quoted = bool(node.style) or node.tag == "tag:yaml.org,2002:str"
     value, complaint = shape.read(node.value, is_quoted)
     if complaint is None and (shape.choices or shape.least is not None or shape.most is not None):

@@ -19,9 +19,15 @@ from provider.domain.errors import PeerError
 MOST_JSON_BYTES = 1 << 20
 DEEPEST_JSON = 32
 """Levels of nesting; a manifest has 10."""
-_GO_ESCAPES = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_GO_ESCAPES = (
+    ("<", "\\u003c"),
+    (">", "\\u003e"),
+    ("&", "\\u0026"),
+    ("\u2028", "\\u2028"),
+    ("\u2029", "\\u2029"),
 )
+_IN_ORDER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_SORTED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, sort_keys=True)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -31,12 +37,12 @@ class JsonInvalid(PeerError):
 
 def go_json(tree: Any) -> bytes:
     """Compact JSON in the tree's own key order, with Go's escapes."""
-    return _dump(tree, is_sorted=False)
+    return _escaped(_IN_ORDER.encode(tree))
 
 
 def sorted_json(tree: Any) -> bytes:
     """The same with keys sorted: what is hashed."""
-    return _dump(tree, is_sorted=True)
+    return _escaped(_SORTED.encode(tree))
 
 
 def sha256_of(tree: Any) -> str:
@@ -96,6 +102,8 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _dump(tree: Any, *, is_sorted: bool) -> bytes:
-    text = json.dumps(tree, sort_keys=is_sorted, separators=(",", ":"), ensure_ascii=False)
-    return text.translate(_GO_ESCAPES).encode("utf-8", "replace")
+def _escaped(text: str) -> bytes:
+    for plain, escape in _GO_ESCAPES:
+        if plain in text:
+            text = text.replace(plain, escape)
+    return text.encode("utf-8", "replace")

@@ -303,6 +303,9 @@ def _check_groups(sections: Sections, findings: Findings) -> None:
         findings.add(deployment, Complaint(what=what, allowed=f"at most {limits.GROUPS}", is_soft=True))
     first_denom = ""
     for name in sorted(groups):
+        if not name:
+            at = groups[name][0].entry.at
+            findings.add(at, Complaint(what="a placement without a name", allowed="a name"))
         first_denom = _check_denoms(groups[name], first_denom, findings)
         _check_tee(name, groups[name], findings)
         _check_totals(name, groups[name], findings, is_merging=sections.is_merging)

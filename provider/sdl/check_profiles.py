@@ -147,6 +147,11 @@ def _check_models(vendor: Block, findings: Findings) -> None:
             findings.add(
                 entry.place("model"), Complaint(what=f"{quote(written)} is not a model", allowed=allowed)
             )
+        elif "/" in (entry.text("model") or ""):
+            complaint = Complaint(
+                what='a model with "/"', allowed="ram and interface beside it", is_soft=True
+            )
+            findings.add(entry.place("model"), complaint)
         elif (model := entry.text("model")) and model != model.lower():
             findings.warn(
                 entry.place("model"), "providers write models in lower case", f'as "{model.lower()}"'

@@ -17,7 +17,9 @@ from provider.domain.moment import Span
 from provider.sdl import source
 from provider.sdl.blocks import Findings, Place, is_null, read_section
 from provider.sdl.build import build
+from provider.sdl.canonical import MOST_JSON_BYTES
 from provider.sdl.check import Sections, check, idle_ways, sections_of, version_of
+from provider.sdl.manifest_json import manifest_json
 from provider.sdl.model_profiles import DOCUMENT
 from provider.sdl.problems import Problem, SdlInvalid, Severity, with_excerpts
 from provider.sdl.scalars import Complaint
@@ -65,6 +67,8 @@ def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
     assert all(each.severity is Severity.WARNING for each in problems), "errors were raised"
     problems = with_excerpts(problems, text) if problems else ()
     manifest, groups = build(sections)
+    if parsed.is_large:
+        _bound_manifest(manifest)
     reclamation = sections.document.block("reclamation")
     window_ms = reclamation.number("min_window") if reclamation is not None else None
     return Parsed(
@@ -74,6 +78,14 @@ def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
         reclamation_window=None if window_ms is None else Span(window_ms),
         warnings=problems,
     )
+
+
+def _bound_manifest(manifest: Manifest) -> None:
+    """``SdlInvalid`` where no provider would take the manifest for its size."""
+    size = len(manifest_json(manifest))
+    if size > MOST_JSON_BYTES:
+        what, allowed = f"the manifest has {size:,} bytes", f"at most {MOST_JSON_BYTES:,}"
+        raise SdlInvalid([Problem(line=1, column=1, what=what, allowed=allowed)])
 
 
 def _sections(parsed: source.Source, findings: Findings) -> Sections | None:

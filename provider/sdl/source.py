@@ -21,6 +21,9 @@ from yaml.reader import ReaderError
 from provider.sdl.problems import Problem, SdlInvalid
 
 MOST_BYTES = 1 << 20
+LARGE = MOST_BYTES // 16
+"""Characters from which on the manifest's own size is looked at: JSON's escapes grow a text at most sixfold,
+and a list of empty entries no more."""
 DEEPEST = 64
 """Levels of nesting. An SDL has 11."""
 MOST_NODES = 100_000
@@ -28,7 +31,8 @@ MOST_NODES = 100_000
 PLAIN_TAG = ""
 """The tag of a node that has none of its own."""
 
-_ALIAS = re.compile(r"(?:^|[\s\[{,:-])\*\w", re.MULTILINE)
+_ALIAS = re.compile(r"\*\w")
+"""What could be an alias; much that is none looks like one, and costs no more than a look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,8 @@ class Source:
     """One YAML document. ``extra`` is where a second one begins (line and column from 1), if it does."""
 
     root: Node
+    is_large: bool = False
+    """Long, or made longer by aliases: what comes out may be more than can be sent."""
     extra: tuple[int, int] | None = None
 
 
@@ -124,9 +130,10 @@ def parse(text: str) -> Source:
         raise _yaml_fault(error) from error
     finally:
         parser.dispose()
-    if "*" in text and _ALIAS.search(text):
+    has_aliases = "*" in text and _ALIAS.search(text) is not None
+    if has_aliases:
         _bound_aliases(root)
-    return Source(root=root, extra=extra)
+    return Source(root=root, extra=extra, is_large=has_aliases or len(text) > LARGE)
 
 
 def place_of(node: Node) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def _compute(answers: Answers) -> list[str]:
         "        memory:",
         f"          size: {_scalar(answers.memory or ('16Gi' if has_gpu else '1Gi'))}",
         "        storage:",
-        f"          - size: {_scalar(answers.storage or ('50Gi' if has_gpu else '5Gi'))} # the container's disk",
+        f"          - size: {_scalar(answers.storage or ('50Gi' if has_gpu else '5Gi'))} # its own disk",
         *_data(answers),
         *_gpu(answers),
     ]

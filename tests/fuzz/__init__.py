@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing, apart from the other tests: ``make fuzz``."""
