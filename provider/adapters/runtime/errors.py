@@ -81,6 +81,7 @@ ENGINE = (
         Permanent,
         "check the service's command and the image",
     ),
+    _row(r"is not directory", Permanent, "mount volumes on directories"),
     _row(r"unable to find (user|group)|no matching entries in passwd", Permanent, "check the image's USER"),
     _row(r"No command specified", Permanent, "give the service a command"),
     _row(r"minimum memory limit|range of CPUs|invalid mount|invalid volume|invalid port", Permanent),

@@ -1,0 +1,379 @@
+"""What really is inside and around a lease's containers, on the machine's engine."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import docker
+import docker.types
+import pytest
+
+from provider.adapters.clock import SystemClock
+from provider.adapters.runtime import DockerRuntime, naming
+from provider.adapters.runtime.networks import subnets
+from provider.domain.errors import Permanent, Temporary
+from provider.domain.ids import LeaseId, ProviderId
+from provider.domain.manifest import MountPoint, ServiceParams
+from provider.domain.resources import MIB, Attribute, Resources, Volume
+from provider.domain.workload import ContainerState, Launch
+from provider.ports import ExecRequest, LogRequest
+from tests.integration.runtime.conftest import SETTINGS, Run
+from tests.launches import IMAGE, collect, eventually, launch, lease_id, replica, service, take
+
+pytestmark = pytest.mark.docker
+
+CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 10, 18, 29)
+"""The ten that a tenant keeps, by their numbers in linux/capability.h."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def shell(runtime: DockerRuntime, lease: LeaseId, script: str, of: str = "web") -> str:
+    """What ``sh -c script`` prints inside."""
+    request = ExecRequest(service=of, argv=("sh", "-c", script))
+    async with await runtime.exec(lease, request) as session:
+        output = await collect(session.output())
+    return b"".join(each.data for each in output).decode().strip()
+
+
+def get(port: int, path: str = "/") -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+async def page(port: int) -> str:
+    async def read() -> str:
+        try:
+            return await asyncio.to_thread(get, port)
+        except OSError:
+            return ""
+
+    return await eventually(read, bool)
+
+
+def test_the_port_answers_and_the_page_names_lease_and_gpus(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        port = free_port()
+        wanted = launch(replica(service(script=None), gpus=("GPU-a", "GPU-b"), host_port=port))
+        await runtime.start(wanted)
+
+        text = await page(port)
+
+        assert f"lease:    {wanted.lease}" in text
+        assert "GPUs:     GPU-a,GPU-b (SIMULATED)" in text
+        assert await asyncio.to_thread(get, port, "/healthz") == "ok\n"
+        lines = await take(runtime.logs(wanted.lease, LogRequest(follow=True)), 2)
+        assert lines[0].text.startswith("hello: serving on port 8080")
+        assert lines[1].text == "hello: heartbeat 1"
+
+    on_docker(check)
+
+
+def test_a_tenants_words_about_gpus_have_no_effect(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        env = (
+            "NVIDIA_VISIBLE_DEVICES=all",
+            "NVIDIA_DRIVER_CAPABILITIES=all",
+            "PROVIDER_LEASE=forged",
+            "MINE=1",
+            "BARE",
+        )
+        wanted = launch(replica(service(env=env)))
+        await runtime.start(wanted)
+
+        told = dict(
+            line.partition("=")[::2] for line in (await shell(runtime, wanted.lease, "env")).splitlines()
+        )
+
+        assert told["NVIDIA_VISIBLE_DEVICES"] == "void"
+        assert "NVIDIA_DRIVER_CAPABILITIES" not in told
+        assert told["PROVIDER_LEASE"] == str(wanted.lease)
+        assert (told["MINE"], told["BARE"]) == ("1", "")
+        assert (told["AKASH_OWNER"], told["AKASH_DEPLOYMENT_SEQUENCE"]) == ("alice", str(wanted.lease.dseq))
+
+    on_docker(check)
+
+
+def test_a_container_has_few_rights_and_firm_limits(on_docker: Run, client: docker.APIClient) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        wanted = launch()
+        workload = await runtime.start(wanted)
+
+        status = await shell(runtime, wanted.lease, "cat /proc/1/status")
+        host = client.inspect_container(workload.containers[0].id)["HostConfig"]
+
+        facts = dict(line.split(":", 1) for line in status.splitlines())
+        assert facts["NoNewPrivs"].strip() == "1"
+        assert int(facts["CapEff"], 16) == sum(1 << number for number in CAPABILITIES)
+        assert facts["Seccomp"].strip() == "2"
+        assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (64 * MIB, 64 * MIB, 500_000_000)
+        assert (host["Privileged"], host["Runtime"], host["PidsLimit"]) == (False, "runc", 4096)
+        assert (host["RestartPolicy"]["Name"], host["LogConfig"]["Config"]["max-file"]) == ("no", "3")
+        assert (host["Devices"] or [], host["Binds"] or []) == ([], [])
+
+    on_docker(check)
+
+
+def test_services_find_each_other_by_name_and_only_in_their_lease(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        db = service("db", script=None)
+        one, other = launch(replica(db), replica(service())), launch(replica(service()))
+        await runtime.start(one)
+        await runtime.start(other)
+
+        async def fetched() -> str:
+            return await shell(runtime, one.lease, "wget -q -O - http://db:8080/healthz || true")
+
+        assert await eventually(fetched, lambda text: text != "") == "ok"
+        assert "bad address" in await shell(runtime, other.lease, "wget -q -O - http://db:8080/healthz 2>&1")
+
+    on_docker(check)
+
+
+def test_a_command_that_is_not_there_ends_at_once_and_the_log_says_why(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        wanted = launch(replica(service("web", None, command=("/no/such/program",))))
+        await runtime.start(wanted)
+
+        async def look() -> bool:
+            (workload,) = await runtime.list()
+            return workload.containers[0].exit_code == 127
+
+        await eventually(look, bool)
+        lines = await collect(runtime.logs(wanted.lease, LogRequest()))
+        assert "/no/such/program" in lines[0].text
+
+    on_docker(check)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cpu_millis": 1_000_000}, "Range of CPUs"),
+        ({"memory_bytes": 1 * MIB}, "[Mm]inimum memory limit"),
+    ],
+)
+def test_what_the_engine_cannot_run_is_permanent_and_leaves_nothing_running(
+    on_docker: Run, changes: dict[str, int], words: str
+) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        odd = service("web")
+        odd = replace(odd, resources=replace(odd.resources, **changes))  # type: ignore[arg-type]
+
+        with pytest.raises(Permanent, match=words):
+            await runtime.start(launch(replica(service("db")), replica(odd)))
+
+        (left,) = await runtime.list()
+        assert ContainerState.RUNNING not in {each.state for each in left.containers}
+
+    on_docker(check)
+
+
+def test_a_failure_to_start_the_second_ends_the_first(on_docker: Run, client: docker.APIClient) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        with changed_image(client, "USER nobody-knows") as image, pytest.raises(Permanent, match="find user"):
+            await runtime.start(launch(replica(service("db")), replica(service("web", image=image))))
+
+        (left,) = await runtime.list()
+        assert [each.state for each in left.containers] == [ContainerState.EXITED, ContainerState.CREATED]
+
+    on_docker(check)
+
+
+def test_a_volume_in_the_place_of_a_file_is_permanent(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        point = ServiceParams(storage=(MountPoint(name="data", mount="/bin/busybox"),))
+        odd = service(params=point)
+        odd = replace(odd, resources=replace(odd.resources, storage=(Volume(name="data", size_bytes=MIB),)))
+
+        with pytest.raises(Permanent, match="directory"):
+            await runtime.start(launch(replica(odd)))
+
+    on_docker(check)
+
+
+def test_a_port_that_is_taken_is_temporary(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(Temporary, match="in use"):
+                await runtime.start(launch(replica(service(), host_port=port)))
+
+    on_docker(check)
+
+
+def test_memory_beyond_the_limit_is_told_as_such(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        wanted = launch(replica(service(script="x=$(yes | head -c 200000000); echo never")))
+        await runtime.start(wanted)
+
+        async def look() -> bool:
+            (workload,) = await runtime.list()
+            return workload.containers[0].oom_killed and workload.containers[0].exit_code == 137
+
+        await eventually(look, bool)
+
+    on_docker(check)
+
+
+def volumes_launch(lease: LeaseId, generation: int) -> Launch:
+    persistent = (Attribute(key="class", value="beta3"), Attribute(key="persistent", value="true"))
+    ram = (Attribute(key="class", value="ram"), Attribute(key="persistent", value="false"))
+    storage = (
+        Volume(name="data", size_bytes=16 * MIB, attributes=persistent),
+        Volume(name="default", size_bytes=16 * MIB),
+        Volume(name="shm", size_bytes=8 * MIB, attributes=ram),
+    )
+    mounts = (MountPoint(name="data", mount="/data"), MountPoint(name="shm", mount="/dev/shm"))
+    asked = service(
+        resources=Resources(id=1, cpu_millis=100, memory_bytes=64 * MIB, storage=storage),
+        params=ServiceParams(storage=mounts),
+    )
+    return launch(replica(asked), lease=lease, generation=generation)
+
+
+def test_volumes_outlive_a_generation_and_end_with_the_lease(
+    on_docker: Run, client: docker.APIClient
+) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        lease = lease_id()
+        workload = await runtime.start(volumes_launch(lease, 1))
+        await shell(runtime, lease, "echo kept >/data/file; echo lost >/dev/shm/file")
+
+        await runtime.start(volumes_launch(lease, 2))
+
+        assert await shell(runtime, lease, "cat /data/file; cat /dev/shm/file 2>/dev/null") == "kept"
+        assert (await shell(runtime, lease, "df -k /dev/shm")).split()[8] == str(8 * 1024)
+        host = client.inspect_container((await runtime.list())[0].containers[0].id)["HostConfig"]
+        assert host["Memory"] == 72 * MIB  # a ram volume comes on top
+        await runtime.stop(lease, 0)
+        labels = {"label": f"{naming.LEASE}={lease}"}
+        assert not client.volumes(filters=labels)["Volumes"]
+        assert workload.containers[0].id not in {each["Id"] for each in client.containers(all=True)}
+
+    on_docker(check)
+
+
+def test_an_images_own_volume_is_found_and_removed(on_docker: Run, client: docker.APIClient) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        before = names(client.volumes())
+        wanted = launch(replica(service(image=image)))
+        await runtime.start(wanted)
+
+        ours = names(client.volumes(filters={"label": f"{naming.LEASE}={wanted.lease}"}))
+        assert len(ours) == 1
+        assert names(client.volumes()) - before == ours
+        await runtime.stop(wanted.lease, 0)
+        assert names(client.volumes()) == before
+
+    with changed_image(client, "VOLUME /data") as image:
+        on_docker(check)
+
+
+def test_two_providers_on_one_engine_do_not_see_each_others(on_docker: Run) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        other = replace(SETTINGS, provider=ProviderId("somebody-else"))
+        async with DockerRuntime(other, SystemClock()) as elsewhere:
+            wanted = launch()
+            workload = await runtime.start(wanted)
+
+            assert await elsewhere.list() == ()
+            await elsewhere.stop(wanted.lease, 0)
+            assert await runtime.list() == (workload,)
+
+    on_docker(check)
+
+
+def test_what_is_not_ours_is_left_alone(on_docker: Run, client: docker.APIClient) -> None:
+    foreign = client.create_container(IMAGE, name="gp-test-foreign")["Id"]
+    try:
+
+        async def check(runtime: DockerRuntime) -> None:
+            wanted = launch()
+            await runtime.start(wanted)
+            await runtime.stop(wanted.lease, 0)
+            assert await runtime.list() == ()
+
+        on_docker(check)
+        assert client.inspect_container(foreign)["State"]["Status"] == "created"
+    finally:
+        client.remove_container(foreign)
+
+
+def test_what_is_left_of_a_lease_is_listed_and_removed(on_docker: Run, client: docker.APIClient) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        wanted = launch()
+        workload = await runtime.start(wanted)
+        client.remove_container(workload.containers[0].id, force=True)
+
+        (left,) = await runtime.list()
+        assert (left.lease, left.generation, left.containers) == (wanted.lease, 0, ())
+        await runtime.stop(left.lease, 0)
+        assert await runtime.list() == ()
+
+    on_docker(check)
+
+
+def test_a_subnet_that_is_taken_is_passed_over(on_docker: Run, client: docker.APIClient) -> None:
+    pool = ipaddress.IPv4Network("10.214.7.0/24")
+    wanted = launch()
+    first_choice = next(subnets(pool, wanted.lease, 1))
+
+    async def check(runtime: DockerRuntime) -> None:
+        with taken(client, str(first_choice)):
+            await runtime.start(wanted)
+
+            (network,) = client.networks(filters={"label": f"{naming.LEASE}={wanted.lease}"})
+            got = ipaddress.IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+            assert got.subnet_of(pool)
+            assert not got.overlaps(first_choice)
+
+    on_docker(check, subnet_pool=str(pool))
+
+
+def test_a_pool_that_is_used_up_is_temporary(on_docker: Run, client: docker.APIClient) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        with taken(client, "10.214.8.0/24"), pytest.raises(Temporary, match="no subnet"):
+            await runtime.start(launch())
+
+    on_docker(check, subnet_pool="10.214.8.0/24")
+
+
+@contextmanager
+def taken(client: docker.APIClient, subnet: str) -> Iterator[None]:
+    """Somebody else's network on ``subnet``."""
+    pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)])
+    network = client.create_network("gp-test-taken", driver="bridge", ipam=pool)["Id"]
+    try:
+        yield
+    finally:
+        client.remove_network(network)
+
+
+def names(listed: dict[str, list[dict[str, str]] | None]) -> set[str]:
+    """Of the engine's list of volumes."""
+    return {each["Name"] for each in listed["Volumes"] or []}
+
+
+@contextmanager
+def changed_image(client: docker.APIClient, change: str) -> Iterator[str]:
+    """The test image with one instruction of a Dockerfile more."""
+    source = client.create_container(IMAGE)["Id"]
+    client.commit(source, repository="gp-test/changed", tag="1", changes=change)
+    client.remove_container(source)
+    try:
+        yield "gp-test/changed:1"
+    finally:
+        client.remove_image("gp-test/changed:1", force=True)
