@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,14 @@ import pytest
 
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
-from provider.domain.errors import ConfigError
 from provider.domain.gpu import GpuHealth
 from provider.domain.moment import Instant
 from provider.ports import GpuProbe
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
-from provider.sim.nvml.build import build_library
 from provider.sim.nvml.state import SimulatedDriver
+from tests.probing import run, simulated_library, until
 
 NOW = Instant(1_800_000_000_000)
-BUILD = Path("build/tests")
 
 
 class StandingClock:
@@ -64,10 +62,7 @@ async def simulated(count: int) -> AsyncIterator[Host]:
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     if request.param == "simulated":
         return simulated
-    try:
-        library = build_library(BUILD)
-    except ConfigError as missing:
-        pytest.skip(f"{missing}: {missing.remedy}")
+    library = simulated_library()
 
     @asynccontextmanager
     async def nvml(count: int) -> AsyncIterator[Host]:
@@ -87,17 +82,6 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
                 yield Host(probe=probe, is_simulated=False, lose=lose, mend=mend)
 
     return nvml
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for it, at most ten seconds."""
-    async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110 - a probe has no event for it, its readers poll too
-            await asyncio.sleep(0.01)
-
-
-def run(body: Coroutine[None, None, None]) -> None:
-    asyncio.run(body)
 
 
 def test_discovers_cards_in_order_each_with_a_name_of_its_own(make: Make) -> None:

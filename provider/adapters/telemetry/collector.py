@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.registry import Collector
 
 from provider.adapters.telemetry import table
 from provider.adapters.telemetry.table import Kind, Metric
@@ -28,13 +27,14 @@ Sample = tuple[tuple[str, ...], float | None]
 """Label values in the order of the declaration, and the figure; None for no series."""
 
 
-class StateCollector(Collector):
-    """Registered once; ``snapshot`` is replaced before each render."""
+class StateCollector:
+    """A prometheus-client collector. Registered once; ``snapshot`` is replaced before each render."""
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
 
     def collect(self) -> Iterable[Family]:
+        """Every family, those without a sample too."""
         if self.snapshot is None:
             return
         for metric, samples in _all(self.snapshot):

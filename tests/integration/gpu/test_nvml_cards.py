@@ -1,0 +1,211 @@
+"""What the real probe and the real worker read from the simulated library, and make of what they cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provider.sim.nvml.state import SimulatedDriver
+from tests.probing import DEGRADED, HEALTHY, change, health, probing, run, simulated_library, until
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[SimulatedDriver]:
+    with SimulatedDriver(simulated_library(), tmp_path) as simulated:
+        yield simulated
+
+
+def test_reads_what_the_driver_says(driver: SimulatedDriver) -> None:
+    card = driver.add("rtx4090")
+    card.utilization_percent = 37
+    card.memory_used = 3 * 1024**3
+    card.energy_millijoules = 123_456
+    card.process_count = 2
+    driver.set_power(0, 311)
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            (gpu,) = (await probe.discover()).gpus
+            assert (gpu.model, gpu.interface, gpu.architecture) == ("rtx4090", "pcie", "ada")
+            assert (gpu.compute_capability, gpu.power_limit_watts) == ("8.9", 450.0)
+            assert (gpu.pci_bus_id, gpu.minor) == ("0000:18:00.0", 0)
+            await until(lambda: bool(probe.readings()))
+            (reading,) = probe.readings()
+            assert reading.utilization_ratio == 0.37
+            assert reading.memory_used_bytes == 3 * 1024**3
+            assert reading.memory_reserved_bytes == 500 * 1024**2
+            assert reading.power_watts == 311.0
+            assert reading.energy_joules == 123.456
+            assert reading.temperature_celsius == 34.0
+            assert reading.fan_ratio == 0.3
+            assert reading.clock_sm_hertz == 2.52e9
+            assert reading.processes == 2
+
+    run(body())
+
+
+def test_what_a_card_cannot_tell_is_absent_and_never_zero(driver: SimulatedDriver) -> None:
+    driver.add("gb10").lacks("nvmlDeviceGetUtilizationRates")
+    driver.add("t4").lacks("nvmlDeviceGetTotalEnergyConsumption")
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            inventory = await probe.discover()
+            assert [gpu.memory_bytes for gpu in inventory.gpus] == [None, 15360 * 1024**2]
+            assert health(inventory) == [HEALTHY, HEALTHY]
+            await until(lambda: len(probe.readings()) == 2)
+            spark, t4 = probe.readings()
+            assert (spark.utilization_ratio, spark.memory_used_bytes, spark.fan_ratio) == (None, None, None)
+            assert (t4.utilization_ratio, t4.energy_joules) == (0.0, None)
+            assert probe.status().failures == (), "an absent capability is not a failure"
+
+    run(body())
+
+
+def test_older_calls_stand_in_for_newer_ones(driver: SimulatedDriver) -> None:
+    card = driver.add("h100")
+    card.lacks("nvmlDeviceGetMemoryInfo_v2")
+    card.lacks("nvmlDeviceGetTemperatureV")
+    card.fields[186].is_supported = 0
+    card.memory_used = 1024**3
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            assert (await probe.discover()).gpus[0].memory_bytes == 81559 * 1024**2
+            await until(lambda: bool(probe.readings()))
+            (reading,) = probe.readings()
+            assert reading.memory_used_bytes == 1024**3 + 500 * 1024**2, (
+                "the old call counts reserved as used"
+            )
+            assert reading.memory_reserved_bytes is None
+            assert reading.power_watts == 70.0
+            assert reading.temperature_celsius == 34.0
+
+    run(body())
+
+
+def test_a_driver_older_than_the_bindings_is_read_by_its_older_calls(tmp_path: Path) -> None:
+    absent = (
+        "nvmlDeviceGetMemoryInfo_v2",
+        "nvmlDeviceGetTemperatureV",
+        "nvmlDeviceGetComputeRunningProcesses_v3",
+        "nvmlDeviceGetMigMode",
+    )
+    older = simulated_library(without=absent)
+
+    async def body() -> None:
+        with SimulatedDriver(older, tmp_path) as driver:
+            driver.add("h100")
+            async with probing(driver) as probe:
+                assert health(await probe.discover()) == [HEALTHY]
+                await until(lambda: bool(probe.readings()))
+                (reading,) = probe.readings()
+                assert reading.memory_used_bytes == 500 * 1024**2
+                assert reading.temperature_celsius == 34.0
+                assert reading.processes is None
+                assert probe.status().failures == ()
+
+    run(body())
+
+
+@pytest.mark.parametrize("code", [15, 999])
+def test_one_dead_handle_among_eight_leaves_seven(driver: SimulatedDriver, code: int) -> None:
+    for _ in range(8):
+        driver.add("h100")
+    driver.fault("nvmlDeviceGetHandleByIndex_v2", gpu=3, code=code)
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            inventory = await probe.discover()
+            assert [gpu.index for gpu in inventory.gpus] == [0, 1, 2, 4, 5, 6, 7]
+            assert health(inventory) == [HEALTHY] * 7
+            assert inventory.problem is not None
+            assert inventory.problem.startswith("1 of 8 GPUs cannot be read (index 3: ")
+            await until(lambda: len(probe.readings()) == 7)
+
+    run(body())
+
+
+def test_a_card_that_keeps_failing_is_degraded_until_it_stops(driver: SimulatedDriver) -> None:
+    driver.add("h100")
+    driver.add("h100")
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            await probe.discover()
+            driver.fault("nvmlDeviceGetUtilizationRates", gpu=1, code=999)
+            ill = await change(probe, lambda inventory: DEGRADED in health(inventory))
+            assert health(ill) == [HEALTHY, DEGRADED]
+            assert ill.gpus[1].problem == "nvmlDeviceGetUtilizationRates keeps failing: unknown error"
+            await until(lambda: [each.utilization_ratio for each in probe.readings()] == [0.0, None])
+            driver.clear_faults()
+            well = await change(probe, lambda inventory: DEGRADED not in health(inventory))
+            assert health(well) == [HEALTHY, HEALTHY]
+            ((symbol, code, count),) = probe.status().failures
+            assert (symbol, code) == ("nvmlDeviceGetUtilizationRates", 999)
+            assert count >= 3
+
+    run(body())
+
+
+def test_a_single_failure_is_nothing(driver: SimulatedDriver) -> None:
+    driver.add("h100")
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            before = await probe.discover()
+            fault = driver.fault("nvmlDeviceGetTemperatureV", gpu=0, code=999, times=2)
+            sweeps = probe.status().last_success
+            await until(lambda: fault.hits == 2 and probe.status().last_success != sweeps)
+            assert await probe.discover() == before
+
+    run(body())
+
+
+def test_an_unreadable_name_is_no_crash_and_no_sale(driver: SimulatedDriver) -> None:
+    driver.add("h100").name = b"\xff\xfe garbage"
+    driver.add("h100")
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            inventory = await probe.discover()
+            assert health(inventory) == [DEGRADED, HEALTHY]
+            assert (inventory.gpus[0].model, inventory.gpus[0].problem) == (
+                "unknown",
+                "its name cannot be read",
+            )
+
+    run(body())
+
+
+def test_a_card_with_mig_on_is_not_sold_whole(driver: SimulatedDriver) -> None:
+    driver.add("a100").is_mig_on = 1
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            (gpu,) = (await probe.discover()).gpus
+            assert gpu.health is DEGRADED
+            assert gpu.problem is not None
+            assert gpu.problem.startswith("MIG is on")
+            await until(lambda: bool(probe.readings()))
+            assert probe.readings()[0].utilization_ratio is None
+
+    run(body())
+
+
+def test_a_card_that_comes_or_goes_is_noticed(driver: SimulatedDriver) -> None:
+    driver.add("h100")
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            await probe.discover()
+            driver.add("t4")
+            both = await change(probe, lambda inventory: len(inventory.gpus) == 2)
+            assert [gpu.model for gpu in both.gpus] == ["h100", "t4"]
+            driver.state.gpu_count = 1
+            one = await change(probe, lambda inventory: len(inventory.gpus) == 1)
+            assert [gpu.model for gpu in one.gpus] == ["h100"]
+
+    run(body())

@@ -1,0 +1,71 @@
+"""What the tests of the NVML probe share: a simulated driver, quick settings, waiting with a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from provider.adapters.clock import SystemClock
+from provider.adapters.gpu.probe import NvmlProbe
+from provider.adapters.gpu.settings import NvmlSettings
+from provider.domain.errors import ConfigError
+from provider.domain.gpu import GpuHealth, GpuInventory
+from provider.sim.nvml.build import build_library
+from provider.sim.nvml.state import SimulatedDriver
+
+QUICK = NvmlSettings(
+    interval_s=0.05,
+    discover_every_s=0.2,
+    stale_floor_s=0.5,
+    backoff_min_s=0.05,
+    backoff_max_s=0.2,
+)
+IMPATIENT = replace(QUICK, kill_after_s=2.0, reap_within_s=1.0)
+"""For hangs. Starting a worker takes a tenth of a second, on a busy machine five times that."""
+HEALTHY, DEGRADED, UNHEALTHY = GpuHealth.HEALTHY, GpuHealth.DEGRADED, GpuHealth.UNHEALTHY
+
+
+def simulated_library(*, without: tuple[str, ...] = ()) -> Path:
+    """Built when first asked for; the test is skipped where there is no compiler."""
+    try:
+        return build_library(Path("build/tests"), without=without)
+    except ConfigError as missing:
+        pytest.skip(f"{missing}: {missing.remedy}")
+
+
+@asynccontextmanager
+async def probing(driver: SimulatedDriver, settings: NvmlSettings = QUICK) -> AsyncIterator[NvmlProbe]:
+    """The real probe over the simulated driver."""
+    async with NvmlProbe(replace(settings, nvml_library=driver.library), SystemClock()) as probe:
+        yield probe
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it, at most twenty seconds."""
+    async with asyncio.timeout(20):
+        while not is_so():  # noqa: ASYNC110 - a probe has no event for it, its readers poll too
+            await asyncio.sleep(0.01)
+
+
+async def change(probe: NvmlProbe, is_it: Callable[[GpuInventory], bool]) -> GpuInventory:
+    """The first inventory from now on that is so."""
+    async with asyncio.timeout(20):
+        async for inventory in probe.changes():
+            if is_it(inventory):
+                return inventory
+    raise AssertionError("changes never end")
+
+
+def health(inventory: GpuInventory) -> list[GpuHealth]:
+    """Of every card, in order."""
+    return [gpu.health for gpu in inventory.gpus]
+
+
+def run(body: Coroutine[None, None, None]) -> None:
+    """An asynchronous test body, from beginning to end."""
+    asyncio.run(body)
