@@ -54,6 +54,8 @@ class RuntimeConfig:
     """Host ports for tenants, both ends included."""
     subnets: str = "10.213.0.0/16"
     """Lease networks are cut from this."""
+    mirror: str = ""
+    """host:port of a registry that is asked first for images without a registry in their name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

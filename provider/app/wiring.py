@@ -113,6 +113,7 @@ async def _machine(
             bind_address=config.runtime.publish_address,
             subnet_pool=config.runtime.subnets,
             public_hostname=public_host(config),
+            mirror=config.runtime.mirror,
         ),
         clock,
     )

@@ -1,0 +1,96 @@
+"""kill -9 in the middle: after its restart the lease runs once, is billed right, and can be closed."""
+
+from __future__ import annotations
+
+import docker
+import pytest
+
+from tests.e2e.world import ROOT, World, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+HELLO = ROOT / "manifests" / "hello-gpu.yaml"
+
+
+def containers(world: World, engine: docker.DockerClient) -> list[str]:
+    label = {"label": f"gp.provider={world.provider_name}"}
+    return [str(each.id) for each in engine.containers.list(filters=label)]
+
+
+def close_and_check_the_bill(world: World, dseq: int) -> None:
+    """What was paid is what the provider earned, at most rate x time, and the rest came back."""
+    closed = world.tenant("close", str(dseq))
+    assert closed.status == 0, closed.err
+    view = world.tenant("status", str(dseq), "--json").json
+    (lease,) = view["leases"]
+    wall_ms = int(lease["closed_ms"]) - int(lease["confirmed_ms"])
+    assert 0 < int(lease["running_ms"]) <= wall_ms
+    paid = int(lease["settled"]["amount_micros"])
+    assert paid == int(float(lease["rate"]["amount"]) * int(lease["running_ms"]) / 6000)
+    assert int(view["refunded"]["amount_micros"]) == int(view["deposited"]["amount_micros"]) - paid
+    until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
+
+
+@pytest.mark.parametrize("victim", ["provider", "coordinator"])
+def test_a_running_lease_survives_the_death_of(
+    victim: str, world: World, hello: str, engine: docker.DockerClient
+) -> None:
+    dseq = world.rent(HELLO, "--image", f"hello={hello}")
+    before = containers(world, engine)
+    until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
+    world.kill(victim)
+    getattr(world, f"start_{victim}")()
+    until(lambda: world.provider("status").status == 0, "connected again")
+    billed = int(world.lease(dseq)["running_ms"])
+    until(lambda: int(world.lease(dseq)["running_ms"]) > billed, "billing goes on")
+    assert containers(world, engine) == before
+    assert world.tenant("exec", str(dseq), "hello", "--", "true").status == 0
+    close_and_check_the_bill(world, dseq)
+
+
+def test_both_die_between_the_award_and_the_start(
+    world: World, hello: str, engine: docker.DockerClient
+) -> None:
+    dseq = world.deploy(HELLO, "--image", f"hello={hello}")
+    assert world.tenant("bids", str(dseq), "--wait", "20").status == 0
+    world.kill("provider")
+    world.kill("coordinator")
+    world.start_coordinator()
+    world.start_provider()
+    accepted = world.tenant("accept", str(dseq), "--wait", "60")
+    assert accepted.status == 0, accepted.err + world.log("provider")
+    assert len(containers(world, engine)) == 1
+    until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
+    close_and_check_the_bill(world, dseq)
+
+
+def test_a_container_that_died_while_nobody_looked_is_repaired(
+    world: World, hello: str, engine: docker.DockerClient
+) -> None:
+    dseq = world.rent(HELLO, "--image", f"hello={hello}")
+    (name,) = containers(world, engine)
+    until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
+    world.kill("provider")
+    engine.containers.get(name).kill()
+    world.start_provider()
+    until(lambda: containers(world, engine), "another container runs")
+    until(
+        lambda: world.provider("leases", "--json").json[0]["health"] == "LEASE_HEALTH_RUNNING",
+        "it runs again",
+    )
+    close_and_check_the_bill(world, dseq)
+
+
+def test_a_lease_that_was_closed_while_the_provider_was_dead_is_cleaned_up(
+    world: World, hello: str, engine: docker.DockerClient
+) -> None:
+    dseq = world.rent(HELLO, "--image", f"hello={hello}")
+    until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
+    world.kill("provider")
+    assert world.tenant("close", str(dseq)).status in (0, 1)  # it may wait for the dead provider's last word
+    world.start_provider()
+    until(lambda: not containers(world, engine), "the container is gone")
+    until(
+        lambda: world.tenant("status", str(dseq), "--json").json["state"] == "DEPLOYMENT_STATE_CLOSED",
+        "settled",
+    )
+    until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")

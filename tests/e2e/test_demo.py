@@ -1,0 +1,78 @@
+"""``provider demo``, run as a person runs it: the receipt is right and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import docker
+import pytest
+
+from provider.app.demo.stage import program_argv
+from tests.e2e.world import ROOT, run
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+STEPS = [
+    *("engine", "image", "market", "provider", "order", "bid", "lease", "manifest", "running"),
+    *("http", "logs", "exec", "metrics", "close", "clean"),
+]
+
+
+def demo_folders() -> set[Path]:
+    return set(Path("/tmp").glob("provider-demo-*")) | set(Path("/tmp").glob("gp-registry-*"))
+
+
+def everything(engine: docker.DockerClient) -> set[str]:
+    """All that is on the engine, by id."""
+    found = {each.id for each in engine.containers.list(all=True)}
+    found |= {each.id for each in engine.networks.list()} | {each.id for each in engine.volumes.list()}
+    return found | {tag for each in engine.images.list() for tag in each.tags}
+
+
+def test_the_receipt_adds_up_and_nothing_is_left(engine: docker.DockerClient) -> None:
+    before, folders = everything(engine), demo_folders()
+    done = run([*program_argv("provider"), "demo", "--json"])
+    assert done.status == 0, done.err
+    receipt = json.loads(done.out)
+    assert list(receipt["steps"]) == STEPS
+    assert all(isinstance(took, int) for took in receipt["steps"].values())
+    assert receipt["total_ms"] < 60_000
+    assert receipt["simulated_gpus"] is True
+    assert all(re.fullmatch(r"GPU-SIM-[0-9a-f-]+", uuid) for uuid in receipt["gpus"])
+    assert len(receipt["gpus"]) == 1
+    paid = receipt["tenant_before_micros"] - receipt["tenant_after_micros"]
+    assert paid == receipt["billed_micros"] == receipt["provider_after_micros"] > 0
+    assert receipt["billed_micros"] == int(float(receipt["price_per_block"]) * receipt["ran_ms"] / 6000)
+    assert receipt["left_behind"] == []
+    assert everything(engine) == before
+    assert demo_folders() == folders
+
+
+def test_it_shows_each_step_and_says_that_gpus_are_simulated() -> None:
+    done = run([*program_argv("provider"), "demo"])
+    assert done.status == 0, done.err
+    assert done.out.count("✓") == len(STEPS)
+    assert "SIMULATED: no real GPU was used" in done.out
+    assert re.search(r"Left behind +nothing", done.out)
+
+
+def test_a_kept_demo_runs_on_until_it_is_ended(engine: docker.DockerClient) -> None:
+    before = everything(engine)
+    kept = run([*program_argv("provider"), "demo", "--keep"])
+    assert kept.status == 0, kept.err
+    folder = kept.out.rsplit("provider demo --end ", maxsplit=1)[1].strip()
+    status = run([*program_argv("tenant"), "--home", f"{folder}/tenant", "status", "1", "--json"])
+    assert status.status == 0, status.err
+    assert json.loads(status.out)["leases"][0]["health"] == "LEASE_HEALTH_RUNNING"
+    ended = run([*program_argv("provider"), "demo", "--end", folder])
+    assert ended.status == 0, ended.err
+    assert everything(engine) == before
+    assert not Path(folder).exists()
+
+
+def test_without_an_engine_it_says_what_to_do() -> None:
+    done = run([*program_argv("provider"), "demo", "--docker", f"unix://{ROOT}/no-such.sock"])
+    assert done.status in (1, 2)
+    assert "no-such.sock" in done.err
+    assert "  Try: " in done.err

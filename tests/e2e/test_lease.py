@@ -1,0 +1,81 @@
+"""One lease by hand, the way the README tells it: every command of the three roles, and what it shows."""
+
+from __future__ import annotations
+
+import signal
+import urllib.request
+
+import docker
+import pytest
+
+from tests.e2e.world import ROOT, World, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+HELLO = ROOT / "manifests" / "hello-gpu.yaml"
+
+
+def get(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=5) as answer:
+        body: bytes = answer.read()
+    return body.decode()
+
+
+def page(world: World, dseq: int) -> str | None:
+    try:
+        return get(f"http://127.0.0.1:{world.host_port(dseq)}/")
+    except OSError:
+        return None
+
+
+def test_a_lease_from_deposit_to_refund(world: World, hello: str) -> None:
+    before = world.tenant("balance", "--json").json["available"][0]
+    dseq = world.rent(HELLO, "--image", f"hello={hello}")
+
+    (gpu,) = [gpu for node in world.provider("gpus", "--json").json for gpu in node["gpus"] if "lease" in gpu]
+    assert gpu["simulated"] is True
+    shown = until(lambda: page(world, dseq), "the service answers")
+    assert gpu["uuid"] in shown
+    assert "SIMULATED" in shown
+
+    logs = world.tenant("logs", str(dseq), "hello", "--tail", "50")
+    assert f"[hello/0] hello: serving on port 8080, lease alice/{dseq}/1/1/lease" in logs.out
+    assert world.tenant("exec", str(dseq), "hello", "--", "sh", "-c", "echo out; exit 7").status == 7
+    assert (
+        world.tenant("exec", str(dseq), "hello", "--", "cat", stdin="through and back\n").out
+        == "through and back\n"
+    )
+
+    (lease,) = world.provider("leases", "--json").json
+    assert lease["gpu_uuids"] == [gpu["uuid"]]
+    metrics = get(f"http://127.0.0.1:{world.metrics_port}/metrics")
+    assert f'provider_lease_gpu_info{{lease="{lease["key"]}",uuid="{gpu["uuid"]}"}} 1.0' in metrics
+    assert f'uuid="{gpu["uuid"]}"' in metrics
+    assert 'simulated="true"' in metrics
+
+    until(lambda: world.lease(dseq)["running_ms"] != "0", "the first usage report")
+    closed = world.tenant("close", str(dseq))
+    assert closed.status == 0, closed.err
+    until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
+    after = world.tenant("balance", "--json").json["available"][0]
+    status = world.coordinator("status", "--json").json
+    (earned,) = [each["balance"] for each in status["accounts"] if each["name"] == "provider:lease"]
+    assert int(before["amount_micros"]) - int(after["amount_micros"]) == int(earned["amount_micros"]) > 0
+
+
+def test_a_stopped_provider_leaves_its_lease_running_and_takes_it_up_again(
+    world: World, hello: str, engine: docker.DockerClient
+) -> None:
+    dseq = world.rent(HELLO, "--image", f"hello={hello}")
+    until(lambda: page(world, dseq), "the service answers")
+    (container,) = engine.containers.list(filters={"label": f"gp.provider={world.provider_name}"})
+
+    assert world.kill("provider", signal.SIGTERM) == 0
+    assert page(world, dseq) is not None
+    world.start_provider()
+
+    assert world.tenant("exec", str(dseq), "hello", "--", "true").status == 0
+    (still,) = engine.containers.list(filters={"label": f"gp.provider={world.provider_name}"})
+    assert still.id == container.id
+    assert world.tenant("close", str(dseq)).status == 0
+    until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
