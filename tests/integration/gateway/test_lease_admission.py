@@ -1,0 +1,220 @@
+"""LeaseService over real mutual TLS: who may do what, and what is refused and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import grpc.aio
+import pytest
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+
+from provider.adapters.gateway import GatewaySettings, LeaseServer
+from provider.core.events import ManifestArrived
+from provider.domain.errors import ConfigError, Temporary
+from provider.domain.ids import Owner, ProviderId
+from provider.domain.market import Refusal, Refused
+from provider.domain.moment import MINUTE, Instant
+from provider.rpc.calls import cancelled_after, unary
+from provider.rpc.codec import lease_id_to_pb
+from provider.rpc.identity import LiveIdentity
+from provider.rpc.member import Member, Role
+from provider.rpc.settings import MANIFEST_BYTES, mtls_channel
+from provider.rpc.status import Denied
+from provider.rpc.tokens import Scope
+from provider.rpc.v1 import lease_pb2 as pb
+from provider.sdl import hash_of_json
+from provider.sim.authority import ThrowawayAuthority
+from tests.integration.gateway.world import (
+    CLOCK,
+    LEASE,
+    MANIFEST,
+    MANIFEST_JSON,
+    PROVIDER,
+    World,
+    bearer,
+    run,
+    status,
+)
+
+
+def test_a_tenant_with_a_token_sees_its_lease() -> None:
+    async def scenario(world: World) -> None:
+        async with world.stub() as stub:
+            seen = await status(stub, world.token())
+        assert seen.host == "gpu.example"
+        assert [(each.name, each.total, each.available, each.restarts) for each in seen.services] == [
+            ("web", 2, 2, 1)
+        ]
+        assert [port.host_port for port in seen.ports] == [31000]
+        assert seen.detail == "as ordered"
+
+    run(scenario)
+
+
+EARLIER = Instant(CLOCK.now() - 20 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"issued_at": EARLIER, "expires_at": Instant(EARLIER + MINUTE)}, "UNAUTHENTICATED", "TOKEN_EXPIRED"),
+        ({"market": "other"}, "UNAUTHENTICATED", "TOKEN_ISSUER"),
+        ({"lease": replace(LEASE, provider=ProviderId("p2"))}, "UNAUTHENTICATED", "TOKEN_AUDIENCE"),
+        ({"lease": replace(LEASE, owner=Owner("mallory"))}, "UNAUTHENTICATED", "TOKEN_SUBJECT"),
+        ({"lease": replace(LEASE, dseq=8)}, "PERMISSION_DENIED", "TOKEN_LEASE"),
+        ({"scopes": (Scope.LOGS,)}, "PERMISSION_DENIED", "TOKEN_SCOPE"),
+    ],
+)
+def test_a_token_that_does_not_fit_is_refused(changes: dict[str, Any], code: str, reason: str) -> None:
+    async def scenario(world: World) -> None:
+        async with world.stub() as stub:
+            with pytest.raises(Denied) as denied:
+                await status(stub, world.token(**changes))
+        assert (denied.value.code.name, denied.value.reason) == (code, reason)
+        assert denied.value.remedy == "ask the coordinator for a fresh one"
+
+    run(scenario)
+
+
+async def ask(method: Any, request: Any) -> None:
+    """Whatever kind of method it is, up to its first answer."""
+    match method:
+        case grpc.aio.UnaryUnaryMultiCallable():
+            await unary(method(request, timeout=5))
+        case grpc.aio.UnaryStreamMultiCallable():
+            async with cancelled_after(method(request)) as stream:
+                await stream.read()
+        case _:
+            async with cancelled_after(method()) as stream:
+                await stream.write(request)
+                await stream.read()
+
+
+@pytest.mark.parametrize("method", ["SendManifest", "GetLeaseStatus", "StreamLogs", "Exec"])
+def test_no_method_works_without_a_token(method: str) -> None:
+    id_ = lease_id_to_pb(LEASE)
+    requests: dict[str, Any] = {
+        "SendManifest": pb.SendManifestRequest(lease=id_, manifest_json=MANIFEST_JSON),
+        "GetLeaseStatus": pb.GetLeaseStatusRequest(lease=id_),
+        "StreamLogs": pb.StreamLogsRequest(lease=id_),
+        "Exec": pb.ExecRequest(start=pb.ExecStart(lease=id_, service="web", argv=["sh"])),
+    }
+
+    async def scenario(world: World) -> None:
+        async with world.stub() as stub:
+            with pytest.raises(Denied) as denied:
+                await ask(getattr(stub, method), requests[method])
+        assert denied.value.reason == "TOKEN_MISSING"
+        assert (world.agent.events, world.engine.execs, world.engine.requests) == ([], [], [])
+
+    run(scenario)
+
+
+def test_another_role_or_another_market_is_not_let_in() -> None:
+    async def scenario(world: World) -> None:
+        async with world.stub(world.member(Role.PROVIDER, "alice")) as stub:
+            with pytest.raises(Denied) as denied:
+                await status(stub, world.token())
+        assert denied.value.reason == "WRONG_MEMBER"
+        strangers = ThrowawayAuthority("sim")
+        stranger = replace(
+            strangers.member(Role.TENANT, "alice", at=CLOCK.now()), authority_pem=world.authority.pem
+        )
+        past = Instant(CLOCK.now() - 2 * MINUTE)
+        expired = world.authority.member(Role.TENANT, "alice", at=past, until=Instant(past + MINUTE))
+        for identity in (stranger, expired):
+            async with world.stub(identity) as stub:
+                with pytest.raises(Temporary):  # TLS refuses without a word (measured)
+                    await status(stub, world.token())
+
+    run(scenario)
+
+
+def test_a_manifest_reaches_the_agent_with_the_hash_of_what_came() -> None:
+    async def scenario(world: World) -> None:
+        request = pb.SendManifestRequest(lease=lease_id_to_pb(LEASE), manifest_json=MANIFEST_JSON)
+        async with world.stub() as stub:
+            for _ in range(2):
+                await unary(stub.SendManifest(request, timeout=5, metadata=bearer(world.token())))
+        event = ManifestArrived(lease=LEASE, manifest=MANIFEST, manifest_hash=hash_of_json(MANIFEST_JSON))
+        assert world.agent.events == [event, event]
+
+    run(scenario)
+
+
+def test_a_manifest_that_is_refused_says_why_by_name() -> None:
+    async def scenario(world: World) -> None:
+        world.agent.refused = Refused(why=Refusal.MANIFEST_HASH_DIFFERS, required="ab", available="cd")
+        request = pb.SendManifestRequest(lease=lease_id_to_pb(LEASE), manifest_json=MANIFEST_JSON)
+        async with world.stub() as stub:
+            with pytest.raises(
+                Denied, match=r"manifest hash differs \(required ab, available cd\)"
+            ) as denied:
+                await unary(stub.SendManifest(request, timeout=5, metadata=bearer(world.token())))
+        assert denied.value.code is StatusCode.FAILED_PRECONDITION
+        assert denied.value.reason == "MANIFEST_HASH_DIFFERS"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "MALFORMED"),
+        (b"[]" * 10, "MALFORMED"),
+        (b"[" * 100_000, "MALFORMED"),
+        (b" " * (MANIFEST_BYTES + 1), "MANIFEST_TOO_LARGE"),
+        (b" " * 600_000, "MESSAGE_TOO_LARGE"),
+    ],
+)
+def test_bytes_that_are_no_manifest_do_not_reach_the_agent(body: bytes, reason: str) -> None:
+    async def scenario(world: World) -> None:
+        request = pb.SendManifestRequest(lease=lease_id_to_pb(LEASE), manifest_json=body)
+        async with world.stub() as stub:
+            with pytest.raises(Denied) as denied:
+                await unary(stub.SendManifest(request, timeout=5, metadata=bearer(world.token())))
+        assert denied.value.reason == reason
+        assert world.agent.events == []
+
+    run(scenario)
+
+
+def test_a_lease_that_is_not_here_is_not_found() -> None:
+    async def scenario(world: World) -> None:
+        world.agent.state = replace(world.agent.state, leases={})
+        async with world.stub() as stub:
+            with pytest.raises(Denied) as denied:
+                await status(stub, world.token())
+        assert (denied.value.code, denied.value.reason) == (StatusCode.NOT_FOUND, "LEASE_UNKNOWN")
+
+    run(scenario)
+
+
+def test_a_call_without_a_deadline_is_refused() -> None:
+    async def scenario(world: World) -> None:
+        request = pb.GetLeaseStatusRequest(lease=lease_id_to_pb(LEASE))
+        async with world.stub() as stub:
+            with pytest.raises(Denied) as denied:
+                await unary(stub.GetLeaseStatus(request, metadata=bearer(world.token())))
+        assert denied.value.reason == "DEADLINE_REQUIRED"
+
+    run(scenario)
+
+
+def test_health_is_served_and_a_taken_port_is_an_error_with_a_remedy() -> None:
+    async def scenario(world: World) -> None:
+        expect = Member(role=Role.PROVIDER, market="sim", name=PROVIDER)
+        address = f"127.0.0.1:{world.server.port}"
+        async with mtls_channel(address, world.member(), expect=expect) as channel:
+            request = health_pb2.HealthCheckRequest(service="provider.rpc.v1.LeaseService")
+            seen = await unary(health_pb2_grpc.HealthStub(channel).Check(request, timeout=5))
+        assert seen.status == health_pb2.HealthCheckResponse.SERVING
+        identity = LiveIdentity(world.member(Role.PROVIDER, PROVIDER))
+        settings = GatewaySettings(listen=address)
+        again = LeaseServer(settings, identity, world.server._gateway)
+        with pytest.raises(ConfigError, match="cannot listen at"):
+            await again.__aenter__()
+
+    run(scenario)
