@@ -10,14 +10,13 @@ import asyncio
 
 from provider.core.effects import Effect
 from provider.ports import CoordinatorLink
-from provider.shell.lanes import Lanes
+from provider.shell.lanes import Lanes, Performs
 from provider.shell.loop import Loop
-from provider.shell.perform import Performer
 from provider.shell.sources import Machine, listen, watch_machine, watch_workloads
 
 
 async def live(
-    loop: Loop, machine: Machine, link: CoordinatorLink, performer: Performer, unfinished: tuple[Effect, ...]
+    loop: Loop, machine: Machine, link: CoordinatorLink, performer: Performs, unfinished: tuple[Effect, ...]
 ) -> None:
     """Until cancelled. ``unfinished`` are the effects that the store held at the start."""
     async with asyncio.TaskGroup() as group:

@@ -11,12 +11,18 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from provider.core.effects import Effect, StartWorkload, StopWorkload
 from provider.core.events import Event, Failed, Performed
-from provider.shell.perform import Performer
 
 Put = Callable[[Event], Awaitable[None]]
+
+
+class Performs(Protocol):
+    """``perform.Performer``, or one that measures it."""
+
+    async def perform(self, effect: Effect) -> Performed | Failed: ...
 
 
 @dataclass(slots=True)
@@ -28,7 +34,7 @@ class _Lane:
 class Lanes:
     """Hands effects to the performer and its results to ``put``. Tasks belong to ``group``."""
 
-    def __init__(self, performer: Performer, put: Put, group: asyncio.TaskGroup) -> None:
+    def __init__(self, performer: Performs, put: Put, group: asyncio.TaskGroup) -> None:
         self._performer = performer
         self._put = put
         self._group = group
