@@ -128,7 +128,7 @@ def _channel(
 def unix_channel(path: Path) -> grpc.aio.Channel:
     """A channel to a daemon on this machine. ``ConfigError`` where no daemon can be listening."""
     if not path.exists():
-        raise ConfigError(f"nothing listens at {path}", remedy="start the daemon, or check --socket")
+        raise ConfigError(f"nothing listens at {path}", remedy="start the daemon, or name the state folder that it uses")
     if not os.access(path, os.R_OK | os.W_OK):
         raise ConfigError(f"{path} belongs to someone else", remedy="run this as the daemon's user or root")
     options = [*_CLIENT, *limits(SESSION_MESSAGE_BYTES), ("grpc.default_authority", "localhost")]
@@ -199,7 +199,7 @@ def bind_unix(target: grpc.aio.Server, path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and _is_listening(path):
         raise ConfigError(
-            f"another daemon listens at {path}", remedy="stop it first, or choose another --socket"
+            f"another daemon listens at {path}", remedy="stop it first, or use another state folder"
         )
     before = os.umask(0o177)  # the file is never, not even for a moment, open to others
     try:
