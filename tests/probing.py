@@ -1,4 +1,4 @@
-"""What the tests of the NVML probe share: a simulated driver, quick settings, waiting with a bound."""
+"""What the tests of the NVML probe share: a simulated driver, quick settings, its changes."""
 
 from __future__ import annotations
 
@@ -43,13 +43,6 @@ async def probing(driver: SimulatedDriver, settings: NvmlSettings = QUICK) -> As
     """The real probe over the simulated driver."""
     async with NvmlProbe(replace(settings, nvml_library=driver.library), SystemClock()) as probe:
         yield probe
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for it, at most twenty seconds."""
-    async with asyncio.timeout(20):
-        while not is_so():  # noqa: ASYNC110 - a probe has no event for it, its readers poll too
-            await asyncio.sleep(0.01)
 
 
 async def change(probe: NvmlProbe, is_it: Callable[[GpuInventory], bool]) -> GpuInventory:

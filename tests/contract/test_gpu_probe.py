@@ -17,7 +17,8 @@ from provider.domain.moment import Instant
 from provider.ports import GpuProbe
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
 from provider.sim.nvml.state import SimulatedDriver
-from tests.probing import run, simulated_library, until
+from provider.sim.waiting import until
+from tests.probing import run, simulated_library
 
 NOW = Instant(1_800_000_000_000)
 

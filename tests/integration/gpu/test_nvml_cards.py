@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from provider.sim.nvml.state import SimulatedDriver
-from tests.probing import DEGRADED, HEALTHY, change, health, probing, run, simulated_library, until
+from provider.sim.waiting import until
+from tests.probing import DEGRADED, HEALTHY, change, health, probing, run, simulated_library
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.slot import CallInProgress, CallSlot
 from provider.domain.gpu import GpuInventory
 from provider.sim.nvml.state import SimulatedDriver
+from provider.sim.waiting import until
 from tests.probing import (
     DEGRADED,
     HEALTHY,
@@ -30,7 +31,6 @@ from tests.probing import (
     probing,
     run,
     simulated_library,
-    until,
 )
 
 
@@ -213,6 +213,46 @@ def test_leaving_ends_the_worker_even_when_it_hangs(driver: SimulatedDriver) -> 
             os.kill(pid, 0)
 
     run(body())
+
+
+DAEMON = """
+import asyncio, sys
+from provider.adapters.clock import SystemClock
+from provider.adapters.gpu.probe import NvmlProbe
+from provider.adapters.gpu.settings import NvmlSettings
+
+async def main():
+    settings = NvmlSettings(interval_s=0.05, nvml_library=sys.argv[1])
+    async with NvmlProbe(settings, SystemClock()) as probe:
+        await probe.discover()
+        print(probe.status().worker_pid, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def is_alive(pid: int) -> bool:
+    """Not gone, and not merely waiting to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_hanging_worker_does_not_outlive_a_killed_daemon(driver: SimulatedDriver) -> None:
+    driver.add("h100")
+    fault = driver.hang("nvmlDeviceGetUtilizationRates")
+    with subprocess.Popen(
+        [sys.executable, "-c", DAEMON, driver.library], stdout=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stdout is not None
+        worker = int(daemon.stdout.readline())
+        asyncio.run(until(lambda: fault.hits > 0))
+        assert is_alive(worker)
+        daemon.kill()
+    asyncio.run(until(lambda: not is_alive(worker)))
 
 
 def test_the_worker_ends_with_its_daemon(driver: SimulatedDriver) -> None:
