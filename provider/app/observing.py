@@ -12,10 +12,10 @@ from typing import assert_never
 
 import structlog
 
-from provider.adapters.telemetry.metrics import BidOutcome, Metrics
+from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics
 from provider.adapters.telemetry.view import LeaseView, TelemetryView
 from provider.core import metering
-from provider.core.effects import Effect, PlaceBid
+from provider.core.effects import ConfirmLease, Effect, PlaceBid
 from provider.core.events import CoordinatorConnected, CoordinatorLost, Event, Failed, Performed
 from provider.core.state import AgentState
 from provider.core.step import (
@@ -39,8 +39,9 @@ log = structlog.get_logger()
 class Observing:
     """Logs and counts."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
+        self._clock = clock
 
     def step(self, event: Event, step: Step, at: Instant) -> None:
         """One step, after its commit."""
@@ -65,6 +66,7 @@ class Observing:
             case OrderConsidered(refused=None):
                 log.info("order_matched", order=str(note.order), rate=str(note.rate))
                 self._metrics.order_seen(None)
+                self._metrics.bid_waited(BidStage.DECIDE, (self._clock.now() - at) / 1000)
             case OrderConsidered(refused=refused):
                 log.info("order_refused", order=str(note.order), reason=str(refused))
                 self._metrics.order_seen(refused.why if refused else None)
@@ -125,9 +127,12 @@ class TimedPerformer:
     async def perform(self, effect: Effect) -> Performed | Failed:
         began = perf_counter()
         result = await self._performer.perform(effect)
-        self._metrics.effect_done(
-            type(effect).__name__, perf_counter() - began, ok=isinstance(result, Performed)
-        )
+        took_s = perf_counter() - began
+        self._metrics.effect_done(type(effect).__name__, took_s, ok=isinstance(result, Performed))
+        if isinstance(effect, PlaceBid):
+            self._metrics.bid_waited(BidStage.SUBMIT, took_s)
+        elif isinstance(effect, ConfirmLease):
+            self._metrics.bid_waited(BidStage.CONFIRM, took_s)
         return result
 
 

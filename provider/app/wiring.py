@@ -7,7 +7,6 @@ anywhere else.
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from provider.adapters.gateway.servers import LeaseServer, OperatorServer
 from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
-from provider.adapters.host import HostReserve, LinuxHost
+from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
@@ -38,7 +37,7 @@ from provider.app.config import ProviderConfig
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
-from provider.domain.ids import NodeName, ProviderId
+from provider.domain.ids import ProviderId
 from provider.ports import GpuProbe
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.shell.loop import Loop
@@ -74,7 +73,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         store = SqliteStore.open(config.state_dir / "provider.db", policy(config, provider))
         stack.callback(store.close)
         state, unfinished = store.load()
-        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics))
+        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics, clock))
         machine = await _machine(config, provider, metrics, stack)
         live = LiveIdentity(who)
         link = await stack.enter_async_context(
@@ -93,7 +92,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
 async def _machine(
     config: ProviderConfig, provider: ProviderId, metrics: Metrics, stack: AsyncExitStack
 ) -> Machine:
-    clock, node = SystemClock(), NodeName(socket.gethostname())
+    clock, node = SystemClock(), node_name()
     probe: GpuProbe
     if config.gpu.simulate:
         probe = SimulatedProbe(config.gpu.simulate, clock, seed=f"{provider}@{node}")
