@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -102,10 +102,29 @@ def _as_coroutine(inner: _Handler) -> _Coroutine:
 
 
 def _told(inner: _Coroutine) -> _Coroutine:
+    """Failures as ``rpc.status``; those of a handler's task group too, and of these the first."""
+
     async def call(request: Any, context: _Context) -> Any:
         try:
             return await inner(request, context)
-        except ProviderError as error:
-            await abort(context, error)
+        except (ProviderError, grpc.aio.InternalError) as error:
+            failures: tuple[BaseException, ...] = (error,)
+        except BaseExceptionGroup as group:
+            failures = tuple(_flat(group))
+            if not all(isinstance(each, ProviderError | grpc.aio.InternalError) for each in failures):
+                raise
+        told = [each for each in failures if isinstance(each, ProviderError)]
+        if len(told) < len(failures):
+            # A write whose reader has gone: gRPC would log it as the servicer's own error.
+            raise asyncio.CancelledError
+        return await abort(context, told[0])
 
     return call
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _flat(each)
+        else:
+            yield each

@@ -57,6 +57,11 @@ class FaultyProxy:
         """Reset every connection once ``count`` more bytes have passed, both directions together."""
         self._cut_after = count
 
+    @property
+    def will_cut(self) -> bool:
+        """Whether a ``cut_after`` has not come true yet."""
+        return self._cut_after is not None
+
     def close(self) -> None:
         """Reset every connection, and new ones as soon as they come."""
         self._is_open = False

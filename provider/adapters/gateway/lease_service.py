@@ -21,7 +21,7 @@ from provider.adapters.gateway.doorman import Doorman
 from provider.adapters.gateway.exec_stream import bridge
 from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.gateway.slots import Slots
-from provider.adapters.gateway.streams import closed_after, one_error, stopping_error
+from provider.adapters.gateway.streams import closed_after, stopping_error
 from provider.adapters.gateway.views import lease_status_to_pb
 from provider.core.events import ManifestArrived
 from provider.core.state import Lease
@@ -98,7 +98,7 @@ class LeaseGateway(LeaseServiceServicer):
             tail=None if tail == -1 else tail,
         )
         with self.slots.take(lease):
-            await one_error(self._stream(lease, wanted, context))
+            await self._stream(lease, wanted, context)
 
     async def Exec(self, request_iterator: AsyncIterator[pb.ExecRequest], context: _Context) -> None:  # type: ignore[override]  # noqa: N802
         async with asyncio.timeout(DEADLINE_S):  # a stream that never starts holds no slot for long
@@ -119,7 +119,7 @@ class LeaseGateway(LeaseServiceServicer):
         )
         with self.slots.take(lease):
             session = await self._runtime.exec(lease, wanted)
-            await one_error(bridge(session, request_iterator, context, self.slots.closing))
+            await bridge(session, request_iterator, context, self.slots.closing)
 
     def _admit(self, request: Any, context: _Context, scope: Scope) -> LeaseId:
         lease = lease_id_from_pb(request.lease, present(request, "lease", type(request).__name__))

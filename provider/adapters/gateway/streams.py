@@ -1,11 +1,11 @@
-"""Two habits of every stream here: its source is closed when it ends, and its failure is one error."""
+"""Two habits of every stream here: its source is closed when it ends, and a stopping server says so."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
-from provider.domain.errors import ProviderError, Temporary
+from provider.domain.errors import Temporary
 
 T = TypeVar("T")
 
@@ -20,22 +20,6 @@ async def closed_after(source: AsyncIterator[T]) -> AsyncGenerator[T, None]:
             await source.aclose()
 
 
-async def one_error(streaming: Awaitable[None]) -> None:
-    """Await ``streaming``; of a group of ``ProviderError``s the first comes out, all else as it is."""
-    try:
-        await streaming
-    except BaseExceptionGroup as group:
-        known, others = group.split(ProviderError)
-        if known is None or others is not None:
-            raise
-        raise _first(known) from None
-
-
 def stopping_error() -> Temporary:
     """For streams that a stopping server ends."""
     return Temporary("the provider is stopping", remedy="try again in a moment")
-
-
-def _first(group: BaseExceptionGroup[ProviderError]) -> ProviderError:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

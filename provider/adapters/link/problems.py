@@ -17,7 +17,7 @@ _MEANINGS = (
         "check the address, or enroll again if the market was set up anew",
     ),
     (
-        "is not in peer certificate",
+        "Hostname Verification Check failed",
         "it is not this market's coordinator",
         "check the address",
     ),

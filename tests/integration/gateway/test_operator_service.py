@@ -1,0 +1,144 @@
+"""The operator's socket: what it shows, who may open it, and that one daemon does not take another's."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
+    reflection_pb2,
+    reflection_pb2_grpc,
+)
+
+from provider.adapters.clock import SystemClock
+from provider.adapters.gateway import OperatorGateway, OperatorServer, OperatorWorld
+from provider.core.policy import Policy
+from provider.core.state import AgentState
+from provider.domain.errors import ConfigError
+from provider.domain.ids import NodeName
+from provider.domain.market import Placement, UnitPlacement
+from provider.domain.moment import Instant
+from provider.domain.node import HostCapacity, Node
+from provider.domain.resources import GIB
+from provider.domain.workload import GpuAttachment, RuntimeCapabilities
+from provider.rpc.calls import cancelled_after, unary
+from provider.rpc.codec import lease_id_to_pb
+from provider.rpc.identity import LiveIdentity
+from provider.rpc.member import Role
+from provider.rpc.settings import unix_channel
+from provider.rpc.v1 import operator_pb2 as pb
+from provider.rpc.v1.operator_pb2_grpc import OperatorServiceStub
+from provider.sim.authority import ThrowawayAuthority
+from provider.sim.gpu import SimulatedGpus, SimulatedProbe
+from tests.integration.gateway.world import CLOCK, LEASE, PROVIDER, StillAgent, lease
+
+
+@asynccontextmanager
+async def gateway() -> AsyncIterator[OperatorGateway]:
+    """Of a provider with two simulated GPUs, the second of which is leased."""
+    probe = SimulatedProbe([SimulatedGpus(model="h100", count=2)], SystemClock(), seed="node-1")
+    async with probe:
+        inventory = await probe.discover()
+        held = (UnitPlacement(resources_id=1, replica=0, gpus=(inventory.gpus[1].uuid,)),)
+        mine = replace(lease(), placement=Placement(node=NodeName("n1"), replicas=held))
+        capacity = HostCapacity(cpu_millis=8000, memory_bytes=64 * GIB, storage_bytes=500 * GIB, boot_id="b")
+        state = AgentState(
+            policy=Policy(provider=PROVIDER),
+            leases={LEASE: mine},
+            nodes=(Node(name=NodeName("n1"), capacity=capacity, inventory=inventory),),
+            runtime=RuntimeCapabilities(engine="docker 26.1.5", gpu_attachment=GpuAttachment.CDI),
+            link_problem="coordinator: nothing listens there",
+        )
+        identity = ThrowawayAuthority("sim").member(Role.PROVIDER, PROVIDER, at=CLOCK.now())
+        world = OperatorWorld(
+            agent=StillAgent(state),
+            probe=probe,
+            clock=CLOCK,
+            identity=LiveIdentity(identity),
+            started_at=Instant(5),
+            software="0.1.0",
+        )
+        yield OperatorGateway(world)
+
+
+def run(scenario: Callable[[OperatorGateway], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), gateway() as made:
+            await scenario(made)
+
+    asyncio.run(main())
+
+
+def test_the_operator_sees_everything_at_once(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        path = tmp_path / "run" / "provider.sock"
+        async with OperatorServer(path, made), unix_channel(path) as channel:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            seen = await unary(OperatorServiceStub(channel).GetStatus(pb.GetStatusRequest(), timeout=5))
+        assert (seen.provider, seen.market, seen.connected) == (PROVIDER, "sim", False)
+        assert seen.link_problem == "coordinator: nothing listens there"
+        assert (seen.engine, seen.gpu_attachment) == ("docker 26.1.5", "cdi")
+        assert seen.leases[0].key == LEASE.key
+        node = seen.nodes[0]
+        assert (node.cpu_millis, node.cpu_millis_free) == (8000, 7000)
+        assert [gpu.model for gpu in node.gpus] == ["h100", "h100"]
+        assert not node.gpus[0].HasField("lease")
+        assert node.gpus[1].lease == lease_id_to_pb(LEASE)
+        assert node.simulated_gpus
+
+    run(scenario)
+
+
+def test_a_call_without_a_deadline_is_answered_here(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        path = tmp_path / "provider.sock"
+        async with OperatorServer(path, made), unix_channel(path) as channel:
+            seen = await unary(OperatorServiceStub(channel).GetStatus(pb.GetStatusRequest()))
+        assert seen.provider == PROVIDER
+
+    run(scenario)
+
+
+def test_the_services_can_be_listed(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        path = tmp_path / "provider.sock"
+        async with OperatorServer(path, made), unix_channel(path) as channel:
+            call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+            async with cancelled_after(call):
+                await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+                answer = await call.read()
+        names = {service.name for service in answer.list_services_response.service}
+        assert "provider.rpc.v1.OperatorService" in names
+
+    run(scenario)
+
+
+def test_a_second_daemon_does_not_take_the_socket(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        path = tmp_path / "provider.sock"
+        async with OperatorServer(path, made):
+            with pytest.raises(ConfigError, match="another daemon listens at") as busy:
+                await OperatorServer(path, made).__aenter__()
+            assert busy.value.remedy is not None
+        with pytest.raises(ConfigError, match="nothing listens at"):
+            unix_channel(path)
+
+    run(scenario)
+
+
+def test_what_a_dead_daemon_left_is_replaced(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        path = tmp_path / "provider.sock"
+        dead = await asyncio.start_unix_server(lambda _reader, writer: writer.close(), path)
+        dead.close()
+        await dead.wait_closed()
+        async with OperatorServer(path, made), unix_channel(path) as channel:
+            seen = await unary(OperatorServiceStub(channel).GetStatus(pb.GetStatusRequest(), timeout=5))
+        assert seen.provider == PROVIDER
+
+    run(scenario)
