@@ -93,9 +93,19 @@ start_engine() {
       fail "systemd could not start docker" "journalctl -u docker"
     }
   else
+    forget_dead "$PIDFILE"
+    forget_dead /var/run/docker/containerd/containerd.pid
     say "no systemd here: starting dockerd by hand (log $LOG, pid in $PIDFILE)"
     setsid dockerd --pidfile "$PIDFILE" >>"$LOG" 2>&1 </dev/null &
   fi
+}
+
+# Where nobody buries dead processes (some containers' first process), an engine that was killed still has an
+# entry in /proc, and the next one would take it for alive.
+forget_dead() { # pid file
+  [ -s "$1" ] || return 0
+  state=$(sed 's/.*) //; s/ .*//' "/proc/$(cat "$1")/stat" 2>/dev/null || true)
+  case "$state" in '' | Z | X) rm -f "$1" ;; esac
 }
 
 wait_for_engine() {

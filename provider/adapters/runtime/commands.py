@@ -92,6 +92,8 @@ class DockerExec:
         yield ExecOutput(exit_code=code)
 
     async def write(self, data: bytes) -> None:
+        if self._has_ended:
+            raise Permanent(f"{self._doing}: it has ended and takes no more input")
         try:
             self._answer.writer.write(data)
             await self._answer.writer.drain()

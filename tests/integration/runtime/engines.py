@@ -43,6 +43,7 @@ class SecondEngine:
     path: str
     """PATH of the engine: where it finds hooks."""
     process: subprocess.Popen[bytes] | None = None
+    containerd: subprocess.Popen[bytes] | None = None
     _log: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,16 +60,14 @@ class SecondEngine:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self._start_containerd()
         command = ["nsenter", f"--net=/run/netns/{self.namespace}", str(self.program)]
+        command += [f"--containerd={self.root}/containerd.sock"]
         places = {"config-file": "daemon.json", "data-root": "data", "exec-root": "exec", "pidfile": "pid"}
         command += [f"--{option}={self.root / place}" for option, place in places.items()]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, f"--host={self.socket}"],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PATH": self.path},
-                start_new_session=True,
+                [*command, f"--host={self.socket}"], stdout=log, stderr=log, env=self._environment
             )
         until = time.monotonic() + START_S
         while not self._answers():
@@ -76,20 +75,33 @@ class SecondEngine:
                 raise AssertionError(f"dockerd did not come up:\n{self._log.read_text()[-3000:]}")
             time.sleep(0.05)
 
+    def _start_containerd(self) -> None:
+        """As a service of its own, as distributions have it: it outlives the engine."""
+        if self.containerd is None:
+            options = {"root": "containerd", "state": "state", "address": "containerd.sock"}
+            command = ["containerd", *(f"--{name}={self.root / place}" for name, place in options.items())]
+            with (self.root / "containerd.log").open("ab") as log:
+                self.containerd = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PATH": self.path}
+
     def kill(self) -> None:
-        """As a crash would: its containers and their shims stay."""
+        """As a crash would: its containers stay."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def end(self) -> None:
         """End it and everything that it began, and remove what it stored."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(END_S)
-            self.process.kill()
-            self.process.wait()
+        for process in (self.process, self.containerd):
+            if process is not None:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(END_S)
+                process.kill()
+                process.wait()
         for pid in self._left():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -124,7 +136,7 @@ class SecondEngine:
                 return False
 
     def _left(self) -> Iterator[int]:
-        """Processes whose command line names our directory: containerd, and the shims of containers."""
+        """Processes whose command line names our directory: the shims of containers."""
         for place in Path("/proc").iterdir():
             if place.name.isdigit():
                 with suppress(OSError):

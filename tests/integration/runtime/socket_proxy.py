@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -20,28 +21,37 @@ class EngineProxy:
     """Set when the held request came."""
     requests: list[str] = field(default_factory=list)
     _server: asyncio.Server | None = None
+    _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    _relays: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __aenter__(self) -> EngineProxy:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        await self._tasks.__aenter__()
+        self._server = await asyncio.start_unix_server(self._accept, self.path)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None
         self._server.close()
+        for relay in self._relays:
+            relay.cancel()
+        await self._tasks.__aexit__(None, None, None)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._relays.append(self._tasks.create_task(self._relay(reader, writer)))
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_unix_connection(self.target)
         try:
-            upstream_reader, upstream_writer = await asyncio.open_unix_connection(self.target)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._forward(reader, upstream_writer))
-                    group.create_task(_pump(upstream_reader, writer))
-            finally:
-                upstream_writer.close()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._forward(reader, upstream_writer))
+                group.create_task(_pump(upstream_reader, writer))
         except* OSError:
-            pass
+            pass  # one side hung up: so does the other
         finally:
-            writer.close()
+            for each in (upstream_writer, writer):
+                each.close()
+                with suppress(OSError):
+                    await each.wait_closed()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
