@@ -128,7 +128,11 @@ def _check_gpu(gpu: Block, findings: Findings) -> None:
 
 
 def gpu_key(entry: Block) -> str:
-    """Akash's attribute key of one alternative, without the value."""
+    """Akash's attribute key of one alternative, without the value.
+
+    Akash has ``model//ram/24Gi`` for memory without a model, which no provider can match; here it is any
+    model with that memory.
+    """
     ram, interface = entry.text("ram"), entry.text("interface")
     model = entry.text("model") or "*"
     tail = (f"/ram/{ram}" if ram else "") + (f"/interface/{interface}" if interface else "")
@@ -141,7 +145,7 @@ def _check_models(vendor: Block, findings: Findings) -> None:
         key = gpu_key(entry)
         if key in seen:
             findings.add(entry.at, Complaint(what="the same GPU again", allowed="every alternative once"))
-        elif not ATTRIBUTE_KEY.fullmatch(key):
+        elif not ATTRIBUTE_KEY.fullmatch(key.replace("/model/*", "/model/any")):
             written = entry.text("model") or ""
             allowed = "letters, digits, - _ . and /, as rtx4090"
             findings.add(

@@ -205,6 +205,8 @@ def _reader_fault(error: ReaderError, text: str) -> SdlInvalid:
 def _yaml_fault(error: MarkedYAMLError) -> SdlInvalid:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    what = (error.problem or error.context or "not YAML").replace("\n", " ")
+    what = error.problem or error.context or "not YAML"
+    if "duplicate anchor" in (error.context or ""):
+        what = "duplicate anchor"  # PyYAML says so in the context only
     hint = next((help_ for words, help_ in _HELP if words in what), "")
     return _fault(line, column, f"YAML: {what}", "", hint)
