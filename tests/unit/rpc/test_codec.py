@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,7 +208,7 @@ BROKEN: list[tuple[str, Break]] = [
     ("order.group.units[0].price.amount", lambda wire: _price(wire, "-1")),
     ("order.group.units[0].price.amount", lambda wire: _price(wire, "NaN")),
     ("order.group.units[0].price.amount", lambda wire: _price(wire, "1." + "0" * 19)),
-    ("order.group.units[0].price.amount", lambda wire: _price(wire, "١")),
+    ("order.group.units[0].price.amount", lambda wire: _price(wire, "\u0661")),
     (
         "order.group.units[0].price.denom: 'usd' is none of uact, uakt, uusdc",
         lambda wire: setattr(wire.group.units[0].price, "denom", "usd"),
@@ -265,10 +266,8 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(data: bytes) -> None:
     try:
         wire.MergeFromString(data)
         codec_market.order_from_pb(wire)
-    except PeerError as refused:
-        assert str(refused).startswith("order")
-    except Exception as unread:
-        assert type(unread).__name__ == "DecodeError"  # noqa: PT017
+    except (PeerError, DecodeError):
+        return
 
 
 @pytest.mark.parametrize(

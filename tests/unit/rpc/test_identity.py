@@ -130,7 +130,7 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     ],
 )
 def test_names_that_are_nobodys(name: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Member.parse(name)
 
 

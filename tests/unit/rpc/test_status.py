@@ -105,7 +105,7 @@ def test_reasons_are_for_programs(tmp_path: Path) -> None:
 
 def test_an_error_in_a_task_group_is_the_same_error(tmp_path: Path) -> None:
     group = ExceptionGroup("g", [ExceptionGroup("h", [Permanent("no such image")])])
-    assert raised(tmp_path, group).what == "no such image"  # type: ignore[arg-type]
+    assert raised(tmp_path, group).what == "no such image"
 
 
 def test_a_bug_over_there_is_a_peer_error_here(tmp_path: Path) -> None:
