@@ -225,4 +225,6 @@ def _check_lease(before: Book, book: Book, order: OrderId, at: Instant) -> None:
     if earlier is not None:
         assert earlier.id == lease.id
         assert earlier.settled <= lease.settled
+        assert earlier.running_ms <= lease.running_ms
+        assert earlier.usage_number <= lease.usage_number
         assert earlier.reason in {None, lease.reason}, "one reason, for good"

@@ -58,7 +58,9 @@ class Rate:
     def __post_init__(self) -> None:
         assert self.amount.is_finite(), f"a rate is a number, not {self.amount}"
         assert self.amount >= 0, f"a rate is never negative, not {self.amount}"
-        assert self.amount * _SCALE % 1 == 0, f"a rate has at most {RATE_DIGITS} digits after the point"
+        assert _SCALE % self.amount.as_integer_ratio()[1] == 0, (
+            f"a rate has at most {RATE_DIGITS} digits after the point"
+        )
 
     def __str__(self) -> str:
         return f"{self.amount.normalize():f}{self.denom}/block"
@@ -80,12 +82,18 @@ class Rate:
 def earned(rate: Rate, elapsed_ms: int) -> Money:
     """What ``elapsed_ms`` of service cost at ``rate``: the only place where money is rounded (down)."""
     assert elapsed_ms >= 0, f"time runs forward, not {elapsed_ms} ms"
-    scaled = int(rate.amount * _SCALE)
+    scaled = _scaled(rate)
     return Money(amount=scaled * elapsed_ms // (BLOCK_MS * _SCALE), denom=rate.denom)
 
 
 def lasts_ms(rate: Rate, funds: Money) -> int | None:
     """How long ``funds`` pay for ``rate``, in milliseconds; None for ever (a rate of zero)."""
     assert rate.denom == funds.denom, f"{funds} cannot pay {rate}"
-    scaled = int(rate.amount * _SCALE)
+    scaled = _scaled(rate)
     return funds.amount * BLOCK_MS * _SCALE // scaled if scaled else None
+
+
+def _scaled(rate: Rate) -> int:
+    """Its amount times 10^18, exactly: Decimal's own arithmetic rounds to 28 digits."""
+    numerator, denominator = rate.amount.as_integer_ratio()
+    return numerator * (_SCALE // denominator)
