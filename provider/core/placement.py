@@ -7,8 +7,9 @@ Invariant: no GPU is placed twice, and none that is not healthy is placed at all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu, GpuHealth
@@ -72,16 +73,15 @@ class Free:
     cpu_millis: int
     memory_bytes: int
     storage_bytes: int
-    ports: tuple[int, ...]
+    ports: int
+    """How many; which ones is looked up only for a placement."""
     gpus: tuple[Gpu, ...]
     """Healthy and unheld, by index."""
 
 
 def free(state: AgentState, node: Node) -> Free:
     """``node``'s capacity less what open bids and live leases hold of it."""
-    held = [(bid.order.group, bid.placement) for bid in state.bids.values()]
-    held += [(lease.group, lease.placement) for lease in state.leases.values()]
-    held = [(group, placement) for group, placement in held if placement.node == node.name]
+    held = _held(state, node)
     needs = [need(group) for group, _ in held]
     taken_ports = {port for _, placement in held for port in placement.host_ports}
     taken_gpus = {uuid for _, placement in held for uuid in placement.gpus}
@@ -90,11 +90,18 @@ def free(state: AgentState, node: Node) -> Free:
         cpu_millis=node.capacity.cpu_millis - sum(each.cpu_millis for each in needs),
         memory_bytes=node.capacity.memory_bytes - sum(each.memory_bytes for each in needs),
         storage_bytes=node.capacity.storage_bytes - sum(each.storage_bytes for each in needs),
-        ports=tuple(port for port in range(first, last + 1) if port not in taken_ports),
+        ports=last - first + 1 - sum(first <= port <= last for port in taken_ports),
         gpus=tuple(
             gpu for gpu in node.gpus if gpu.health is GpuHealth.HEALTHY and gpu.uuid not in taken_gpus
         ),
     )
+
+
+def _held(state: AgentState, node: Node) -> list[tuple[GroupSpec, Placement]]:
+    """What is placed on ``node`` and by what: open bids and live leases."""
+    held = [(bid.order.group, bid.placement) for bid in state.bids.values()]
+    held += [(lease.group, lease.placement) for lease in state.leases.values()]
+    return [(group, placement) for group, placement in held if placement.node == node.name]
 
 
 def place(state: AgentState, group: GroupSpec) -> Placement | Refused:
@@ -116,7 +123,15 @@ def _place_on(state: AgentState, node: Node, group: GroupSpec) -> Placement | Re
     replicas = _place_gpus(node.gpus, left.gpus, group.units)
     if isinstance(replicas, Refused):
         return replicas
-    return Placement(node=node.name, replicas=replicas, host_ports=left.ports[: needed.ports])
+    host_ports = tuple(islice(_open_ports(state, node), needed.ports))
+    return Placement(node=node.name, replicas=replicas, host_ports=host_ports)
+
+
+def _open_ports(state: AgentState, node: Node) -> Iterator[int]:
+    """Ports of the operator's range that nobody holds on ``node``, lowest first."""
+    taken = {port for _, placement in _held(state, node) for port in placement.host_ports}
+    first, last = state.policy.port_range
+    return (port for port in range(first, last + 1) if port not in taken)
 
 
 def _shortage(left: Free, needed: Need) -> Refused | None:
@@ -124,7 +139,7 @@ def _shortage(left: Free, needed: Need) -> Refused | None:
         (Refusal.CPU_SHORT, needed.cpu_millis, left.cpu_millis, "m"),
         (Refusal.MEMORY_SHORT, needed.memory_bytes, left.memory_bytes, " bytes"),
         (Refusal.STORAGE_SHORT, needed.storage_bytes, left.storage_bytes, " bytes"),
-        (Refusal.PORTS_SHORT, needed.ports, len(left.ports), " ports"),
+        (Refusal.PORTS_SHORT, needed.ports, left.ports, " ports"),
     )
     for why, required, available, unit in rows:
         if required > available:
