@@ -47,9 +47,9 @@ class Findings:
             complaint = replace(complaint, is_soft=True)
         self.add(at, complaint, is_private=is_private)
 
-    def warn(self, at: Place, what: str, hint: str = "") -> None:
+    def warn(self, at: Place, what: str, hint: str = "", *, is_private: bool = False) -> None:
         """Something that is legal and still not what was meant."""
-        self._keep(at, Complaint(what=what, hint=hint), Severity.WARNING, is_private=False)
+        self._keep(at, Complaint(what=what, hint=hint), Severity.WARNING, is_private=is_private)
 
     def _keep(self, at: Place, complaint: Complaint, severity: Severity, *, is_private: bool) -> None:
         self.has_errors = self.has_errors or severity is Severity.ERROR

@@ -48,9 +48,22 @@ class Mismatch:
         where += [f"service {self.service}"] if self.service else []
         where += [f"resources {self.resources_id}"] if self.resources_id else []
         facts = f" (ordered {self.ordered}, found {self.found})" if self.ordered or self.found else ""
-        return f"{', '.join(where)}{': ' if where else ''}{self.why.replace('_', ' ')} differ{facts}"
+        return f"{', '.join(where)}{': ' if where else ''}{_WORDS[self.why]}{facts}"
 
 
+_WORDS = {
+    Difference.GROUP_COUNT: "another number of groups",
+    Difference.GROUP_UNKNOWN: "no such group in the order",
+    Difference.RESOURCES_UNKNOWN: "no such resources in the order",
+    Difference.REPLICAS_OVER: "more replicas than ordered",
+    Difference.REPLICAS_UNDER: "fewer replicas than ordered",
+    Difference.CPU: "other CPU than ordered",
+    Difference.GPU: "other GPUs than ordered",
+    Difference.MEMORY: "other memory than ordered",
+    Difference.STORAGE: "other storage than ordered",
+    Difference.ENDPOINTS_OVER: "more endpoints than ordered",
+    Difference.ENDPOINTS_UNDER: "fewer endpoints than ordered",
+}
 _ENDPOINTS = {
     EndpointKind.SHARED_HTTP: "HTTP",
     EndpointKind.RANDOM_PORT: "port",

@@ -76,7 +76,7 @@ Shape = Scalar | Listing | Names | Section
 _NUMBER_OR_TEXT: tuple[tuple[str, Any], ...] = (("type", ["string", "number"]),)
 _UINT: tuple[tuple[str, Any], ...] = (("type", "integer"), ("minimum", 0))
 
-TEXT = Scalar(read=scalars.read_text, schema=(("type", ["string", "number", "boolean", "null"]),))
+TEXT = Scalar(read=scalars.read_text, schema=(("type", ["string", "number", "boolean"]),))
 NAME = Scalar(read=scalars.read_text)
 FLAG = Scalar(read=scalars.read_flag, schema=(("type", "boolean"),))
 NUMBER = Scalar(read=scalars.read_integer, schema=_UINT)

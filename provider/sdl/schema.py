@@ -31,7 +31,8 @@ def _of(shape: Shape) -> Schema:
     if isinstance(shape, Names):
         names: Schema = {"propertyNames": {"pattern": shape.pattern}} if shape.pattern else {}
         return {"type": "object", "additionalProperties": _or_null(_of(shape.value)), **names}
-    item = _of(shape.item)
+    # a null entry is left out with a warning, except where a section would lack what it requires
+    item = _or_null(_of(shape.item)) if isinstance(shape.item, Scalar) else _of(shape.item)
     listing: Schema = {"type": "array", "items": item}
     return {"anyOf": [item, listing]} if shape.is_or_one else listing
 

@@ -61,7 +61,9 @@ def substitute(services: Mapping[str, Block], substitution: Substitution, findin
     """Fills in ``env`` and ``credentials`` of every service, and puts its env files before its ``env``."""
     for service in services.values():
         variables = substitution.variables
-        if variables is not None:
+        if variables is None:
+            _warn_of_marks(service, findings)
+        else:
             if "env" in service.values:
                 service.values["env"] = _entries(service, variables, findings)
             credentials = service.block("credentials")
@@ -72,6 +74,16 @@ def substitute(services: Mapping[str, Block], substitution: Substitution, findin
                     credentials.values[name] = _fill(text, variables, at, findings)
         if service.values.get("env_file"):
             _put_files(service, substitution, findings)
+
+
+def _warn_of_marks(service: Block, findings: Findings) -> None:
+    """Akash hands ``${NAME}`` to the container as it is, which is hardly ever what was meant."""
+    for index, text in service.indexed("env"):
+        if "${" in text and (match := _MARK.search(text)):
+            name = match.group(2)
+            hint = f"--env or --env-file fills in a value of {name}"
+            at = service.place("env", index)
+            findings.warn(at, f"${{{name}}} is not filled in", hint, is_private=True)
 
 
 def _entries(service: Block, variables: Mapping[str, str], findings: Findings) -> list[tuple[int, Any]]:
