@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -17,6 +17,8 @@ from provider.domain.workload import ContainerState, ExecOutput, Launch, Workloa
 from provider.ports import ExecRequest, LogRequest, Runtime
 from provider.sim.engine import ImageScript, SimulatedEngine
 from provider.sim.runtime import SimulatedRuntime
+from tests.conftest import ENGINE
+from tests.integration.runtime.engines import newer_engine, second_engine
 from tests.launches import collect, eventually, launch, lease_id, replica, service, take
 
 NO_IMAGE = "Not/An-Image:1"
@@ -47,8 +49,10 @@ async def simulated() -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def dockers() -> AsyncIterator[World]:
-    settings = DockerSettings(provider=ProviderId("contract"), simulated_gpus=True, bind_address="127.0.0.1")
+async def dockers(socket: str) -> AsyncIterator[World]:
+    settings = DockerSettings(
+        provider=ProviderId("contract"), socket=socket, simulated_gpus=True, bind_address="127.0.0.1"
+    )
     nowhere = replace(settings, socket="unix:///nonexistent/docker.sock")
     async with (
         DockerRuntime(settings, SystemClock()) as runtime,
@@ -61,12 +65,34 @@ async def dockers() -> AsyncIterator[World]:
                 await runtime.stop(workload.lease, 0)
 
 
-@pytest.fixture(params=["simulated", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(scope="module")
+def newer(hello_image: str) -> Iterator[str]:
+    """The socket of Debian 13's engine, in a network namespace of its own."""
+    program = newer_engine()
+    if program is None:
+        pytest.skip("no second engine: scripts/unpack-engine.sh")
+    with second_engine(program) as engine:
+        engine.load(hello_image)
+        yield engine.socket
+
+
+@pytest.fixture(
+    params=[
+        "simulated",
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("docker-26", marks=pytest.mark.docker),
+    ]
+)
 def enter(request: pytest.FixtureRequest) -> Enter:
-    if request.param == "simulated":
-        return simulated
-    request.getfixturevalue("hello_image")
-    return dockers
+    match request.param:
+        case "simulated":
+            return simulated
+        case "docker":
+            request.getfixturevalue("hello_image")
+            return lambda: dockers(ENGINE)
+        case _:
+            socket: str = request.getfixturevalue("newer")
+            return lambda: dockers(socket)
 
 
 def run(enter: Enter, check: Callable[[World], Coroutine[object, object, None]]) -> None:
