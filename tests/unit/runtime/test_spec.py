@@ -1,0 +1,162 @@
+"""The container configuration: what a tenant can reach with a manifest, and what it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provider.adapters.runtime.gpus import Attachment
+from provider.adapters.runtime.settings import DockerSettings
+from provider.adapters.runtime.spec import Ground, container_config, environment, spec_hash
+from provider.domain.ids import ProviderId
+from provider.domain.manifest import Credentials, MountPoint, ServiceParams
+from provider.domain.resources import MIB, Attribute, Volume
+from provider.domain.secret import Secret
+from provider.domain.workload import Launch
+from tests.launches import launch, replica, service
+
+SETTINGS = DockerSettings(provider=ProviderId("p1"))
+GROUND = Ground(settings=SETTINGS, attachment=Attachment())
+HOST_KEYS = frozenset(
+    (
+        *("Runtime", "Privileged", "CapDrop", "CapAdd", "SecurityOpt", "PidsLimit", "Memory", "MemorySwap"),
+        *(
+            "MemorySwappiness",
+            "OomScoreAdj",
+            "NanoCpus",
+            "Ulimits",
+            "ShmSize",
+            "IpcMode",
+            "CgroupnsMode",
+            "Init",
+        ),
+        *("RestartPolicy", "LogConfig", "NetworkMode", "PortBindings", "Mounts", "DeviceRequests"),
+    )
+)
+
+texts = st.text(max_size=30)
+
+
+def host(wanted: Launch, ground: Ground = GROUND) -> dict[str, object]:
+    config = container_config(wanted, wanted.replicas[0], ground)["HostConfig"]
+    assert isinstance(config, dict)
+    return config
+
+
+def env(wanted: Launch, ground: Ground = GROUND) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in environment(wanted, wanted.replicas[0], ground))
+
+
+@given(
+    command=st.lists(texts), env=st.lists(texts), mount=texts, size=st.integers(min_value=0, max_value=2**50)
+)
+def test_whatever_a_tenant_writes_the_host_stays_out_of_reach(
+    command: list[str], env: list[str], mount: str, size: int
+) -> None:
+    asked = service(
+        command=tuple(command),
+        env=tuple(env),
+        params=ServiceParams(storage=(MountPoint(name="d", mount=mount),)),
+    )
+    asked = replace(asked, resources=replace(asked.resources, storage=(Volume(name="d", size_bytes=size),)))
+    wanted = launch(replica(asked))
+
+    config = host(wanted)
+
+    assert frozenset(config) == HOST_KEYS
+    assert (config["Privileged"], config["CapDrop"], config["IpcMode"]) == (False, ["ALL"], "private")
+    assert config["DeviceRequests"] == []
+    mounts = config["Mounts"]
+    assert isinstance(mounts, list)
+    assert all(each["Type"] == "volume" and str(each["Source"]).startswith("gp-") for each in mounts)
+
+
+@given(
+    names=st.lists(st.sampled_from(["NVIDIA_VISIBLE_DEVICES", "NVIDIA_X", "PROVIDER_LEASE", "PROVIDER_"])),
+    text=texts,
+)
+def test_reserved_environment_is_ours(names: list[str], text: str) -> None:
+    wanted = launch(replica(service(env=tuple(f"{name}={text}" for name in names))))
+
+    told = env(wanted)
+
+    assert told["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert told["PROVIDER_LEASE"] == str(wanted.lease)
+    assert not {"NVIDIA_X", "PROVIDER_"} & set(told)
+
+
+def test_environment_of_the_market_gives_way_to_the_tenants() -> None:
+    wanted = launch(replica(service(env=("AKASH_OWNER=me", "EMPTY=", "BARE", "A=b=c"))))
+
+    told = env(wanted)
+
+    assert (told["AKASH_OWNER"], told["EMPTY"], told["BARE"], told["A"]) == ("me", "", "", "b=c")
+    assert told["AKASH_PROVIDER"] == "p1"
+    assert "AKASH_CLUSTER_PUBLIC_HOSTNAME" not in told
+    ground = replace(GROUND, settings=replace(SETTINGS, public_hostname="gpu.example"))
+    assert env(wanted, ground)["AKASH_CLUSTER_PUBLIC_HOSTNAME"] == "gpu.example"
+
+
+def test_the_hash_is_of_what_was_asked_and_not_of_how_it_is_paid_or_pulled() -> None:
+    wanted = launch()
+    first = wanted.replicas[0]
+    login = Credentials(host="h", username="u", password=Secret("p"))
+
+    same = [replace(first, service=replace(first.service, credentials=login))]
+    other = [
+        replace(first, service=replace(first.service, image="x:1")),
+        replace(first, service=replace(first.service, env=("A=1",))),
+        replace(first, service=replace(first.service, args=())),
+        replica(first.service, gpus=("GPU-1",)),
+        replica(first.service, host_port=30000),
+    ]
+
+    assert {spec_hash(wanted, each) for each in same} == {spec_hash(wanted, first)}
+    assert len({spec_hash(wanted, each) for each in [first, *other]}) == 1 + len(other)
+    assert spec_hash(wanted, first) == spec_hash(replace(wanted, generation=7), first)
+
+
+def test_memory_is_the_limit_of_everything_and_a_ram_volume_comes_on_top() -> None:
+    ram = Volume(name="shm", size_bytes=8 * MIB, attributes=(Attribute(key="class", value="ram"),))
+    asked = service(params=ServiceParams(storage=(MountPoint(name="shm", mount="/dev/shm"),)))
+    asked = replace(asked, resources=replace(asked.resources, storage=(ram,)))
+
+    config = host(launch(replica(asked)))
+
+    assert (config["Memory"], config["MemorySwap"]) == (72 * MIB, 72 * MIB)
+    assert config["Mounts"] == [
+        {"Type": "tmpfs", "Target": "/dev/shm", "TmpfsOptions": {"SizeBytes": 8 * MIB, "Mode": 0o1777}}
+    ]
+
+
+def test_an_images_volumes_are_covered_unless_the_tenant_covers_them() -> None:
+    asked = service(params=ServiceParams(storage=(MountPoint(name="d", mount="/data/", read_only=True),)))
+    asked = replace(asked, resources=replace(asked.resources, storage=(Volume(name="d", size_bytes=1),)))
+    wanted = launch(replica(asked))
+
+    mounts = host(wanted, replace(GROUND, image_volumes=("/data", "/more")))["Mounts"]
+
+    assert isinstance(mounts, list)
+    assert [(each["Target"], each.get("ReadOnly", False)) for each in mounts] == [
+        ("/data/", True),
+        ("/more", False),
+    ]
+    assert len({each["Source"] for each in mounts}) == 2
+
+
+def test_the_writable_layer_is_limited_only_where_the_engine_can() -> None:
+    wanted = launch()
+
+    assert "StorageOpt" not in host(wanted)
+    assert host(wanted, replace(GROUND, limits_storage=True))["StorageOpt"] == {"size": str(64 * MIB)}
+
+
+def test_ports_are_published_where_the_launch_says() -> None:
+    wanted = launch(replica(service(), host_port=31000))
+
+    config = container_config(wanted, wanted.replicas[0], GROUND)
+
+    assert config["ExposedPorts"] == {"8080/tcp": {}}
+    assert host(wanted)["PortBindings"] == {"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "31000"}]}
