@@ -24,14 +24,23 @@ class Cancellable(Protocol):
     def cancel(self) -> bool: ...
 
 
+_CLOSED = "the call was given up: its connection was closed"
 Response = TypeVar("Response")
 Call = TypeVar("Call", bound=Cancellable)
 
 
 async def unary(call: grpc.aio.UnaryUnaryCall[Any, Response]) -> Response:
     """The answer to ``call``, which was made with a timeout; a failure as ``domain.errors``."""
-    async with cancelled_after(call):
+    try:
         return await call
+    except grpc.aio.AioRpcError as error:
+        raise error_from_rpc(error) from error
+    except asyncio.CancelledError:
+        if _is_task_cancelled():
+            raise
+        raise Temporary(_CLOSED) from None
+    finally:
+        call.cancel()
 
 
 @asynccontextmanager
@@ -42,9 +51,14 @@ async def cancelled_after(call: Call) -> AsyncIterator[Call]:
     except grpc.aio.AioRpcError as error:
         raise error_from_rpc(error) from error
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _is_task_cancelled():
             raise
-        raise Temporary("the call was given up: its connection was closed") from None
+        raise Temporary(_CLOSED) from None
     finally:
         call.cancel()
+
+
+def _is_task_cancelled() -> bool:
+    """Whether it is the task that was cancelled, and not the call alone."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

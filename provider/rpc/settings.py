@@ -128,7 +128,9 @@ def _channel(
 def unix_channel(path: Path) -> grpc.aio.Channel:
     """A channel to a daemon on this machine. ``ConfigError`` where no daemon can be listening."""
     if not path.exists():
-        raise ConfigError(f"nothing listens at {path}", remedy="start the daemon, or name the state folder that it uses")
+        raise ConfigError(
+            f"nothing listens at {path}", remedy="start the daemon, or name the state folder that it uses"
+        )
     if not os.access(path, os.R_OK | os.W_OK):
         raise ConfigError(f"{path} belongs to someone else", remedy="run this as the daemon's user or root")
     options = [*_CLIENT, *limits(SESSION_MESSAGE_BYTES), ("grpc.default_authority", "localhost")]

@@ -109,9 +109,14 @@ class _Session:
         self._wake = asyncio.Event()
         self._over: ProviderError | None = None
         self._refused: list[tuple[int, pb.MessageRefused]] = []
+        self._words: list[dict[str, Any]] = []
 
     def end(self, why: ProviderError) -> None:
         self._over = why
+        self._wake.set()
+
+    def say(self, **fields: Any) -> None:
+        self._words.append(fields)
         self._wake.set()
 
     async def run(self) -> None:
@@ -177,6 +182,8 @@ class _Session:
             await self._wire.thawed.wait()
             self._wake.clear()
             is_quiet = True
+            while self._words:
+                await self._send(**self._words.pop(0))
             while self._refused:
                 seq, refused = self._refused.pop(0)
                 self._inbox.committed(seq)
@@ -195,7 +202,8 @@ class _Session:
 
     async def _send(self, **fields: Any) -> None:
         self._seq += 1
-        await self._context.write(pb.SessionResponse(seq=self._seq, ack=self._inbox.ack, **fields))
+        numbers = {"seq": self._seq, "ack": self._inbox.ack}
+        await self._context.write(pb.SessionResponse(**{**numbers, **fields}))
 
 
 class WireMarket(MarketServiceServicer):
@@ -253,6 +261,11 @@ class WireMarket(MarketServiceServicer):
         assert self._door is not None, "entered before"
         await self._server.stop(None)
         await self._door.stop(None)
+
+    def say(self, **fields: Any) -> None:
+        """Send a message with these fields, whatever they are, to every agent."""
+        for session in self._sessions.values():
+            session.say(**fields)
 
     async def Session(self, request_iterator: Any, context: _Context) -> None:  # type: ignore[override]  # noqa: N802
         name = caller_as(context, Role.PROVIDER, self.market.name).name

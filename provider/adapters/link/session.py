@@ -156,6 +156,7 @@ class Session:
             if message.HasField("go_away"):
                 wait = Span(message.go_away.retry_after_ms)
                 self._end(Temporary(f"the coordinator said: {message.go_away.reason}", retry_after=wait))
+                self.leave("the coordinator asked for it")
             await self._take(message)
 
     def _refused(self, refused: MessageRefused) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,9 @@ from provider.core.effects import ConfirmLease, EndLease, PlaceBid, ReportUsage
 from provider.domain.ids import EffectId
 from provider.domain.market import Bid, CloseReason, Usage
 from provider.domain.moment import Instant
+from provider.rpc.codec import order_id_to_pb
+from provider.rpc.codec_market import order_to_pb
+from provider.rpc.v1 import market_pb2 as pb
 from provider.sim.waiting import until
 from tests.integration.link.market_world import RATE, Wire, lease, order, wire
 
@@ -172,6 +176,61 @@ def test_what_was_committed_is_acknowledged_without_a_message_each(tmp_path: Pat
                 made.market.open_order(order(dseq))
             await until(lambda: made.served.acks and made.served.acks[-1] >= 501)
             assert len(made.served.acks) < 60
+
+    run(tmp_path, scenario)
+
+
+def test_a_market_that_says_go_is_left_for_as_long_as_it_says(tmp_path: Path) -> None:
+    async def scenario(made: Wire) -> None:
+        async with made.agent() as (link, follower):
+            await until(follower.epochs)
+            made.served.say(go_away=pb.GoAway(reason="restarting", retry_after_ms=300))
+            await until(follower.losses)
+            began = time.monotonic()
+            await link.confirm_lease(EffectId("1"), lease(1))
+            assert time.monotonic() - began > 0.25
+            assert follower.losses()[0].endswith("the coordinator said: restarting")
+            assert made.served.goodbyes == ["the coordinator asked for it"]
+
+    run(tmp_path, scenario)
+
+
+def test_an_order_in_words_of_a_newer_market_is_passed_over(tmp_path: Path) -> None:
+    async def scenario(made: Wire) -> None:
+        async with made.agent() as (link, follower):
+            await until(follower.epochs)
+            wire_order = order_to_pb(order(9))
+            wire_order.group.units[0].price.denom = "uxyz"
+            made.served.say(version=1, order_opened=pb.OrderOpened(order=wire_order))
+            made.market.open_order(order(1))
+            await until(follower.opened)
+            assert link.skipped is not None
+            assert link.skipped.startswith("order_opened.order.group.units[0].price.denom: 'uxyz' is none of")
+            assert follower.losses() == []
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"version": 1, "lease_awarded": pb.LeaseAwarded()}, "lease_awarded.lease: is missing"),
+        ({"version": 1, "lease_ended": pb.LeaseEnded()}, "lease_ended.lease: is missing"),
+        ({"order_closed": pb.OrderClosed(order=order_id_to_pb(order(1).id))}, "version: is 0"),
+        ({"seq": 99}, "message 99 came after message"),
+        ({"ack": 99}, "message 99 is acknowledged, but only"),
+    ],
+)
+def test_a_market_that_breaks_the_contract_is_left_and_said_so(
+    tmp_path: Path, fields: dict[str, Any], why: str
+) -> None:
+    async def scenario(made: Wire) -> None:
+        async with made.agent() as (link, follower):
+            await until(follower.epochs)
+            made.served.say(**fields)
+            await until(follower.losses)
+            assert why in follower.losses()[0]
+            await link.confirm_lease(EffectId("1"), lease(1))
 
     run(tmp_path, scenario)
 

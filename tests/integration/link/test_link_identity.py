@@ -77,6 +77,22 @@ def test_an_expired_certificate_says_since_when_and_what_to_do(tmp_path: Path) -
     run(tmp_path, scenario)
 
 
+def test_a_coordinators_certificate_is_looked_at_and_may_change_while_it_runs(tmp_path: Path) -> None:
+    async def scenario(made: Wire) -> None:
+        good = made.served.identity.now
+        past = Instant(CLOCK.now() - 2 * HOUR)
+        made.served.identity.now = made.authority.member(
+            Role.COORDINATOR, "", at=past, until=Instant(past + HOUR)
+        )
+        async with made.agent() as (_, follower):
+            await until(follower.losses)
+            assert "its certificate has expired" in follower.losses()[0]
+            made.served.identity.now = good
+            await until(follower.epochs)
+
+    run(tmp_path, scenario)
+
+
 def test_nobody_at_the_address_is_said_once(tmp_path: Path) -> None:
     async def scenario(made: Wire) -> None:
         address = made.served.address
