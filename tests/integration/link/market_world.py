@@ -120,7 +120,8 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(state_dir: Path, *, heartbeat_ms: int = 200) -> AsyncIterator[Wire]:
+async def wire(state_dir: Path, *, heartbeat_ms: int = 1000) -> AsyncIterator[Wire]:
+    """Three heartbeat intervals of silence end a session: seconds, so that a busy machine is no fault."""
     authority, market = ThrowawayAuthority("sim"), SimulatedMarket()
     async with asyncio.timeout(40), AsyncExitStack() as stack:
         served = WireMarket(market, authority, CLOCK, heartbeat_ms=heartbeat_ms)

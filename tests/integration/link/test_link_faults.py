@@ -22,9 +22,9 @@ from provider.sim.waiting import until
 from tests.integration.link.market_world import RATE, Wire, lease, order, wire
 
 
-def run(tmp_path: Path, scenario: Callable[[Wire], Awaitable[None]]) -> None:
+def run(tmp_path: Path, scenario: Callable[[Wire], Awaitable[None]], heartbeat_ms: int = 1000) -> None:
     async def main() -> None:
-        async with wire(tmp_path) as made:
+        async with wire(tmp_path, heartbeat_ms=heartbeat_ms) as made:
             await scenario(made)
 
     asyncio.run(main())
@@ -110,7 +110,7 @@ def test_a_network_that_swallows_everything_is_noticed(tmp_path: Path) -> None:
             await link.confirm_lease(EffectId("1"), lease(1))
         assert list(made.market.told) == ["1"]
 
-    run(tmp_path, scenario)
+    run(tmp_path, scenario, heartbeat_ms=200)
 
 
 def test_a_coordinator_that_stands_still_is_noticed(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_coordinator_that_stands_still_is_noticed(tmp_path: Path) -> None:
             await link.confirm_lease(EffectId("1"), lease(1))
             assert follower.epochs()[-1] > 1
 
-    run(tmp_path, scenario)
+    run(tmp_path, scenario, heartbeat_ms=200)
 
 
 def test_a_coordinator_that_never_welcomes_is_noticed(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_what_was_committed_is_acknowledged_without_a_message_each(tmp_path: Pat
             await until(lambda: made.served.acks and made.served.acks[-1] >= 501)
             assert len(made.served.acks) < 60
 
-    run(tmp_path, scenario)
+    run(tmp_path, scenario, heartbeat_ms=200)
 
 
 def test_a_market_that_says_go_is_left_for_as_long_as_it_says(tmp_path: Path) -> None:
