@@ -65,7 +65,7 @@ configure() { # major version
 install_engine() {
   command -v apt-get >/dev/null || fail "no Docker engine, and this is not Debian or Ubuntu" \
     "install Docker Engine by https://docs.docker.com/engine/install/ and run this again"
-  say "no Docker engine here: installing docker.io and iptables with apt-get"
+  say "no Docker engine here: installing docker.io and what it needs with apt-get"
   export DEBIAN_FRONTEND=noninteractive
   apt-get -q update >/dev/null || say "apt-get update failed; going on with the lists that are there"
   candidate=$(apt-cache policy docker.io | sed -n 's/^ *Candidate: *//p')
@@ -74,9 +74,14 @@ install_engine() {
   esac
   major=$(printf '%s' "$candidate" | sed 's/^[0-9]*://; s/[^0-9].*//')
   configure "$major"
+  wanted='docker.io iptables ca-certificates'
+  # Newer releases have the client in a package of its own.
+  apt-cache show docker-cli >/dev/null 2>&1 && wanted="$wanted docker-cli"
+  # With AppArmor in the kernel the engine starts no container before it has loaded its profile.
+  grep -qs Y /sys/module/apparmor/parameters/enabled && wanted="$wanted apparmor"
   # No shell or service manager may be needed to answer questions; conffiles that exist are kept.
-  apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install \
-    docker.io iptables ca-certificates >/tmp/setup-engine.$$.log 2>&1 || {
+  # shellcheck disable=SC2086
+  apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install $wanted >/tmp/setup-engine.$$.log 2>&1 || {
     tail -n 20 /tmp/setup-engine.$$.log >&2
     rm -f /tmp/setup-engine.$$.log
     fail "apt-get could not install docker.io" "mend what apt says above and run this again"

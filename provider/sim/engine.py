@@ -23,7 +23,7 @@ Key = tuple[str, int]
 
 @dataclass(slots=True, kw_only=True)
 class ImageScript:
-    """What happens when a container of an image is started."""
+    """What happens when containers of an image are started. A failure comes before anything is changed."""
 
     failure: ProviderError | None = None
     """Raised instead: ``ImageUnavailable``, ``Temporary`` for a registry that is away, ``Permanent``."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
-from provider.domain.errors import Permanent, ProviderError
+from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId
 from provider.domain.moment import Instant, after
 from provider.domain.workload import (
@@ -61,23 +61,14 @@ class SimulatedRuntime:
     async def start(self, launch: Launch) -> Workload:
         async with self._locks.setdefault(launch.lease, asyncio.Lock()):
             self.engine.check()
-            there = self.engine.leases.setdefault(launch.lease, {})
-            for key in [key for key, each in there.items() if not _fits(each, launch)]:
-                del there[key]
-            begun: list[Key] = []
-            try:
-                for replica in launch.replicas:
-                    key = (replica.service.name, replica.replica)
-                    if (
-                        key not in there
-                        or there[key].described(self.engine.clock.now()).state is not ContainerState.RUNNING
-                    ):
-                        await self._begin(launch, replica)
-                        begun.append(key)
-            except ProviderError:
-                for key in begun:
-                    there[key].killed_at = self.engine.clock.now()
-                raise
+            there = self.engine.leases.get(launch.lease, {})
+            fit = {name: each for name, each in there.items() if _fits(each, launch)}
+            missing = [each for each in launch.replicas if not self._runs(fit, each)]
+            for image in sorted({replica.service.image for replica in missing}):
+                await self._fetch(image)
+            self.engine.leases[launch.lease] = fit
+            for replica in missing:
+                self._begin(launch, replica)
             await self.engine.notify()
             return self._workload(launch.lease)
 
@@ -124,13 +115,21 @@ class SimulatedRuntime:
             raise Permanent(f"{request.service}/{request.replica} of {lease} does not run here")
         return SimulatedExec(timeline(request.argv), self.engine.clock, tty=request.tty)
 
-    async def _begin(self, launch: Launch, replica: ReplicaLaunch) -> None:
-        script = self.engine.images.get(replica.service.image, ImageScript())
+    def _runs(self, there: dict[Key, SimContainer], replica: ReplicaLaunch) -> bool:
+        container = there.get((replica.service.name, replica.replica))
+        return container is not None and _goes_on(container, self.engine.clock.now())
+
+    async def _fetch(self, image: str) -> None:
+        """Everything about an image that takes time or fails."""
+        script = self.engine.images.get(image, ImageScript())
         await self.engine.clock.sleep_until(after(self.engine.clock.now(), script.takes))
         self.engine.check()
         if script.failure is not None and script.failures != 0:
             script.failures = None if script.failures is None else script.failures - 1
             raise script.failure
+
+    def _begin(self, launch: Launch, replica: ReplicaLaunch) -> None:
+        script = self.engine.images.get(replica.service.image, ImageScript())
         self.engine.starts += 1
         argv = (*(replica.service.command or ()), *(replica.service.args or ()))
         container = SimContainer(

@@ -176,6 +176,20 @@ def test_a_newer_generation_replaces_the_older(enter: Enter) -> None:
     run(enter, check)
 
 
+def test_an_older_generation_serves_on_while_the_newer_ones_image_is_not_there(enter: Enter) -> None:
+    async def check(world: World) -> None:
+        old = launch()
+        before = await world.runtime.start(old)
+        new = launch(replica(service(image=NO_REGISTRY)), lease=old.lease, generation=2)
+
+        with pytest.raises(Temporary):
+            await world.runtime.start(new)
+
+        assert await world.runtime.list() == (before,)
+
+    run(enter, check)
+
+
 def test_stop_leaves_nothing_and_may_be_repeated(enter: Enter) -> None:
     async def check(world: World) -> None:
         wanted = two_services()

@@ -15,6 +15,7 @@ import docker
 import docker.errors
 
 from provider.adapters.runtime import naming
+from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.moment import Instant
 from provider.domain.workload import Container, ContainerState, Workload
@@ -85,7 +86,7 @@ def leases_left(client: docker.APIClient, provider: ProviderId) -> frozenset[Lea
 
 
 def create(client: docker.APIClient, name: str, config: Mapping[str, object]) -> str:
-    """Make a container under ``name``, in place of any other that has it; its id."""
+    """Make a container under ``name``, in place of any other of ours that has it; its id."""
     try:
         return _create(client, name, config)
     except docker.errors.APIError as error:
@@ -97,6 +98,8 @@ def create(client: docker.APIClient, name: str, config: Mapping[str, object]) ->
     wanted: Mapping[str, str] = config["Labels"]  # type: ignore[assignment]
     if all(marks.get(label) == text for label, text in wanted.items()):
         return str(told["Id"])
+    if marks.get(naming.PROVIDER) != wanted[naming.PROVIDER]:
+        raise Permanent(f"the container {name} is not ours", remedy=f"docker rm {name}")
     remove(client, name)
     return _create(client, name, config)
 

@@ -75,6 +75,8 @@ class ImageFacts:
     architecture: str
     volumes: tuple[str, ...]
     """Sorted paths."""
+    gpu_env: tuple[str, ...] = ()
+    """Names of the environment by which it asks for GPUs, sorted."""
 
 
 class Images:
@@ -116,11 +118,14 @@ class Images:
                 told = client.inspect_image(image)  # type: ignore[no-untyped-call]
             except docker.errors.ImageNotFound:
                 return None
-            volumes = (told.get("Config") or {}).get("Volumes") or {}
+            config = told.get("Config") or {}
+            volumes = config.get("Volumes") or {}
+            names = {line.partition("=")[0] for line in config.get("Env") or ()}
             return ImageFacts(
                 id=told["Id"],
                 architecture=told.get("Architecture") or "",
                 volumes=tuple(sorted(volumes)),
+                gpu_env=tuple(sorted(name for name in names if name.startswith("NVIDIA_"))),
             )
 
         return await self._engine.call(f"looking at image {image}", look)

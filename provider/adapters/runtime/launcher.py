@@ -1,7 +1,7 @@
 """The way up: from what is there of a lease to all of its containers running.
 
-Owns the order: network, images and misfits' removal at once; then the containers; then starting them one
-after the other, as the launch lists them. Does not own who may work on a lease, see ``docker``.
+Owns the order: images; then network and misfits' removal at once; then the containers; then starting them
+one after the other, as the launch lists them. Does not own who may work on a lease, see ``docker``.
 
 Invariant: whatever step was reached by a process that was killed, the next one goes on from there.
 """
@@ -73,10 +73,13 @@ class Launcher:
         """Make all of ``launch`` run. After a failure nothing that this began goes on."""
         made: dict[Key, str] = {name: each.id for name, each in there.fit.items()}
         missing = [replica for replica in launch.replicas if key(replica) not in made]
+        # First the images: as long as they are not there, an older generation may as well serve on.
+        await together(
+            *(self._have(each) for each in {each.service.image: each for each in missing}.values())
+        )
         await together(
             networks.ensure(self._engine, launch.lease, len(launch.replicas)),
             self._write_gpus(launch),
-            *(self._have(replica) for replica in {each.service.image: each for each in missing}.values()),
             *(remove(self._engine, each) for each in there.misfits),
         )
 
@@ -121,6 +124,7 @@ class Launcher:
             settings=self._engine.settings,
             attachment=attachment,
             image_volumes=image.volumes if image else (),
+            image_gpu_env=image.gpu_env if image else (),
             open_files=open_files_ceiling(self._engine.settings.socket_path),
             limits_storage=holds_layers_to_size(info),
         )

@@ -56,6 +56,8 @@ class Ground:
     attachment: Attachment
     image_volumes: tuple[str, ...] = ()
     """Paths that the image declares as volumes."""
+    image_gpu_env: tuple[str, ...] = ()
+    """Names of the ``NVIDIA_*`` environment that the image declares."""
     open_files: int = OPEN_FILES_MAX
     """The most that the engine can give."""
     limits_storage: bool = False
@@ -103,7 +105,7 @@ def container_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> 
 
 
 def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Iterable[str]:
-    """``NAME=value``, sorted by who may set it: the tenant, then the market's names, then ours."""
+    """``NAME=value``: the market's names, over them the tenant's, over them ours; ``NAME`` takes one away."""
     lease = launch.lease
     tenants: dict[str, str] = {}
     for line in replica.service.env or ():
@@ -125,7 +127,8 @@ def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Itera
         "PROVIDER_REPLICA": str(replica.replica),
         **dict(ground.attachment.environment),
     }
-    return [f"{name}={text}" for name, text in (markets | tenants | ours).items() if text or name in tenants]
+    said = [f"{name}={text}" for name, text in (markets | tenants | ours).items() if text or name in tenants]
+    return [*said, *(name for name in ground.image_gpu_env if name not in ours)]
 
 
 def _labels(launch: Launch, replica: ReplicaLaunch, settings: DockerSettings) -> dict[str, str]:

@@ -11,16 +11,10 @@ from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId
 from provider.ports import ExecRequest
 from tests.integration.runtime.conftest import Run
+from tests.integration.runtime.inside import shell
 from tests.launches import collect, eventually, launch, take
 
 pytestmark = pytest.mark.docker
-
-
-async def shell(runtime: DockerRuntime, lease: LeaseId, script: str) -> str:
-    request = ExecRequest(service="web", argv=("sh", "-c", script))
-    async with await runtime.exec(lease, request) as session:
-        output = await collect(session.output())
-    return b"".join(each.data for each in output).decode().strip()
 
 
 async def count(runtime: DockerRuntime, lease: LeaseId, what: str) -> int:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import docker
@@ -16,15 +13,15 @@ import pytest
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, naming
-from provider.adapters.runtime.networks import subnets
 from provider.domain.errors import Permanent, Temporary
-from provider.domain.ids import LeaseId, ProviderId
+from provider.domain.ids import ProviderId
 from provider.domain.manifest import MountPoint, ServiceParams
-from provider.domain.resources import MIB, Attribute, Resources, Volume
-from provider.domain.workload import ContainerState, Launch
-from provider.ports import ExecRequest, LogRequest
+from provider.domain.resources import MIB, Volume
+from provider.domain.workload import ContainerState
+from provider.ports import LogRequest
 from tests.integration.runtime.conftest import SETTINGS, Run
-from tests.launches import IMAGE, collect, eventually, launch, lease_id, replica, service, take
+from tests.integration.runtime.inside import changed_image, shell
+from tests.launches import IMAGE, collect, eventually, launch, replica, service, take
 
 pytestmark = pytest.mark.docker
 
@@ -37,14 +34,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-async def shell(runtime: DockerRuntime, lease: LeaseId, script: str, of: str = "web") -> str:
-    """What ``sh -c script`` prints inside."""
-    request = ExecRequest(service=of, argv=("sh", "-c", script))
-    async with await runtime.exec(lease, request) as session:
-        output = await collect(session.output())
-    return b"".join(each.data for each in output).decode().strip()
 
 
 def get(port: int, path: str = "/") -> str:
@@ -104,6 +93,19 @@ def test_a_tenants_words_about_gpus_have_no_effect(on_docker: Run) -> None:
         assert (told["AKASH_OWNER"], told["AKASH_DEPLOYMENT_SEQUENCE"]) == ("alice", str(wanted.lease.dseq))
 
     on_docker(check)
+
+
+def test_an_images_words_about_gpus_have_no_effect(on_docker: Run, client: docker.APIClient) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        wanted = launch(replica(service(image=image)))
+        await runtime.start(wanted)
+
+        told = await shell(runtime, wanted.lease, "env | grep -e NVIDIA -e KEPT")
+
+        assert sorted(told.splitlines()) == ["KEPT=1", "NVIDIA_VISIBLE_DEVICES=void"]
+
+    with changed_image(client, "ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_GDS=enabled KEPT=1") as image:
+        on_docker(check)
 
 
 def test_a_container_has_few_rights_and_firm_limits(on_docker: Run, client: docker.APIClient) -> None:
@@ -228,60 +230,6 @@ def test_memory_beyond_the_limit_is_told_as_such(on_docker: Run) -> None:
     on_docker(check)
 
 
-def volumes_launch(lease: LeaseId, generation: int) -> Launch:
-    persistent = (Attribute(key="class", value="beta3"), Attribute(key="persistent", value="true"))
-    ram = (Attribute(key="class", value="ram"), Attribute(key="persistent", value="false"))
-    storage = (
-        Volume(name="data", size_bytes=16 * MIB, attributes=persistent),
-        Volume(name="default", size_bytes=16 * MIB),
-        Volume(name="shm", size_bytes=8 * MIB, attributes=ram),
-    )
-    mounts = (MountPoint(name="data", mount="/data"), MountPoint(name="shm", mount="/dev/shm"))
-    asked = service(
-        resources=Resources(id=1, cpu_millis=100, memory_bytes=64 * MIB, storage=storage),
-        params=ServiceParams(storage=mounts),
-    )
-    return launch(replica(asked), lease=lease, generation=generation)
-
-
-def test_volumes_outlive_a_generation_and_end_with_the_lease(
-    on_docker: Run, client: docker.APIClient
-) -> None:
-    async def check(runtime: DockerRuntime) -> None:
-        lease = lease_id()
-        workload = await runtime.start(volumes_launch(lease, 1))
-        await shell(runtime, lease, "echo kept >/data/file; echo lost >/dev/shm/file")
-
-        await runtime.start(volumes_launch(lease, 2))
-
-        assert await shell(runtime, lease, "cat /data/file; cat /dev/shm/file 2>/dev/null") == "kept"
-        assert (await shell(runtime, lease, "df -k /dev/shm")).split()[8] == str(8 * 1024)
-        host = client.inspect_container((await runtime.list())[0].containers[0].id)["HostConfig"]
-        assert host["Memory"] == 72 * MIB  # a ram volume comes on top
-        await runtime.stop(lease, 0)
-        labels = {"label": f"{naming.LEASE}={lease}"}
-        assert not client.volumes(filters=labels)["Volumes"]
-        assert workload.containers[0].id not in {each["Id"] for each in client.containers(all=True)}
-
-    on_docker(check)
-
-
-def test_an_images_own_volume_is_found_and_removed(on_docker: Run, client: docker.APIClient) -> None:
-    async def check(runtime: DockerRuntime) -> None:
-        before = names(client.volumes())
-        wanted = launch(replica(service(image=image)))
-        await runtime.start(wanted)
-
-        ours = names(client.volumes(filters={"label": f"{naming.LEASE}={wanted.lease}"}))
-        assert len(ours) == 1
-        assert names(client.volumes()) - before == ours
-        await runtime.stop(wanted.lease, 0)
-        assert names(client.volumes()) == before
-
-    with changed_image(client, "VOLUME /data") as image:
-        on_docker(check)
-
-
 def test_two_providers_on_one_engine_do_not_see_each_others(on_docker: Run) -> None:
     async def check(runtime: DockerRuntime) -> None:
         other = replace(SETTINGS, provider=ProviderId("somebody-else"))
@@ -312,6 +260,21 @@ def test_what_is_not_ours_is_left_alone(on_docker: Run, client: docker.APIClient
         client.remove_container(foreign)
 
 
+def test_a_foreign_container_under_our_name_is_left_alone(on_docker: Run, client: docker.APIClient) -> None:
+    wanted = launch()
+    foreign = client.create_container(IMAGE, name=naming.container_name(wanted.lease, "web", 0))["Id"]
+
+    async def check(runtime: DockerRuntime) -> None:
+        with pytest.raises(Permanent, match="not ours"):
+            await runtime.start(wanted)
+
+    try:
+        on_docker(check)
+        assert client.inspect_container(foreign)["State"]["Status"] == "created"
+    finally:
+        client.remove_container(foreign)
+
+
 def test_what_is_left_of_a_lease_is_listed_and_removed(on_docker: Run, client: docker.APIClient) -> None:
     async def check(runtime: DockerRuntime) -> None:
         wanted = launch()
@@ -324,56 +287,3 @@ def test_what_is_left_of_a_lease_is_listed_and_removed(on_docker: Run, client: d
         assert await runtime.list() == ()
 
     on_docker(check)
-
-
-def test_a_subnet_that_is_taken_is_passed_over(on_docker: Run, client: docker.APIClient) -> None:
-    pool = ipaddress.IPv4Network("10.214.7.0/24")
-    wanted = launch()
-    first_choice = next(subnets(pool, wanted.lease, 1))
-
-    async def check(runtime: DockerRuntime) -> None:
-        with taken(client, str(first_choice)):
-            await runtime.start(wanted)
-
-            (network,) = client.networks(filters={"label": f"{naming.LEASE}={wanted.lease}"})
-            got = ipaddress.IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
-            assert got.subnet_of(pool)
-            assert not got.overlaps(first_choice)
-
-    on_docker(check, subnet_pool=str(pool))
-
-
-def test_a_pool_that_is_used_up_is_temporary(on_docker: Run, client: docker.APIClient) -> None:
-    async def check(runtime: DockerRuntime) -> None:
-        with taken(client, "10.214.8.0/24"), pytest.raises(Temporary, match="no subnet"):
-            await runtime.start(launch())
-
-    on_docker(check, subnet_pool="10.214.8.0/24")
-
-
-@contextmanager
-def taken(client: docker.APIClient, subnet: str) -> Iterator[None]:
-    """Somebody else's network on ``subnet``."""
-    pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)])
-    network = client.create_network("gp-test-taken", driver="bridge", ipam=pool)["Id"]
-    try:
-        yield
-    finally:
-        client.remove_network(network)
-
-
-def names(listed: dict[str, list[dict[str, str]] | None]) -> set[str]:
-    """Of the engine's list of volumes."""
-    return {each["Name"] for each in listed["Volumes"] or []}
-
-
-@contextmanager
-def changed_image(client: docker.APIClient, change: str) -> Iterator[str]:
-    """The test image with one instruction of a Dockerfile more."""
-    source = client.create_container(IMAGE)["Id"]
-    client.commit(source, repository="gp-test/changed", tag="1", changes=change)
-    client.remove_container(source)
-    try:
-        yield "gp-test/changed:1"
-    finally:
-        client.remove_image("gp-test/changed:1", force=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import docker.errors
 import pytest
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, DockerSettings
 from provider.domain.errors import Permanent, Temporary
-from provider.domain.ids import LeaseId, ProviderId
+from provider.domain.ids import ProviderId
 from provider.domain.workload import GpuAttachment, Launch
-from provider.ports import ExecRequest
 from tests.integration.runtime.engines import (
     SecondEngine,
     machines_engine,
@@ -23,7 +24,8 @@ from tests.integration.runtime.engines import (
     recording_hook,
     second_engine,
 )
-from tests.launches import IMAGE, collect, launch, replica, service
+from tests.integration.runtime.inside import shell
+from tests.launches import IMAGE, eventually, launch, replica, service
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
@@ -39,12 +41,6 @@ def settings(engine: SecondEngine, **changes: object) -> DockerSettings:
 
 def real(*gpus: str, env: tuple[str, ...] = ()) -> Launch:
     return replace(launch(replica(service(env=env), gpus=gpus)), simulated_gpus=False)
-
-
-async def shell(runtime: DockerRuntime, lease: LeaseId, script: str) -> str:
-    request = ExecRequest(service="web", argv=("sh", "-c", script))
-    async with await runtime.exec(lease, request) as session:
-        return b"".join(each.data for each in await collect(session.output())).decode().strip()
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +199,20 @@ def test_a_spec_that_went_away_is_temporary(cdi: tuple[SecondEngine, Path]) -> N
         async with DockerRuntime(settings(engine), SystemClock()) as runtime:
             wanted = real(ONE)
             first = await runtime.start(wanted)
-            with engine.client() as client:
-                client.kill(first.containers[0].id)
+
+            async def refused() -> str:
+                """Why it does not start again; the engine looks at its specs when the kernel tells it to."""
+                with engine.client() as client, suppress(docker.errors.APIError):
+                    client.kill(first.containers[0].id)
+                try:
+                    await runtime.start(wanted)
+                except Temporary as failure:
+                    return failure.what
+                return ""
+
             place.unlink()
             try:
-                with pytest.raises(Temporary, match="CDI"):
-                    await runtime.start(wanted)
+                assert "CDI" in await eventually(refused, bool)
             finally:
                 draft = specs / "draft"
                 draft.write_text(text)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import secrets
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -28,7 +31,13 @@ PLAIN = ImageConfig(env=("PATH=/bin",))
 
 
 def root_tar() -> bytes:
-    return busybox_image.root_tar(busybox_image.find_busybox(TOOLS))
+    """A file system that no engine has seen: a layer that it has is not pulled again."""
+    buffer = io.BytesIO(busybox_image.root_tar(busybox_image.find_busybox(TOOLS)))
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        mark = tarfile.TarInfo("mark")
+        mark.size = 64
+        tar.addfile(mark, io.BytesIO(secrets.token_bytes(mark.size)))
+    return buffer.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +63,8 @@ def names(client: docker.APIClient) -> set[str]:
 async def stocked() -> AsyncIterator[tuple[Registry, str]]:
     """A registry with the hello image in it, and the image's path there."""
     async with loopback_registry(TOOLS) as registry:
-        name = await registry.push_hello(TOOLS)
-        yield registry, name.partition("/")[2]
+        await registry.push(root_tar(), "hello-gpu:1", PLAIN)
+        yield registry, "hello-gpu:1"
 
 
 def of_image(image: str) -> Service:

@@ -1,0 +1,33 @@
+"""Looking into containers, and images that differ from the test image by one instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+
+from provider.adapters.runtime import DockerRuntime
+from provider.domain.ids import LeaseId
+from provider.ports import ExecRequest
+from tests.launches import IMAGE, collect
+
+
+async def shell(runtime: DockerRuntime, lease: LeaseId, script: str, of: str = "web") -> str:
+    """What ``sh -c script`` prints inside."""
+    request = ExecRequest(service=of, argv=("sh", "-c", script))
+    async with await runtime.exec(lease, request) as session:
+        output = await collect(session.output())
+    return b"".join(each.data for each in output).decode().strip()
+
+
+@contextmanager
+def changed_image(client: docker.APIClient, change: str) -> Iterator[str]:
+    """The test image with one instruction of a Dockerfile more."""
+    source = client.create_container(IMAGE)["Id"]
+    client.commit(source, repository="gp-test/changed", tag="1", changes=change)
+    client.remove_container(source)
+    try:
+        yield "gp-test/changed:1"
+    finally:
+        client.remove_image("gp-test/changed:1", force=True)
