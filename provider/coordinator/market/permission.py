@@ -1,0 +1,32 @@
+"""Whether a tenant gets a token for its lease, and for what."""
+
+from __future__ import annotations
+
+from provider.coordinator.book import Book
+from provider.coordinator.denial import Denial, Denied
+from provider.coordinator.rows import LeaseState
+from provider.domain.ids import LeaseId, Owner
+
+SCOPES = frozenset({"manifest", "status", "logs", "exec"})
+WHILE_CLOSING = frozenset({"status", "logs"})
+"""Why it ended is worth a look for as long as its provider still has it."""
+
+
+def token_denied(book: Book, owner: Owner, lease: LeaseId, scopes: frozenset[str]) -> Denied | None:
+    """None for yes."""
+    row = book.lease(lease)
+    if row is None or lease.owner != owner:
+        return Denied(why=Denial.LEASE_UNKNOWN, what=f"{owner} has no lease {lease}")
+    if not scopes or scopes - SCOPES:
+        return Denied(
+            why=Denial.SCOPE_UNKNOWN,
+            what=f"a lease token cannot be for {', '.join(sorted(scopes)) or 'nothing'}",
+            remedy=f"ask for some of: {', '.join(sorted(SCOPES))}",
+        )
+    if row.state is LeaseState.ACTIVE or (row.state is LeaseState.CLOSING and scopes <= WHILE_CLOSING):
+        return None
+    return Denied(
+        why=Denial.LEASE_NOT_ACTIVE,
+        what=f"the lease {lease} is {row.state}",
+        remedy="see why with `tenant status`",
+    )
