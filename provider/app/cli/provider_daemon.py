@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 
 import structlog
 
@@ -18,6 +17,7 @@ from provider.app import logs
 from provider.app.cli.entry import DONE
 from provider.app.cli.provider_commands import config_path
 from provider.app.config import load
+from provider.app.signals import until_signalled
 from provider.app.wiring import open_agent
 from provider.rpc import identity
 from provider.rpc.member import Role
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
                 life = group.create_task(
                     live(agent.loop, agent.machine, agent.link, agent.performer, agent.unfinished)
                 )
-                stopping = group.create_task(_signalled())
+                stopping = group.create_task(until_signalled())
                 await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
                 raise _Stopping
 
@@ -52,13 +52,3 @@ def run(args: argparse.Namespace) -> int:
 
 class _Stopping(Exception):
     """Ends the tree of tasks from within, the way a failure would."""
-
-
-async def _signalled() -> None:
-    """Returns at the first SIGTERM or SIGINT; a second one ends the process at once."""
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    await asked.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)

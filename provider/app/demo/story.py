@@ -23,6 +23,7 @@ from provider.app.enrolling import join
 from provider.app.loopback_registry import loopback_registry
 from provider.app.market_client import Admin, Daemon, Market
 from provider.app.tenancy import Tenancy, plan_of
+from provider.coordinator.settings import SOCKET
 from provider.domain.errors import ConfigError, Permanent, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.money import Denom, Money
@@ -134,7 +135,7 @@ class Story:
         self._show.detail(f"{TENANT} has {FUNDS}")
 
     async def _ask_market(self) -> admin_pb2.GetMarketResponse:
-        async with Admin(self._stage.folder / "coordinator" / "admin.sock") as admin:
+        async with Admin(self._stage.folder / "coordinator" / SOCKET) as admin:
             return await admin.market()
 
     async def _open_provider(self, simulate: bool) -> None:
