@@ -1,106 +1,18 @@
-"""What every Runtime promises: on the simulated one, and on Docker with real containers."""
+"""What every Runtime promises about leases: on the simulated one, and on Docker with real containers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
-from provider.adapters.clock import SystemClock
-from provider.adapters.runtime import DockerRuntime, DockerSettings
-from provider.domain.errors import ImageUnavailable, Permanent, Temporary
-from provider.domain.ids import LeaseId, ProviderId
-from provider.domain.workload import ContainerState, ExecOutput, Launch, Workload
+from provider.domain.errors import ImageUnavailable, Temporary
+from provider.domain.ids import LeaseId
+from provider.domain.workload import ContainerState, Launch, Workload
 from provider.ports import ExecRequest, LogRequest, Runtime
-from provider.sim.engine import ImageScript, SimulatedEngine
-from provider.sim.runtime import SimulatedRuntime
-from tests.conftest import ENGINE
-from tests.integration.runtime.engines import newer_engine, second_engine
+from tests.contract.runtime_worlds import NO_IMAGE, NO_REGISTRY, Enter, World, run
 from tests.launches import collect, eventually, launch, lease_id, replica, service, take
-
-NO_IMAGE = "Not/An-Image:1"
-NO_REGISTRY = "127.0.0.1:9/none:1"
-"""Port 9 is ``discard``: nothing listens there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """A runtime, and a second one whose engine is away."""
-
-    runtime: Runtime
-    away: Runtime
-
-
-Enter = Callable[[], AbstractAsyncContextManager[World]]
-
-
-@asynccontextmanager
-async def simulated() -> AsyncIterator[World]:
-    clock = SystemClock()
-    engine = SimulatedEngine(clock)
-    engine.images[NO_IMAGE] = ImageScript(failure=ImageUnavailable("no such image"))
-    engine.images[NO_REGISTRY] = ImageScript(failure=Temporary("the registry is away"))
-    gone = SimulatedEngine(clock, is_away=True)
-    async with SimulatedRuntime(engine) as runtime, SimulatedRuntime(gone) as away:
-        yield World(runtime=runtime, away=away)
-
-
-@asynccontextmanager
-async def dockers(socket: str) -> AsyncIterator[World]:
-    settings = DockerSettings(
-        provider=ProviderId("contract"), socket=socket, simulated_gpus=True, bind_address="127.0.0.1"
-    )
-    nowhere = replace(settings, socket="unix:///nonexistent/docker.sock")
-    async with (
-        DockerRuntime(settings, SystemClock()) as runtime,
-        DockerRuntime(nowhere, SystemClock()) as away,
-    ):
-        try:
-            yield World(runtime=runtime, away=away)
-        finally:
-            for workload in await runtime.list():
-                await runtime.stop(workload.lease, 0)
-
-
-@pytest.fixture(scope="module")
-def newer(hello_image: str) -> Iterator[str]:
-    """The socket of Debian 13's engine, in a network namespace of its own."""
-    program = newer_engine()
-    if program is None:
-        pytest.skip("no second engine: scripts/unpack-engine.sh")
-    with second_engine(program) as engine:
-        engine.load(hello_image)
-        yield engine.socket
-
-
-@pytest.fixture(
-    params=[
-        "simulated",
-        pytest.param("docker", marks=pytest.mark.docker),
-        pytest.param("docker-26", marks=pytest.mark.docker),
-    ]
-)
-def enter(request: pytest.FixtureRequest) -> Enter:
-    match request.param:
-        case "simulated":
-            return simulated
-        case "docker":
-            request.getfixturevalue("hello_image")
-            return lambda: dockers(ENGINE)
-        case _:
-            socket: str = request.getfixturevalue("newer")
-            return lambda: dockers(socket)
-
-
-def run(enter: Enter, check: Callable[[World], Coroutine[object, object, None]]) -> None:
-    async def entered() -> None:
-        async with enter() as world:
-            await check(world)
-
-    asyncio.run(entered())
 
 
 def shape(workload: Workload) -> list[tuple[str, int, ContainerState]]:
@@ -120,7 +32,7 @@ def two_services() -> Launch:
     return launch(replica(web, 0), replica(web, 1), replica(db, 0))
 
 
-def test_start_makes_everything_run(enter: Enter) -> None:
+def test_start_makes_everything_run(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         wanted = two_services()
 
@@ -132,10 +44,10 @@ def test_start_makes_everything_run(enter: Enter) -> None:
         assert await world.runtime.list() == (workload,)
         assert all(each.started_at is not None and each.finished_at is None for each in workload.containers)
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_start_twice_is_once(enter: Enter) -> None:
+def test_start_twice_is_once(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         wanted = two_services()
 
@@ -144,10 +56,10 @@ def test_start_twice_is_once(enter: Enter) -> None:
 
         assert second == first
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_two_starts_at_once_are_one(enter: Enter) -> None:
+def test_two_starts_at_once_are_one(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         wanted = two_services()
 
@@ -157,10 +69,10 @@ def test_two_starts_at_once_are_one(enter: Enter) -> None:
         assert len({tuple(ids(task.result())) for task in tasks}) == 1
         assert len(await world.runtime.list()) == 1
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_a_newer_generation_replaces_the_older(enter: Enter) -> None:
+def test_a_newer_generation_replaces_the_older(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         old = two_services()
         before = await world.runtime.start(old)
@@ -173,10 +85,10 @@ def test_a_newer_generation_replaces_the_older(enter: Enter) -> None:
         assert not set(ids(after)) & set(ids(before))
         assert await world.runtime.list() == (after,)
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_an_older_generation_serves_on_while_the_newer_ones_image_is_not_there(enter: Enter) -> None:
+def test_an_older_generation_serves_on_while_the_newer_ones_image_is_not_there(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         old = launch()
         before = await world.runtime.start(old)
@@ -187,10 +99,10 @@ def test_an_older_generation_serves_on_while_the_newer_ones_image_is_not_there(e
 
         assert await world.runtime.list() == (before,)
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_stop_leaves_nothing_and_may_be_repeated(enter: Enter) -> None:
+def test_stop_leaves_nothing_and_may_be_repeated(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         wanted = two_services()
         await world.runtime.start(wanted)
@@ -201,10 +113,10 @@ def test_stop_leaves_nothing_and_may_be_repeated(enter: Enter) -> None:
 
         assert await world.runtime.list() == ()
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_leases_are_listed_in_order_and_apart(enter: Enter) -> None:
+def test_leases_are_listed_in_order_and_apart(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         one, two = launch(), launch()
         second = await world.runtime.start(two)
@@ -214,11 +126,11 @@ def test_leases_are_listed_in_order_and_apart(enter: Enter) -> None:
         await world.runtime.stop(one.lease, 0)
         assert await world.runtime.list() == (second,)
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
 @pytest.mark.parametrize(("image", "error"), [(NO_IMAGE, ImageUnavailable), (NO_REGISTRY, Temporary)])
-def test_an_image_that_cannot_be_had(enter: Enter, image: str, error: type[Exception]) -> None:
+def test_an_image_that_cannot_be_had(enter_runtime: Enter, image: str, error: type[Exception]) -> None:
     async def check(world: World) -> None:
         wanted = launch(replica(service("db")), replica(replace(service("web"), image=image)))
 
@@ -230,10 +142,10 @@ def test_an_image_that_cannot_be_had(enter: Enter, image: str, error: type[Excep
         await world.runtime.stop(wanted.lease, 0)
         assert await world.runtime.list() == ()
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_a_container_that_ends_is_seen_with_its_status(enter: Enter) -> None:
+def test_a_container_that_ends_is_seen_with_its_status(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         wanted = launch(replica(service("web", "sleep 0.2; exit 3")))
         await world.runtime.start(wanted)
@@ -250,10 +162,10 @@ def test_a_container_that_ends_is_seen_with_its_status(enter: Enter) -> None:
         assert ended.finished_at is not None
         assert ended.finished_at >= ended.started_at
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_start_repairs_what_has_ended_and_leaves_the_rest(enter: Enter) -> None:
+def test_start_repairs_what_has_ended_and_leaves_the_rest(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         wanted = launch(replica(service("db")), replica(service("web", "sleep 0.5; exit 3")))
         first = await world.runtime.start(wanted)
@@ -268,138 +180,10 @@ def test_start_repairs_what_has_ended_and_leaves_the_rest(enter: Enter) -> None:
         assert shape(again) == [("db", 0, running), ("web", 0, running)]
         assert again.containers[0] == first.containers[0]
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_logs_are_lines_in_order_with_their_stream(enter: Enter) -> None:
-    async def check(world: World) -> None:
-        script = "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three; sleep 3600"
-        wanted = launch(replica(service("web", script)))
-        await world.runtime.start(wanted)
-
-        followed = await take(world.runtime.logs(wanted.lease, LogRequest(follow=True)), 3)
-
-        assert [(line.text, line.is_stderr) for line in followed] == [
-            ("one", False),
-            ("two", True),
-            ("three", False),
-        ]
-        assert [line.at for line in followed] == sorted(line.at for line in followed)
-        assert await collect(world.runtime.logs(wanted.lease, LogRequest())) == followed
-        assert await collect(world.runtime.logs(wanted.lease, LogRequest(tail=1))) == followed[-1:]
-        assert (
-            await collect(world.runtime.logs(wanted.lease, LogRequest(since=followed[1].at))) == followed[1:]
-        )
-
-    run(enter, check)
-
-
-def test_following_ends_when_the_containers_have(enter: Enter) -> None:
-    async def check(world: World) -> None:
-        wanted = launch(
-            replica(service("db", "echo db; sleep 0.3; exit 0")),
-            replica(service("web", "echo web; sleep 0.5; exit 1")),
-        )
-        await world.runtime.start(wanted)
-
-        lines = await collect(world.runtime.logs(wanted.lease, LogRequest(follow=True)))
-        of_web = await collect(world.runtime.logs(wanted.lease, LogRequest(service="web")))
-
-        assert sorted((line.service, line.text) for line in lines) == [("db", "db"), ("web", "web")]
-        assert [(line.service, line.replica, line.text) for line in of_web] == [("web", 0, "web")]
-
-    run(enter, check)
-
-
-def test_logs_of_what_is_not_there(enter: Enter) -> None:
-    async def check(world: World) -> None:
-        wanted = launch()
-        await world.runtime.start(wanted)
-
-        with pytest.raises(Permanent):
-            await collect(world.runtime.logs(wanted.lease, LogRequest(service="none")))
-        with pytest.raises(Permanent):
-            await collect(world.runtime.logs(lease_id(), LogRequest()))
-
-    run(enter, check)
-
-
-@pytest.mark.parametrize(
-    ("argv", "data", "errors", "code"),
-    [
-        (("echo", "hello"), b"hello\n", b"", 0),
-        (("sh", "-c", "echo out; echo err >&2; exit 3"), b"out\n", b"err\n", 3),
-        (("false",), b"", b"", 1),
-    ],
-)
-def test_exec_gives_output_and_status(
-    enter: Enter, argv: tuple[str, ...], data: bytes, errors: bytes, code: int
-) -> None:
-    async def check(world: World) -> None:
-        wanted = launch()
-        await world.runtime.start(wanted)
-
-        async with await world.runtime.exec(wanted.lease, ExecRequest(service="web", argv=argv)) as session:
-            output = await collect(session.output())
-
-        assert b"".join(each.data for each in output if not each.is_stderr) == data
-        assert b"".join(each.data for each in output if each.is_stderr) == errors
-        assert output[-1] == ExecOutput(exit_code=code)
-
-    run(enter, check)
-
-
-def test_exec_reads_its_input_to_the_end(enter: Enter) -> None:
-    async def check(world: World) -> None:
-        wanted = launch()
-        await world.runtime.start(wanted)
-
-        async with await world.runtime.exec(
-            wanted.lease, ExecRequest(service="web", argv=("cat",))
-        ) as session:
-            await session.write(b"first\n")
-            await session.write(b"second\n")
-            await session.close_input()
-            output = await collect(session.output())
-
-        assert b"".join(each.data for each in output) == b"first\nsecond\n"
-        assert output[-1].exit_code == 0
-
-    run(enter, check)
-
-
-def test_exec_with_a_terminal(enter: Enter) -> None:
-    async def check(world: World) -> None:
-        wanted = launch()
-        await world.runtime.start(wanted)
-
-        request = ExecRequest(service="web", argv=("echo", "hello"), tty=True)
-        async with await world.runtime.exec(wanted.lease, request) as session:
-            await session.resize(30, 100)
-            output = await collect(session.output())
-
-        assert b"".join(each.data for each in output) == b"hello\r\n"
-        assert output[-1].exit_code == 0
-
-    run(enter, check)
-
-
-def test_exec_where_nothing_runs(enter: Enter) -> None:
-    async def check(world: World) -> None:
-        wanted = launch()
-        await world.runtime.start(wanted)
-
-        with pytest.raises(Permanent):
-            await world.runtime.exec(wanted.lease, ExecRequest(service="db", argv=("true",)))
-        with pytest.raises(Permanent):
-            await world.runtime.exec(wanted.lease, ExecRequest(service="web", replica=1, argv=("true",)))
-        with pytest.raises(Permanent):
-            await world.runtime.exec(lease_id(), ExecRequest(service="web", argv=("true",)))
-
-    run(enter, check)
-
-
-def test_a_hint_comes_first_and_whenever_something_ends(enter: Enter) -> None:
+def test_a_hint_comes_first_and_whenever_something_ends(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         hints = aiter(world.runtime.hints())
         await take(hints, 1)
@@ -413,10 +197,10 @@ def test_a_hint_comes_first_and_whenever_something_ends(enter: Enter) -> None:
 
         await eventually(has_ended, bool)
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_an_engine_that_is_away_is_temporary_and_nothing_else(enter: Enter) -> None:
+def test_an_engine_that_is_away_is_temporary_and_nothing_else(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         wanted = launch()
         calls = [
@@ -431,14 +215,14 @@ def test_an_engine_that_is_away_is_temporary_and_nothing_else(enter: Enter) -> N
             with pytest.raises(Temporary):
                 await call
 
-    run(enter, check)
+    run(enter_runtime, check)
 
 
-def test_capabilities_name_the_engine(enter: Enter) -> None:
+def test_capabilities_name_the_engine(enter_runtime: Enter) -> None:
     async def check(world: World) -> None:
         capabilities = await world.runtime.capabilities()
 
         assert capabilities.engine.split()[0] in {"docker", "simulated"}
         assert capabilities.gpu_problem is None
 
-    run(enter, check)
+    run(enter_runtime, check)

@@ -33,7 +33,9 @@ def guarded_registry(upstream: str) -> Iterator[GuardedRegistry]:
     """On a free port of loopback, in front of the registry ``upstream`` (``host:port``)."""
     guard = GuardedRegistry()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Guarded(BaseHTTPRequestHandler):
+        """One request to the guard."""
+
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -76,7 +78,7 @@ def guarded_registry(upstream: str) -> Iterator[GuardedRegistry]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that http.server gives it
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
     server.daemon_threads = True
     guard.address = f"127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
