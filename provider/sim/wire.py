@@ -159,6 +159,7 @@ class _Session:
                 self._wire.acks.append(message.ack)
                 if message.HasField("goodbye"):
                     self._wire.goodbyes.append(message.goodbye.reason)
+                    await self._wire.ends.wait()
                     return
                 self._take(message)
         except PeerError as error:
@@ -227,6 +228,9 @@ class WireMarket(MarketServiceServicer):
         self.acks: list[int] = []
         """As agents sent them, one a message."""
         self.live_calls = 0
+        self.ends = asyncio.Event()
+        """Cleared: streams are not ended after a goodbye."""
+        self.ends.set()
         self.thawed = asyncio.Event()
         """Cleared: the process stands still, though its kernel answers."""
         self.thawed.set()

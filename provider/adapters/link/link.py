@@ -104,8 +104,9 @@ class GrpcLink:
         await asyncio.wait({self._dialling}, timeout=self._settings.leave_s * 2)
         self._dialling.cancel()
         await self._tasks.__aexit__(None, None, None)
-        with suppress(asyncio.QueueFull):
-            self._inbound.put_nowait(None)
+        while self._inbound.full():
+            self._inbound.get_nowait()  # never acknowledged: it comes again after the next start
+        self._inbound.put_nowait(None)
 
     @property
     def renewal_problem(self) -> str | None:

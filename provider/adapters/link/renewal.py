@@ -46,11 +46,11 @@ class Renewal:
                 await self._clock.sleep_until(min(due, Instant(now + _LOOK_AGAIN)))
             try:
                 fresh = await renew(await channel(), self._identity.now)
+                save(fresh, self._settings.state_dir)
             except ProviderError as error:
                 self.problem = f"the certificate could not be renewed: {error.what}"
                 await asyncio.sleep(self._backoff.next_s())
                 continue
-            save(fresh, self._settings.state_dir)
             self._identity.now = fresh
             self.problem = None
             self._backoff.forgive()

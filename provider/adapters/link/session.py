@@ -89,6 +89,7 @@ class Session:
         self._beat_s = settings.welcome_s
         self._goodbye: str | None = None
         self._ended: ProviderError | None = None
+        self._call: _Call | None = None
 
     async def run(self, stub: MarketServiceAsyncStub, hello: Hello) -> ProviderError:
         """Returns what ended it, once nothing of it is left."""
@@ -97,7 +98,7 @@ class Session:
         self._heard_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.TaskGroup() as tasks:
-                call = stub.Session()
+                self._call = call = stub.Session()
                 self._watch(call)
                 writer = tasks.create_task(self._write(call, hello))
                 try:
@@ -120,6 +121,9 @@ class Session:
         self._silence_s = min(self._silence_s, self._settings.leave_s)
         self._is_welcome.set()
         self._wake.set()
+        if self._call:
+            self._heard_at = asyncio.get_running_loop().time()
+            self._watch(self._call)
 
     def _end(self, error: ProviderError) -> None:
         """The first reason counts: what follows from it says less."""

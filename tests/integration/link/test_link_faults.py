@@ -140,6 +140,29 @@ def test_a_coordinator_that_never_welcomes_is_noticed(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_leaving_does_not_wait_for_a_network_that_swallows_everything(tmp_path: Path) -> None:
+    async def scenario(made: Wire) -> None:
+        async with made.agent() as (_, follower):
+            await until(follower.epochs)
+            made.proxy.freeze()
+            began = time.monotonic()
+        assert time.monotonic() - began < 3
+
+    run(tmp_path, scenario, heartbeat_ms=60_000)
+
+
+def test_a_market_that_says_go_and_then_nothing_is_left(tmp_path: Path) -> None:
+    async def scenario(made: Wire) -> None:
+        async with made.agent() as (_, follower):
+            await until(follower.epochs)
+            made.served.say(go_away=pb.GoAway(reason="restarting"))
+            made.served.ends.clear()
+            await until(follower.losses, 5)
+            assert follower.losses()[0].endswith("the coordinator said: restarting")
+
+    run(tmp_path, scenario, heartbeat_ms=60_000)
+
+
 def test_a_coordinator_that_restarts_is_found_again(tmp_path: Path) -> None:
     async def scenario(made: Wire) -> None:
         async with made.agent() as (link, follower):

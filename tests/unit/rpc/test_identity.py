@@ -83,6 +83,13 @@ def test_a_crash_while_writing_leaves_the_old_one(tmp_path: Path) -> None:
     assert load(tmp_path, Role.PROVIDER, at=NOW).member.name == "p2"
 
 
+def test_a_place_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be written: Not a directory") as wrong:
+        save(member(), tmp_path / "file" / "state")
+    assert wrong.value.remedy == "check the disk and who owns that folder"
+
+
 def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     def problem(at: Instant = NOW, role: Role = Role.PROVIDER, market: str | None = None) -> tuple[str, str]:
         with pytest.raises(ConfigError) as wrong:
