@@ -1,6 +1,6 @@
 """An immutable mapping whose copies share: putting one key costs about the same at ten rows and at a million.
 
-Rows are spread over 1024 small dicts by their key's hash, and a put copies one of them. Plain dicts would
+Rows are spread over 256 small dicts by their key's hash, and a put copies one of them. Plain dicts would
 be copied whole at each of the several puts of a transition. Iteration has no meaningful order: sort what is
 shown.
 """
@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-_SHARDS = 1024
+_SHARDS = 256
 
 
 @dataclass(frozen=True, slots=True)

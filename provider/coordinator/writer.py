@@ -21,7 +21,6 @@ from provider.coordinator.market import Rules, transition
 from provider.coordinator.market.requests import Reply, Request
 from provider.coordinator.record import RecordEntry
 from provider.coordinator.rows import Row
-from provider.coordinator.store import BookStore
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.moment import Instant, Span
 
@@ -39,6 +38,14 @@ class Clock(Protocol):
 
     async def sleep_until(self, instant: Instant) -> None:
         """Return at ``instant``, or at once if it is past."""
+
+
+class BookKeeper(Protocol):
+    """Where the book is kept: ``store.BookStore``, which documents both."""
+
+    def commit(self, rows: Iterable[Row], *, version: int, at: Instant) -> None: ...
+
+    def record(self, first: int, limit: int) -> tuple[RecordEntry, ...]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,7 @@ class _Asked:
 class Writer:
     """Owns the store's thread. ``run`` it in a task; leaving it waits for the last commit."""
 
-    def __init__(self, store: BookStore, book: Book, clock: Clock, rules: Rules) -> None:
+    def __init__(self, store: BookKeeper, book: Book, clock: Clock, rules: Rules) -> None:
         self.book = book
         self.publish: Callable[[Committed], None] = lambda _: None
         """Called after every commit, in order."""
