@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -45,7 +46,10 @@ async def simulated() -> AsyncIterator[World]:
 @asynccontextmanager
 async def dockers(socket: str) -> AsyncIterator[World]:
     settings = DockerSettings(
-        provider=ProviderId("contract"), socket=socket, simulated_gpus=True, bind_address="127.0.0.1"
+        provider=ProviderId(f"contract-{os.getpid()}"),
+        socket=socket,
+        simulated_gpus=True,
+        bind_address="127.0.0.1",
     )
     nowhere = replace(settings, socket="unix:///nonexistent/docker.sock")
     async with (

@@ -48,7 +48,8 @@ class DockerRuntime:
 
     async def __aenter__(self) -> Self:
         self._held.push_async_callback(self._engine.close)
-        self._tasks = await self._held.enter_async_context(asyncio.TaskGroup())
+        self._pumps = logs.Pumps(await self._held.enter_async_context(asyncio.TaskGroup()))
+        self._held.callback(self._pumps.cancel)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -111,7 +112,7 @@ class DockerRuntime:
                 f"{request.service or 'no service'} of {lease} is not here",
                 remedy=f"tenant status {lease.deployment}",
             )
-        async with aclosing(logs.read(self._engine, self._tasks, found, request)) as lines:
+        async with aclosing(logs.read(self._engine, self._pumps, found, request)) as lines:
             async for line in lines:
                 yield line
 

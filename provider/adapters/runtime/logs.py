@@ -6,7 +6,7 @@ Owns lines: the engine's frames cut and joined into them, with the engine's own 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -26,12 +26,31 @@ QUEUED_BATCHES = 16
 Batch = list[LogLine]
 
 
+class Pumps:
+    """The tasks that read several containers at once, in a group whose owner outlives each reading."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, pump: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._group.create_task(pump)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def cancel(self) -> None:
+        """All that still read, since nobody will take what they bring."""
+        for task in self._tasks:
+            task.cancel()
+
+
 async def read(
-    engine: Engine, tasks: asyncio.TaskGroup, found: list[Found], request: LogRequest
+    engine: Engine, pumps: Pumps, found: list[Found], request: LogRequest
 ) -> AsyncGenerator[LogLine, None]:
     """The lines of ``found``: one container after the other, or all at once when following several."""
     if request.follow and len(found) > 1:
-        async with aclosing(_merged(engine, tasks, found, request)) as batches:
+        async with aclosing(_merged(engine, pumps, found, request)) as batches:
             async for batch in batches:
                 for line in batch:
                     yield line
@@ -44,9 +63,9 @@ async def read(
 
 
 async def _merged(
-    engine: Engine, tasks: asyncio.TaskGroup, found: list[Found], request: LogRequest
+    engine: Engine, pumps: Pumps, found: list[Found], request: LogRequest
 ) -> AsyncGenerator[Batch, None]:
-    """Reads in tasks of ``tasks``, whose owner outlives this; a failure of one comes out here."""
+    """All at once; a failure of one comes out here."""
     queue: asyncio.Queue[Batch | ProviderError | None] = asyncio.Queue(QUEUED_BATCHES)
 
     async def pump(each: Found) -> None:
@@ -58,7 +77,7 @@ async def _merged(
         else:
             await queue.put(None)
 
-    pumps = [tasks.create_task(pump(each)) for each in found]
+    readers = [pumps.spawn(pump(each)) for each in found]
     try:
         for _ in found:
             while (item := await queue.get()) is not None:
@@ -66,8 +85,8 @@ async def _merged(
                     raise item
                 yield item
     finally:
-        for task in pumps:
-            task.cancel()
+        for reader in readers:
+            reader.cancel()
 
 
 async def _batches(engine: Engine, found: Found, request: LogRequest) -> AsyncGenerator[Batch, None]:

@@ -1,6 +1,6 @@
 """A process that starts one lease and says so: what the tests of crashes kill.
 
-Its arguments: the engine's socket, and which lease.
+Its arguments: the engine's socket, which lease, and as which provider.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.workload import Launch
 from tests.launches import launch, replica, service
 
-PROVIDER = ProviderId("crash")
 
-
-def settings(socket: str) -> DockerSettings:
-    return DockerSettings(provider=PROVIDER, socket=socket, simulated_gpus=True, bind_address="127.0.0.1")
+def settings(socket: str, provider: str) -> DockerSettings:
+    return DockerSettings(
+        provider=ProviderId(provider), socket=socket, simulated_gpus=True, bind_address="127.0.0.1"
+    )
 
 
 def wanted(lease: LeaseId) -> Launch:
@@ -26,7 +26,7 @@ def wanted(lease: LeaseId) -> Launch:
 
 
 async def main() -> None:
-    async with DockerRuntime(settings(sys.argv[1]), SystemClock()) as runtime:
+    async with DockerRuntime(settings(sys.argv[1], sys.argv[3]), SystemClock()) as runtime:
         await runtime.start(wanted(LeaseId.parse(sys.argv[2])))
     sys.stdout.write("started\n")
 

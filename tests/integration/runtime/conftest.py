@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 
@@ -15,7 +16,10 @@ from provider.domain.ids import ProviderId
 from tests.conftest import ENGINE
 
 SETTINGS = DockerSettings(
-    provider=ProviderId("integration"), simulated_gpus=True, bind_address="127.0.0.1", pull_stall_s=20
+    provider=ProviderId(f"integration-{os.getpid()}"),
+    simulated_gpus=True,
+    bind_address="127.0.0.1",
+    pull_stall_s=20,
 )
 
 Check = Callable[[DockerRuntime], Coroutine[object, object, None]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, naming
 from provider.domain.errors import Temporary
-from provider.domain.workload import Container, ContainerState, Workload
+from provider.domain.workload import Container, ContainerState, ReplicaLaunch, Workload
+from provider.ports import LogRequest
 from tests.integration.runtime import agent_process
 from tests.integration.runtime.engines import SecondEngine, machines_engine, second_engine
 from tests.integration.runtime.socket_proxy import EngineProxy
@@ -23,6 +26,22 @@ from tests.launches import BOUND_S, IMAGE, eventually, launch, lease_id, replica
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
 ENGINE = "/var/run/docker.sock"
+PROVIDER = f"crash-{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(hello_image: str) -> Iterator[None]:
+    """Whatever a test fails at, what it began ends with it."""
+    yield
+
+    async def stop_all() -> None:
+        async with DockerRuntime(
+            agent_process.settings(f"unix://{ENGINE}", PROVIDER), SystemClock()
+        ) as runtime:
+            for workload in await runtime.list():
+                await runtime.stop(workload.lease, 0)
+
+    asyncio.run(stop_all())
 
 
 def running(workload: Workload) -> list[Container]:
@@ -46,7 +65,14 @@ def test_an_agent_killed_in_the_act_leaves_what_the_next_one_takes_up(
     async def check() -> None:
         proxy = EngineProxy(target=ENGINE, path=str(tmp_path / "engine.sock"), held=moment)
         async with proxy:
-            command = [sys.executable, "-m", agent_process.__name__, f"unix://{proxy.path}", str(lease)]
+            command = [
+                sys.executable,
+                "-m",
+                agent_process.__name__,
+                f"unix://{proxy.path}",
+                str(lease),
+                PROVIDER,
+            ]
             agent = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
             async with asyncio.timeout(BOUND_S):
                 await proxy.reached.wait()
@@ -55,7 +81,9 @@ def test_an_agent_killed_in_the_act_leaves_what_the_next_one_takes_up(
 
         labels = {"label": f"{naming.LEASE}={lease}"}
         before = {each["Id"] for each in client.containers(all=True, filters=labels)}
-        async with DockerRuntime(agent_process.settings(f"unix://{ENGINE}"), SystemClock()) as runtime:
+        async with DockerRuntime(
+            agent_process.settings(f"unix://{ENGINE}", PROVIDER), SystemClock()
+        ) as runtime:
             workload = await runtime.start(agent_process.wanted(lease))
 
             assert [(each.service, each.replica) for each in running(workload)] == [("db", 0), ("web", 0)]
@@ -78,14 +106,23 @@ def test_an_agent_killed_in_the_act_leaves_what_stop_removes(
             target=ENGINE, path=str(tmp_path / "engine.sock"), held="POST /containers/*/start"
         )
         async with proxy:
-            command = [sys.executable, "-m", agent_process.__name__, f"unix://{proxy.path}", str(lease)]
+            command = [
+                sys.executable,
+                "-m",
+                agent_process.__name__,
+                f"unix://{proxy.path}",
+                str(lease),
+                PROVIDER,
+            ]
             agent = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
             async with asyncio.timeout(BOUND_S):
                 await proxy.reached.wait()
             agent.kill()
             await agent.communicate()
 
-        async with DockerRuntime(agent_process.settings(f"unix://{ENGINE}"), SystemClock()) as runtime:
+        async with DockerRuntime(
+            agent_process.settings(f"unix://{ENGINE}", PROVIDER), SystemClock()
+        ) as runtime:
             (left,) = await runtime.list()
             assert (left.lease, running(left)) == (lease, [])
             await runtime.stop(left.lease, 5)
@@ -99,7 +136,7 @@ def test_a_start_that_is_called_off_leaves_what_stop_removes(hello_image: str, t
         proxy = EngineProxy(
             target=ENGINE, path=str(tmp_path / "engine.sock"), held="POST /containers/*/start"
         )
-        settings = replace(agent_process.settings(f"unix://{proxy.path}"), call_timeout_s=3)
+        settings = replace(agent_process.settings(f"unix://{proxy.path}", PROVIDER), call_timeout_s=3)
         async with proxy, DockerRuntime(settings, SystemClock()) as runtime:
             wanted = agent_process.wanted(lease_id("crash"))
             with pytest.raises(TimeoutError):
@@ -114,7 +151,7 @@ def test_a_start_that_is_called_off_leaves_what_stop_removes(hello_image: str, t
 def test_an_engine_that_hangs_is_temporary(hello_image: str, tmp_path: Path) -> None:
     async def check() -> None:
         proxy = EngineProxy(target=ENGINE, path=str(tmp_path / "engine.sock"), held="GET /containers/json")
-        settings = replace(agent_process.settings(f"unix://{proxy.path}"), call_timeout_s=1)
+        settings = replace(agent_process.settings(f"unix://{proxy.path}", PROVIDER), call_timeout_s=1)
         async with proxy, DockerRuntime(settings, SystemClock()) as runtime:
             with pytest.raises(Temporary, match="did not answer in time"):
                 await runtime.list()
@@ -133,7 +170,7 @@ def test_an_engine_that_is_killed_comes_back_with_its_leases(hello_image: str) -
 
 
 async def _engine_dies(engine: SecondEngine) -> None:
-    async with DockerRuntime(agent_process.settings(engine.socket), SystemClock()) as runtime:
+    async with DockerRuntime(agent_process.settings(engine.socket, PROVIDER), SystemClock()) as runtime:
         stays = launch(replica(service("web")))
         ends = launch(replica(service("web", "sleep 2; exit 5")))
         first = await runtime.start(stays)
@@ -161,3 +198,25 @@ async def _engine_dies(engine: SecondEngine) -> None:
         for lease in listed:
             await runtime.stop(lease, 0)
         assert await runtime.list() == ()
+
+
+def test_leaving_the_runtime_ends_what_follows_logs(hello_image: str) -> None:
+    async def check() -> None:
+        wanted = agent_process.wanted(lease_id("crash"))
+        async with asyncio.timeout(BOUND_S):
+            async with DockerRuntime(
+                agent_process.settings(f"unix://{ENGINE}", PROVIDER), SystemClock()
+            ) as runtime:
+                await runtime.start(replace(wanted, replicas=tuple(chatty(each) for each in wanted.replicas)))
+                lines = runtime.logs(wanted.lease, LogRequest(follow=True))
+                await take(lines, 1)
+            async with DockerRuntime(
+                agent_process.settings(f"unix://{ENGINE}", PROVIDER), SystemClock()
+            ) as runtime:
+                await runtime.stop(wanted.lease, 0)
+
+    asyncio.run(check())
+
+
+def chatty(quiet: ReplicaLaunch) -> ReplicaLaunch:
+    return replace(quiet, service=replace(quiet.service, command=("sh", "-c", "echo hello; sleep 3600")))
