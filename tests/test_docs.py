@@ -144,9 +144,13 @@ def test_commands_in_the_documents_are_understood(capsys: pytest.CaptureFixture[
     refused = []
     for page, (program, *arguments) in command_lines():
         try:
-            PROGRAMS[program]().parse_args(arguments)
+            parsed = PROGRAMS[program]().parse_args(arguments)
         except SystemExit:
             refused.append(f"{page}: {program} {shlex.join(arguments)}: {capsys.readouterr().err}")
+            continue
+        first = next(iter(getattr(parsed, "argv", [])), "")
+        if first.startswith("-") and first != "--":
+            refused.append(f"{page}: {program} {shlex.join(arguments)}: {first} is taken for the command")
     assert refused == []
 
 
