@@ -46,6 +46,8 @@ Told = LeaseConfirmed | LeaseRefused | LeaseReport | LeaseEnding
 _Call = grpc.aio.StreamStreamCall[SessionRequest, SessionResponse]
 
 
+_BROKEN = "Socket closed"
+"""gRPC's words for a reset connection (measured on 1.85.1)."""
 _FIELD: dict[type[Told], str] = {
     LeaseConfirmed: "lease_confirmed",
     LeaseRefused: "lease_refused",
@@ -105,7 +107,7 @@ class Session:
                     async with cancelled_after(call):
                         await self._read(call)
                 except ProviderError as error:
-                    self._end(error)
+                    self._end(_lost(error) if self._inbox.received else error)
                 finally:
                     writer.cancel()
         finally:
@@ -267,6 +269,11 @@ class Session:
         except TimeoutError:
             return
         self._wake.clear()
+
+
+def _lost(error: ProviderError) -> ProviderError:
+    """A connection that broke after the welcome says nothing about certificates or addresses."""
+    return Temporary("the connection was lost") if _BROKEN in error.what else error
 
 
 def _nothing() -> None:

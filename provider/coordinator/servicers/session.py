@@ -183,7 +183,7 @@ class Session:
         if outgoing.is_stopping:
             outgoing.is_stopping = False
             return {"go_away": pb.GoAway(reason=STOPPING, retry_after_ms=RETRY_AFTER)}
-        if self._inbox.ack > self._acked and self._seq > 1:
+        if self._inbox.ack > self._acked:
             return {"heartbeat": pb.Heartbeat(sent_ms=self._clock.now())}
         return None
 

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.link import GrpcLink, LinkSettings
-from provider.core.events import CoordinatorConnected, CoordinatorLost, Event, OrderOpened
+from provider.core.events import (
+    CoordinatorConnected,
+    CoordinatorLost,
+    Event,
+    LeaseAwarded,
+    LeaseEnded,
+    OrderClosed,
+    OrderOpened,
+)
 from provider.domain.ids import LeaseId, OrderId, Owner, ProviderId
 from provider.domain.market import GroupSpec, Order
 from provider.domain.money import Denom, Rate
@@ -70,7 +78,7 @@ class Follower:
             self.events.append(delivery.event)
             if isinstance(delivery.event, CoordinatorConnected):
                 self.market = delivery.event.market
-            if isinstance(delivery.event, OrderOpened):
+            if isinstance(delivery.event, OrderOpened | OrderClosed | LeaseAwarded | LeaseEnded):
                 self.version = max(self.version, delivery.event.version)
             if delivery.committed:
                 delivery.committed()

@@ -95,6 +95,17 @@ def test_messages_of_one_lease_keep_their_order_over_cuts(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
+def test_a_connection_that_breaks_is_no_verdict_on_the_certificate(tmp_path: Path) -> None:
+    async def scenario(made: Wire) -> None:
+        async with made.agent() as (_, follower):
+            await until(follower.epochs)
+            made.proxy.cut()
+            await until(follower.losses)
+            assert follower.losses() == [f"coordinator {made.proxy.address}: the connection was lost"]
+
+    run(tmp_path, scenario)
+
+
 def test_a_network_that_swallows_everything_is_noticed(tmp_path: Path) -> None:
     async def scenario(made: Wire) -> None:
         async with made.agent() as (link, follower):
