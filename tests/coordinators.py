@@ -18,7 +18,7 @@ from provider.domain.ids import LeaseId, OrderId, Owner, ProviderId
 from provider.domain.market import Bid, GroupSpec
 from provider.domain.secret import Secret
 from provider.rpc import codec, codec_market
-from provider.rpc.calls import unary
+from provider.rpc.calls import cancelled_after, unary
 from provider.rpc.enrolment import enrol
 from provider.rpc.identity import Identity
 from provider.rpc.join import JoinToken
@@ -140,14 +140,11 @@ class Tenant:
         self, dseq: int, holds: Callable[[tenant_pb2.Deployment], object]
     ) -> tenant_pb2.Deployment:
         """Watch a deployment until ``holds`` of it."""
-        call = self.stub.WatchDeployment(tenant_pb2.WatchDeploymentRequest(dseq=dseq, watch=True))
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                async for answer in call:
-                    if holds(answer.deployment):
-                        return answer.deployment
-        finally:
-            call.cancel()
+        request = tenant_pb2.WatchDeploymentRequest(dseq=dseq, watch=True)
+        async with asyncio.timeout(PATIENCE_S), cancelled_after(self.stub.WatchDeployment(request)) as call:
+            async for answer in call:
+                if holds(answer.deployment):
+                    return answer.deployment
         raise AssertionError("the watch ended before it held")
 
     async def balance(self) -> tuple[int, int]:
