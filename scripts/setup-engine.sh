@@ -80,13 +80,14 @@ install_engine() {
   # With AppArmor in the kernel the engine starts no container before it has loaded its profile.
   grep -qs Y /sys/module/apparmor/parameters/enabled && wanted="$wanted apparmor"
   # No shell or service manager may be needed to answer questions; conffiles that exist are kept.
+  told=$(mktemp)
   # shellcheck disable=SC2086
-  apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install $wanted >/tmp/setup-engine.$$.log 2>&1 || {
-    tail -n 20 /tmp/setup-engine.$$.log >&2
-    rm -f /tmp/setup-engine.$$.log
+  apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install $wanted >"$told" 2>&1 || {
+    tail -n 20 "$told" >&2
+    rm -f "$told"
     fail "apt-get could not install docker.io" "mend what apt says above and run this again"
   }
-  rm -f /tmp/setup-engine.$$.log
+  rm -f "$told"
   say "installed docker.io $candidate"
 }
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from provider.adapters.runtime.containers import Found, instant
 from provider.adapters.runtime.engine import Engine, accepted
@@ -113,6 +114,12 @@ async def _batches(engine: Engine, found: Found, request: LogRequest) -> AsyncGe
             yield rest
 
 
+@lru_cache(maxsize=64)
+def _second(stamp: bytes) -> int:
+    """Milliseconds of the second that many lines share; engines write all nine digits behind it, and UTC."""
+    return instant(f"{stamp.decode('ascii', 'replace')}Z") or 0
+
+
 @dataclass(slots=True, kw_only=True)
 class LineJoiner:
     """Makes lines of frames. The engine cuts a long line into frames and stamps each of them."""
@@ -124,13 +131,15 @@ class LineJoiner:
 
     def feed(self, is_stderr: bool, frame: bytes) -> Iterator[LogLine]:
         stamp, _, text = frame.partition(b" ")
-        at = instant(stamp.decode("ascii", "replace")) or Instant(0)
-        begun, head = self._parts.pop(is_stderr, (at, b""))
-        whole = head + text
-        if whole.endswith(b"\n") or len(whole) >= LINE_BYTES_MAX:
-            yield self._line(begun, is_stderr, whole)
+        if is_stderr in self._parts:
+            at, head = self._parts.pop(is_stderr)
+            text = head + text
         else:
-            self._parts[is_stderr] = (begun, whole)
+            at = Instant(_second(stamp[:19]) + int(stamp[20:23] or 0))
+        if text.endswith(b"\n") or len(text) >= LINE_BYTES_MAX:
+            yield self._line(at, is_stderr, text)
+        else:
+            self._parts[is_stderr] = (at, text)
 
     def rest(self) -> Iterator[LogLine]:
         """What was written without an end of line."""

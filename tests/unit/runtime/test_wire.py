@@ -58,7 +58,7 @@ def test_lines_are_joined_per_stream_and_keep_the_time_they_began() -> None:
     fed = [
         *lines.feed(False, STAMP + b"one "),
         *lines.feed(True, STAMP + b"error\n"),
-        *lines.feed(False, b"2026-11-22T17:00:01Z " + b"line\n"),
+        *lines.feed(False, b"2026-11-22T17:00:01.000000000Z " + b"line\n"),
         *lines.feed(False, STAMP + b"no end"),
         *lines.rest(),
     ]
