@@ -208,7 +208,19 @@ def _read(path: Path, role: Role, again: str) -> Identity:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace ``path`` in one rename, seen by nobody else (0600 in a 0700 directory), on disk on return."""
+    """Replace ``path`` in one rename, seen by nobody else (0600 in a 0700 directory), on disk on return.
+
+    ``ConfigError`` where the disk is full or not ours; the old file is then still there.
+    """
+    try:
+        _replace(path, text)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}", remedy="check the disk and who owns that folder"
+        ) from error
+
+
+def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
