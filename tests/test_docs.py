@@ -22,6 +22,8 @@ import provider
 from provider.app.cli import coordinator, tenant
 from provider.app.cli import provider as operator
 from provider.app.config import ENV_PREFIX, ProviderConfig
+from provider.core.lease import MOVES, Phase, Trigger
+from provider.domain.market import CloseReason
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -235,6 +237,27 @@ def test_nothing_is_promised_for_later() -> None:
         r"coming soon|work in progress|not (yet )?implemented|under construction|\btbd\b", re.I
     )
     assert [f"{name(page)}: {found[0]}" for page in PAGES if (found := later.search(text(page)))] == []
+
+
+def lease_diagram() -> str:
+    """The lease machine's table as the page draws it. A phase that is left by nothing is the end."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Phase.AWARDED}"]
+    for phase, moves in MOVES.items():
+        ways: dict[Phase, list[str]] = {}
+        for trigger, target in moves.items():
+            ways.setdefault(target, []).append(trigger)
+        lines += [f"    {phase} --> {target}: {', '.join(triggers)}" for target, triggers in ways.items()]
+        lines += [] if moves else [f"    {phase} --> [*]"]
+    return "\n".join(lines) + "\n"
+
+
+def test_lease_diagram_is_made_from_the_table() -> None:
+    assert blocks(DOCS / "lease.md", "mermaid") == [lease_diagram()]
+
+
+def test_lease_page_explains_every_phase_and_trigger() -> None:
+    explained = [cells[0].strip("`") for cells in rows(DOCS / "lease.md")]
+    assert explained == [*Phase, *Trigger, *CloseReason]
 
 
 # --- figures and messages that are also in the code
