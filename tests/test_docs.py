@@ -1,7 +1,7 @@
 """The documents as a test: what they name exists, and what exists is named.
 
-Metrics are held to ``docs/metrics.md`` beside their table (``tests/unit/telemetry``); paths of one machine by
-``test_tidy``.
+Metrics are held to ``docs/metrics.md`` beside their table (``tests/unit/telemetry``), the lease's diagram beside
+its own (``tests/unit/core``); paths of one machine by ``test_tidy``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import provider
 from provider.app.cli import coordinator, tenant
 from provider.app.cli import provider as operator
 from provider.app.config import ENV_PREFIX, ProviderConfig
-from provider.core.lease import MOVES, Phase, Trigger
 from provider.domain.market import CloseReason
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -239,27 +238,6 @@ def test_nothing_is_promised_for_later() -> None:
     assert [f"{name(page)}: {found[0]}" for page in PAGES if (found := later.search(text(page)))] == []
 
 
-def lease_diagram() -> str:
-    """The lease machine's table as the page draws it. A phase that is left by nothing is the end."""
-    lines = ["stateDiagram-v2", f"    [*] --> {Phase.AWARDED}"]
-    for phase, moves in MOVES.items():
-        ways: dict[Phase, list[str]] = {}
-        for trigger, target in moves.items():
-            ways.setdefault(target, []).append(trigger)
-        lines += [f"    {phase} --> {target}: {', '.join(triggers)}" for target, triggers in ways.items()]
-        lines += [] if moves else [f"    {phase} --> [*]"]
-    return "\n".join(lines) + "\n"
-
-
-def test_lease_diagram_is_made_from_the_table() -> None:
-    assert blocks(DOCS / "lease.md", "mermaid") == [lease_diagram()]
-
-
-def test_lease_page_explains_every_phase_and_trigger() -> None:
-    explained = [cells[0].strip("`") for cells in rows(DOCS / "lease.md")]
-    assert explained == [*Phase, *Trigger, *CloseReason]
-
-
 # --- figures and messages that are also in the code
 
 
@@ -283,6 +261,12 @@ def test_messages_that_are_explained_are_those_that_are_said() -> None:
         piece for piece in words if piece not in messages() and piece.replace(" ", "_") not in messages()
     ]
     assert unsaid == []
+
+
+def test_every_end_of_a_lease_is_explained() -> None:
+    section = text(DOCS / "operating.md").partition("## Why a lease ended")[2].partition("\n## ")[0]
+    explained = re.findall(r"^\| `(\w+)` \| .+ \| (\w+) \|$", section, re.MULTILINE)
+    assert explained == [(reason.value, reason.fault.value) for reason in CloseReason]
 
 
 def default_ports() -> set[str]:
