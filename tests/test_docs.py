@@ -1,7 +1,7 @@
 """The documents as a test: what they name exists, and what exists is named.
 
-Metrics are held to ``docs/metrics.md`` beside their table (``tests/unit/telemetry``), the lease's diagram beside
-its own (``tests/unit/core``); paths of one machine by ``test_tidy``.
+Metrics are held to ``docs/metrics.md`` beside their table (``tests/unit/telemetry``), the lease's diagram
+beside its own (``tests/unit/core``); paths of one machine by ``test_tidy``.
 """
 
 from __future__ import annotations
