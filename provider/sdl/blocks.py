@@ -7,6 +7,7 @@ fault, and what could not be read is absent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,6 +36,13 @@ class Findings:
     """Ways to services, profiles and placements that no deployment uses: Akash reads them, and no more."""
     problems: list[Problem] = field(default_factory=list)
     has_errors: bool = False
+    counts: Counter[Severity] = field(default_factory=Counter)
+    seen: set[tuple[int, int, str]] = field(default_factory=set)
+    """A service at two placements breaks its rules once."""
+
+    def is_full(self, severity: Severity) -> bool:
+        """Enough of these are kept; warnings never push out an error."""
+        return self.counts[severity] >= MOST_PROBLEMS
 
     def add(self, at: Place, complaint: Complaint, *, is_private: bool = False) -> None:
         """An error, or in a lenient reading a warning where Akash lets it pass."""
@@ -43,7 +51,7 @@ class Findings:
 
     def rule(self, at: Place, complaint: Complaint, *, is_private: bool = False) -> None:
         """A broken rule: one that Akash does not look at where the thing is idle."""
-        if any(at.path[: len(way)] == way for way in self.idle):
+        if at.path[:2] in self.idle or at.path[:3] in self.idle:
             complaint = replace(complaint, is_soft=True)
         self.add(at, complaint, is_private=is_private)
 
@@ -53,9 +61,11 @@ class Findings:
 
     def _keep(self, at: Place, complaint: Complaint, severity: Severity, *, is_private: bool) -> None:
         self.has_errors = self.has_errors or severity is Severity.ERROR
-        if len(self.problems) >= MOST_PROBLEMS:
-            return
         line, column = place_of(at.node)
+        if self.is_full(severity) or (line, column, complaint.what) in self.seen:
+            return
+        self.counts[severity] += 1
+        self.seen.add((line, column, complaint.what))
         problem = Problem(
             line=line,
             column=column,
@@ -175,8 +185,10 @@ def _missing(each: Field, block: Block, findings: Findings) -> None:
 
 def _unknown_key(section: Section, at: Place, name: str, findings: Findings) -> None:
     known = [each.name for each in section.fields]
-    hint = dict(section.strays).get(name) or suggest(name, known)
     soft = not section.is_strict
+    severity = Severity.WARNING if soft and findings.is_lenient else Severity.ERROR
+    # a guess costs more than all the rest, and nobody would see it
+    hint = "" if findings.is_full(severity) else dict(section.strays).get(name) or suggest(name, known)
     if soft and findings.is_lenient:
         hint = f"ignored, as Akash does; {hint}" if hint else "ignored, as Akash does"
     what = f"unknown key {quote(name)}"

@@ -55,29 +55,35 @@ def _group(
     name: str, uses: list[Use], numbers: dict[str, int], sections: Sections
 ) -> tuple[ManifestGroup, GroupSpec]:
     units: list[ResourceUnit] = []
+    shared: list[list[Endpoint]] = []
     bound: dict[str, int] = {}
     services: list[Service] = []
     for use in uses:
         profile = use.entry.text("profile") or ""
         exposes = _exposes(use, numbers)
         endpoints = tuple(each for expose in exposes for each in endpoints_of(expose))
-        location = bound.get(profile) if sections.is_merging else None
-        resources = _resources(use, endpoints, (len(units) if location is None else location) + 1)
-        if location is None:
-            bound[profile] = len(units)
+        location = bound.get(profile, len(units)) if sections.is_merging else len(units)
+        resources = _resources(use, endpoints, location + 1)
+        if location == len(units):
+            bound[profile] = location
             units.append(ResourceUnit(resources=resources, count=use.count, price=_price(use)))
+            shared.append(list(endpoints))
         else:
-            units[location] = _merged(units[location], use.count, endpoints)
+            units[location] = replace(units[location], count=units[location].count + use.count)
+            shared[location] += endpoints
         services.append(_service(use, resources, exposes, keeps_email=sections.is_merging))
+    if sections.is_merging:
+        units = [_sharing(unit, endpoints) for unit, endpoints in zip(units, shared, strict=True)]
     spec = GroupSpec(name=name, units=tuple(units), requirements=_requirements(uses))
     return ManifestGroup(name=name, services=tuple(services)), spec
 
 
-def _merged(unit: ResourceUnit, count: int, endpoints: tuple[Endpoint, ...]) -> ResourceUnit:
-    """Akash sorts the endpoints of a shared unit by their number alone."""
-    together = sorted((*unit.resources.endpoints, *endpoints), key=lambda each: each.sequence_number)
-    resources = replace(unit.resources, endpoints=tuple(together))
-    return replace(unit, count=unit.count + count, resources=resources)
+def _sharing(unit: ResourceUnit, endpoints: list[Endpoint]) -> ResourceUnit:
+    """Akash sorts the endpoints of a unit that is shared, by their number alone."""
+    if len(endpoints) == len(unit.resources.endpoints):
+        return unit
+    ordered = tuple(sorted(endpoints, key=lambda each: each.sequence_number))
+    return replace(unit, resources=replace(unit.resources, endpoints=ordered))
 
 
 def endpoints_of(expose: Expose) -> tuple[Endpoint, ...]:
@@ -170,29 +176,23 @@ def _any(model: str | None) -> str | None:
 
 
 def _volumes(resources: Block) -> tuple[Volume, ...]:
-    volumes: list[Volume] = []
-    for block in resources.blocks("storage"):
-        volume = Volume(
+    volumes = [
+        Volume(
             name=volume_name(resources, block),
             size_bytes=block.number("size") or 0,
             attributes=_storage_attributes(block.block("attributes")),
         )
-        # Akash sorts with an order that calls equal volumes smaller than each other, so an insertion
-        # sort it is, and the later of two equals comes first
-        place = len(volumes)
-        while place and _is_before(volume, volumes[place - 1]):
-            place -= 1
-        volumes.insert(place, volume)
+        for block in resources.blocks("storage")
+    ]
+    # Akash's order calls equal volumes smaller than each other, so that its stable sort turns them around
+    volumes.reverse()
+    volumes.sort(key=_volume_order)
     return tuple(volumes)
 
 
-def _is_before(one: Volume, other: Volume) -> bool:
-    if one.size_bytes != other.size_bytes:
-        return one.size_bytes < other.size_bytes
-    mine, theirs = _persistence(one), _persistence(other)
-    if mine != theirs:
-        return mine < theirs
-    return mine != "true" or one.name < other.name
+def _volume_order(volume: Volume) -> tuple[int, str, str]:
+    persistence = _persistence(volume)
+    return volume.size_bytes, persistence, volume.name if persistence == "true" else ""
 
 
 def _persistence(volume: Volume) -> str:

@@ -15,7 +15,7 @@ from provider.sdl import limits, model
 from provider.sdl.blocks import Block, Findings, Place, Step
 from provider.sdl.check_profiles import check_compute, check_placement, is_persistent, volume_name
 from provider.sdl.check_services import check_service
-from provider.sdl.problems import quote, suggest
+from provider.sdl.problems import listed, quote, suggest
 from provider.sdl.scalars import Complaint
 
 _ENDPOINT_NAME = re.compile(model.ENDPOINT_NAME)
@@ -118,6 +118,10 @@ def check(sections: Sections, findings: Findings) -> None:
     if "deployment" in sections.document and not sections.uses:
         complaint = Complaint(what="nothing is deployed", allowed="a service at a placement")
         findings.add(sections.document.place("deployment"), complaint)
+    if len(sections.uses) > limits.USES:
+        what, allowed = f"{len(sections.uses)} services at placements", f"at most {limits.USES}"
+        findings.add(sections.document.place("deployment"), Complaint(what=what, allowed=allowed))
+        return
     for use in sections.uses:
         _check_references(use, sections, findings)
         _check_mounts(use, findings, is_merging=sections.is_merging)
@@ -145,25 +149,25 @@ def _check_mentions(service: Block, sections: Sections, findings: Findings) -> N
 def _check_references(use: Use, sections: Sections, findings: Findings) -> None:
     entry = use.entry
     if use.service is None:
-        allowed = ", ".join(sections.services)
+        allowed = listed(sections.services)
         hint = suggest(use.service_name, sections.services)
         what = f"no service profile named {quote(use.service_name)}"
         findings.add(
             Place(entry.at.node, entry.at.path[:-1]), Complaint(what=what, allowed=allowed, hint=hint)
         )
     if use.placement is None:
-        allowed, hint = ", ".join(sections.placements), suggest(use.placement_name, sections.placements)
+        allowed, hint = listed(sections.placements), suggest(use.placement_name, sections.placements)
         what = f"no placement profile named {quote(use.placement_name)}"
         findings.add(entry.at, Complaint(what=what, allowed=allowed, hint=hint))
     profile = entry.text("profile")
     if profile is not None and use.compute is None:
-        allowed, hint = ", ".join(sections.computes), suggest(profile, sections.computes)
+        allowed, hint = listed(sections.computes), suggest(profile, sections.computes)
         what = f"no compute profile named {quote(profile)}"
         findings.add(entry.place("profile"), Complaint(what=what, allowed=allowed, hint=hint))
     elif profile is not None and use.placement is not None and profile not in use.placement.named("pricing"):
         prices = use.placement.named("pricing")
         what = f"no pricing for profile {quote(profile)} at {quote(use.placement_name)}"
-        complaint = Complaint(what=what, allowed=", ".join(prices), hint=suggest(profile, prices))
+        complaint = Complaint(what=what, allowed=listed(prices), hint=suggest(profile, prices))
         findings.add(use.placement.place("pricing"), complaint)
     _check_count(use, findings)
 
@@ -182,14 +186,20 @@ def _check_count(use: Use, findings: Findings) -> None:
 def _check_mounts(use: Use, findings: Findings, *, is_merging: bool) -> None:
     if use.resources is None or use.service is None:
         return
+    if len(use.resources.blocks("storage")) > limits.VOLUMES:
+        return
     volumes = {volume_name(use.resources, each): each for each in use.resources.blocks("storage")}
     params = use.service.block("params")
     mounts = params.named("storage") if params is not None else {}
+    if params is not None and len(mounts) > limits.VOLUMES:
+        complaint = Complaint(what=f"{len(mounts)} mounts", allowed=f"at most {limits.VOLUMES}")
+        findings.add(params.place("storage"), complaint)
+        return
     seen: dict[str, str] = {}
     for name, mount in mounts.items():
         if name not in volumes:
             what = f"the compute profile has no volume {quote(name)}"
-            complaint = Complaint(what=what, allowed=", ".join(volumes), hint=suggest(name, volumes))
+            complaint = Complaint(what=what, allowed=listed(volumes), hint=suggest(name, volumes))
             findings.add(mount.at, complaint)
         _check_mount(name, mount, seen, findings)
         volume = volumes.get(name)
@@ -238,7 +248,7 @@ def _check_endpoints(sections: Sections, findings: Findings) -> None:
             findings.add(to.place("ip"), complaint)
         if ip not in sections.endpoints:
             what, hint = f"no endpoint named {quote(ip)}", suggest(ip, sections.endpoints)
-            allowed = ", ".join(sections.endpoints) or "a name under endpoints"
+            allowed = listed(sections.endpoints) or "a name under endpoints"
             findings.add(to.place("ip"), Complaint(what=what, allowed=allowed, hint=hint))
         key = (ip, expose.number("as") or 0, expose.text("proto") or "")
         if key in ports:
@@ -283,7 +293,8 @@ def _check_hosts(sections: Sections, findings: Findings) -> None:
         findings.add(sections.document.place("services"), complaint)
     for use in sections.uses:
         for expose in use.service.blocks("expose") if use.service is not None else ():
-            for _ in range(max(1, len(expose.blocks("to")))):
+            # a port is listed once for every entry of "to", and its host names with it
+            for _ in range(min(2, max(1, len(expose.blocks("to"))))):
                 for index, host in expose.indexed("accept"):
                     if host in seen:
                         what = f"host name {quote(host)} is used twice"

@@ -55,6 +55,10 @@ def volume_name(resources: Block, volume: Block) -> str:
 
 def _check_volumes(resources: Block, volumes: list[Block], findings: Findings) -> None:
     names: set[str] = set()
+    if len(volumes) > limits.VOLUMES:
+        complaint = Complaint(what=f"{len(volumes)} volumes", allowed=f"at most {limits.VOLUMES}")
+        findings.add(resources.place("storage"), complaint)
+        return
     for volume in volumes:
         name = volume_name(resources, volume)
         if volume.text("name") not in (None, "", name):
@@ -141,6 +145,10 @@ def gpu_key(entry: Block) -> str:
 
 def _check_models(vendor: Block, findings: Findings) -> None:
     seen: set[str] = set()
+    if len(vendor.blocks("nvidia")) > limits.ALTERNATIVES:
+        complaint = Complaint(what="too many alternatives", allowed=f"at most {limits.ALTERNATIVES}")
+        findings.add(vendor.place("nvidia"), complaint)
+        return
     for entry in vendor.blocks("nvidia"):
         key = gpu_key(entry)
         if key in seen:

@@ -33,4 +33,10 @@ STORAGE = Bound(least=5 * MIB, most=32 * _TIB, text="5Mi to 32Ti")
 COUNT = Bound(least=1, most=50, text="1 to 50 replicas")
 GROUPS = 20
 """Placements of a deployment, and resource units of a group. Akash declares it and does not check it."""
+VOLUMES = 64
+"""Volumes of a replica. Akash has no bound here, and its providers take 4."""
+ALTERNATIVES = 256
+"""Kinds of GPU of which any would do. Akash has no bound."""
+USES = 1000
+"""Services at placements. Akash has no bound beyond the size of a transaction."""
 PRICE_MOST = Decimal(10_000_000)

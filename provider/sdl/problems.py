@@ -11,15 +11,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import islice
 
 from provider.domain.errors import ConfigError
 
 MOST_PROBLEMS = 100
-"""No more than this many are collected from one file."""
+"""No more errors than this are collected from one file, and no more warnings."""
 LONGEST_QUOTE = 60
 """Characters of the file's own text that a message repeats."""
 LONGEST_GUESS = 40
 """Longer names get no "did you mean": nobody mistypes them, and comparing costs their product."""
+MOST_GUESSES = 100
+"""Names that one is compared with."""
+MOST_LISTED = 20
 WIDEST_LINE = 160
 """Characters of an offending line that are shown."""
 
@@ -83,11 +87,18 @@ class SdlInvalid(ConfigError):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """``did you mean "expose"?``, or nothing where no known name is close."""
-    if len(name) > LONGEST_GUESS:
+    known = tuple(islice(known, MOST_GUESSES + 1))
+    if len(name) > LONGEST_GUESS or len(known) > MOST_GUESSES:
         return ""
     folded = {each.casefold().replace("-", "_"): each for each in known}
     close = get_close_matches(name.casefold().replace("-", "_"), folded, n=1, cutoff=0.6)
     return f'did you mean "{folded[close[0]]}"?' if close else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names that are allowed, the first of them if there are many."""
+    some = tuple(islice(names, MOST_LISTED + 1))
+    return ", ".join(some[:MOST_LISTED]) + (" …" if len(some) > MOST_LISTED else "")
 
 
 def quote(text: str) -> str:

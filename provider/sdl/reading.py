@@ -15,7 +15,7 @@ from provider.domain.manifest import Manifest
 from provider.domain.market import GroupSpec
 from provider.domain.moment import Span
 from provider.sdl import source
-from provider.sdl.blocks import Findings, Place, is_null, read_section
+from provider.sdl.blocks import Block, Findings, Place, is_null, read_section
 from provider.sdl.build import build
 from provider.sdl.canonical import MOST_JSON_BYTES
 from provider.sdl.check import Sections, check, idle_ways, sections_of, version_of
@@ -24,6 +24,11 @@ from provider.sdl.model_profiles import DOCUMENT
 from provider.sdl.problems import Problem, SdlInvalid, Severity, with_excerpts
 from provider.sdl.scalars import Complaint
 from provider.sdl.substitute import NOTHING, Substitution, substitute
+
+BYTES_OF_ENTRY = 3
+"""Of an entry of a list of texts: its quotes and a comma."""
+BYTES_OF_EXPOSE = 200
+"""Of an expose in the manifest's JSON, which names all of its fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +71,12 @@ def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
         raise SdlInvalid(problems)
     assert all(each.severity is Severity.WARNING for each in problems), "errors were raised"
     problems = with_excerpts(problems, text) if problems else ()
+    bulk = _bulk(sections)
+    if bulk > MOST_JSON_BYTES:
+        raise _too_large(bulk)
     manifest, groups = build(sections)
-    if parsed.is_large:
-        _bound_manifest(manifest)
+    if (parsed.is_large or bulk > source.LARGE) and (size := len(manifest_json(manifest))) > MOST_JSON_BYTES:
+        raise _too_large(size)
     reclamation = sections.document.block("reclamation")
     window_ms = reclamation.number("min_window") if reclamation is not None else None
     return Parsed(
@@ -80,12 +88,29 @@ def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
     )
 
 
-def _bound_manifest(manifest: Manifest) -> None:
-    """``SdlInvalid`` where no provider would take the manifest for its size."""
-    size = len(manifest_json(manifest))
-    if size > MOST_JSON_BYTES:
-        what, allowed = f"the manifest has {size:,} bytes", f"at most {MOST_JSON_BYTES:,}"
-        raise SdlInvalid([Problem(line=1, column=1, what=what, allowed=allowed)])
+def _bulk(sections: Sections) -> int:
+    """Bytes that the manifest has at least: what makes it long is counted before it is made."""
+    of_service = {name: _bulk_of(service) for name, service in sections.services.items()}
+    return sum(of_service.get(use.service_name, 0) for use in sections.uses)
+
+
+def _bulk_of(service: Block) -> int:
+    texts = sum(
+        len(text) + BYTES_OF_ENTRY for name in ("command", "args", "env") for _, text in service.indexed(name)
+    )
+    exposes = sum(max(1, len(expose.blocks("to"))) for expose in service.blocks("expose"))
+    hosts = sum(
+        (len(host) + BYTES_OF_ENTRY) * max(1, len(expose.blocks("to")))
+        for expose in service.blocks("expose")
+        for _, host in expose.indexed("accept")
+    )
+    return texts + exposes * BYTES_OF_EXPOSE + hosts
+
+
+def _too_large(size: int) -> SdlInvalid:
+    """No provider would take it."""
+    what, allowed = f"the manifest has {size:,} bytes or more", f"at most {MOST_JSON_BYTES:,}"
+    return SdlInvalid([Problem(line=1, column=1, what=what, allowed=allowed)])
 
 
 def _sections(parsed: source.Source, findings: Findings) -> Sections | None:

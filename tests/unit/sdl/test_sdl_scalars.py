@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provider.sdl import scalars
@@ -147,7 +147,8 @@ def test_total(text: str, is_quoted: bool) -> None:
         assert value is not None or complaint is not None
 
 
-@given(text=st.text(alphabet="0123456789", min_size=1000, max_size=20_000))
+@settings(max_examples=20)
+@given(text=st.text(alphabet="0123456789", min_size=1000, max_size=5_000))
 def test_long_numbers_are_not_computed(text: str) -> None:
     for read in READERS[1:]:
         _, complaint = read(text, False)

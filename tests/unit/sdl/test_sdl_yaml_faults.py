@@ -140,6 +140,13 @@ def test_no_more_than_a_hundred_problems() -> None:
     assert len(found) == 100
 
 
+def test_warnings_never_push_out_an_error() -> None:
+    strays = "".join(f"    stray{n}: 1\n" for n in range(500))
+    text = changed(("    image: nginx:1\n", f"    image: nginx:1\n{strays}"), ("amount: 100", "amount: 0"))
+    assert len(errors_of(text, lenient=True)) == 1
+    assert len(problems_of(text, lenient=True)) == 101
+
+
 def test_control_characters_never_reach_the_terminal() -> None:
     text = changed(("image: nginx:1", 'image: nginx:1\n    "\\e[31m": 1'))
     with pytest.raises(sdl.SdlInvalid) as caught:
