@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from typing import Any
 
 from provider.coordinator.book import Book
 from provider.coordinator.market.notices import Notice, notice
@@ -55,12 +56,22 @@ class Feed:
         return found[::-1]
 
 
+class Told:
+    """A notice, and its wire form once somebody has made it: the same for all who are told."""
+
+    __slots__ = ("body", "notice")
+
+    def __init__(self, notice: Notice) -> None:
+        self.notice = notice
+        self.body: dict[str, Any] | None = None
+
+
 class Outgoing:
     """What one session is to be sent."""
 
     def __init__(self, epoch: int, notices: Iterable[Notice]) -> None:
         self.epoch = epoch
-        self.waiting: deque[Notice] = deque(notices)
+        self.waiting = deque(map(Told, notices))
         self.wake = asyncio.Event()
         self.end: ProviderError | None = None
         """Why the session is over; None while it is not."""
@@ -68,7 +79,7 @@ class Outgoing:
         """The coordinator says goodbye, and the agent is to leave."""
         self._most = len(self.waiting) + QUEUE_MAX
 
-    def push(self, told: Notice) -> None:
+    def push(self, told: Told) -> None:
         self.waiting.append(told)
         if len(self.waiting) > self._most:
             self.close(Temporary("this agent takes in changes too slowly"))
@@ -126,10 +137,12 @@ class Sessions:
         for row in self._feed.add(rows):
             if row.version <= before:
                 continue  # changed in a way that providers are not told of
+            shared: dict[type[Notice], Told] = {}
             for provider, outgoing in self._live.items():
-                told = notice(committed.book, row, provider, since=before)
-                if told is not None:
-                    outgoing.push(told)
+                found = notice(committed.book, row, provider, since=before)
+                if found is not None:
+                    # Of one row, notices of one kind are equal, whoever is told.
+                    outgoing.push(shared.setdefault(type(found), Told(found)))
 
     async def stop(self) -> None:
         """Ask all agents to leave; returns when they have."""

@@ -27,6 +27,7 @@ from provider.domain.errors import PeerError, ProviderError, Temporary
 from provider.domain.ids import ProviderId
 from provider.domain.moment import Span
 from provider.rpc import codec, codec_market
+from provider.rpc.fields import text, word
 from provider.rpc.sequence import Inbox
 from provider.rpc.settings import HEARTBEAT_INTERVAL_MS, SILENT_INTERVALS, WELCOME_S
 from provider.rpc.status import Denied
@@ -100,11 +101,11 @@ class Session:
         hello = message.hello
         return requests.Hello(
             provider=self._provider,
-            instance=hello.instance,
+            instance=text(hello.instance, "hello.instance"),
             market=hello.market,
             last_version=hello.last_version,
-            lease_address=hello.lease_address,
-            software=hello.software,
+            lease_address=text(hello.lease_address, "hello.lease_address"),
+            software=text(hello.software, "hello.software"),
         )
 
     async def _read(self, context: _Context, outgoing: Outgoing) -> None:
@@ -138,8 +139,7 @@ class Session:
 
     async def _take(self, message: pb.SessionRequest) -> None:
         """Carry it out, or say why not. Either way it is done with."""
-        if not message.id:
-            raise PeerError(f"message {message.seq}: has no id")
+        word(message.id, "id")
         try:
             request = request_of(self._provider, message)
         except PeerError as error:
@@ -179,7 +179,9 @@ class Session:
         if self._refused:
             return {"message_refused": self._refused.popleft()}
         if outgoing.waiting:
-            return body_of(outgoing.waiting.popleft())
+            told = outgoing.waiting.popleft()
+            told.body = told.body or body_of(told.notice)
+            return told.body
         if outgoing.is_stopping:
             outgoing.is_stopping = False
             return {"go_away": pb.GoAway(reason=STOPPING, retry_after_ms=RETRY_AFTER)}
@@ -198,10 +200,11 @@ class Session:
 
     async def _send(self, context: _Context, **body: Any) -> None:
         self._seq += 1
-        # A message that was refused must be told so before it is acknowledged.
-        ack = self._acked if self._refused and "message_refused" not in body else self._inbox.ack
-        self._acked = ack
-        await context.write(pb.SessionResponse(seq=self._seq, ack=ack, **body))
+        # Nothing is acknowledged together with a refusal, or while one waits: whoever reads an
+        # acknowledgement first would take the refused message for done.
+        if not self._refused and "message_refused" not in body:
+            self._acked = self._inbox.ack
+        await context.write(pb.SessionResponse(seq=self._seq, ack=self._acked, **body))
 
 
 def request_of(provider: ProviderId, message: pb.SessionRequest) -> requests.Request:

@@ -181,7 +181,7 @@ def test_a_message_is_taken_once_and_a_bad_one_is_refused_before_its_ack(tmp_pat
                     "stolen",
                     "LEASE_UNKNOWN",
                 )
-                assert not any(message.ack >= seq for message in agent.received[: refused.seq - 1])
+                assert not any(message.ack >= seq for message in agent.received[: refused.seq])
                 await agent.acked(seq)
                 await agent.send(id="broken", lease_ending=market_pb2.LeaseEnding())
                 assert (await agent.next("message_refused")).message_refused.reason == "MALFORMED"
