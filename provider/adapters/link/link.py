@@ -45,7 +45,14 @@ from provider.rpc.identity import LiveIdentity, check_valid
 from provider.rpc.member import Member, Role
 from provider.rpc.sequence import Outbox
 from provider.rpc.settings import mtls_channel
-from provider.rpc.v1.market_pb2 import Hello, LeaseConfirmed, PlaceBidRequest, Welcome, WithdrawBidRequest
+from provider.rpc.v1.market_pb2 import (
+    Hello,
+    LeaseConfirmed,
+    PlaceBidRequest,
+    SessionBid,
+    Welcome,
+    WithdrawBidRequest,
+)
 from provider.rpc.v1.market_pb2_grpc import MarketServiceStub
 
 if TYPE_CHECKING:
@@ -87,6 +94,7 @@ class GrpcLink:
         self._is_up = asyncio.Event()
         self._is_leaving = asyncio.Event()
         self._epoch = 0
+        self._takes_bids = False
         self._told_lost: str | None = None
         self.skipped: str | None = None
         """The last order that could not be read, with the field's path."""
@@ -124,6 +132,9 @@ class GrpcLink:
     # --- unary calls
 
     async def place_bid(self, key: EffectId, bid: Bid) -> None:
+        if self._takes_bids:
+            await self._tell(key, SessionBid(bid=bid_to_pb(bid)))
+            return
         request = PlaceBidRequest(key=key, bid=bid_to_pb(bid))
         await self._asked(lambda stub: unary(stub.PlaceBid(request, timeout=self._settings.deadline_s)))
 
@@ -255,6 +266,7 @@ class GrpcLink:
                 remedy="stop the old coordinator; after restoring a backup, restart this provider",
             )
         self._epoch = welcome.epoch
+        self._takes_bids = welcome.takes_bids
         self._keys.replace(tuple(welcome.token_keys_pem))
         self._told_lost = None
         return Delivery(event=CoordinatorConnected(market=welcome.market, epoch=welcome.epoch))
