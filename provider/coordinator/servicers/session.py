@@ -161,6 +161,7 @@ class Session:
             market=self._writer.book.market,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             token_keys_pem=settings.token_keys_pem,
+            takes_bids=True,
         )
         await self._send(context, welcome=welcome)
         while True:
@@ -183,7 +184,9 @@ class Session:
             told.body = told.body or body_of(told.notice)
             return told.body
         if outgoing.is_stopping:
+            # Whatever the agent still says is not acknowledged any more, so it will say it again.
             outgoing.is_stopping = False
+            outgoing.close(Temporary(STOPPING, retry_after=RETRY_AFTER))
             return {"go_away": pb.GoAway(reason=STOPPING, retry_after_ms=RETRY_AFTER)}
         if self._inbox.ack > self._acked:
             return {"heartbeat": pb.Heartbeat(sent_ms=self._clock.now())}
@@ -210,6 +213,9 @@ class Session:
 def request_of(provider: ProviderId, message: pb.SessionRequest) -> requests.Request:
     """What a message asks of the market. ``PeerError`` with the field's path where it cannot be."""
     match message.WhichOneof("body"):
+        case "bid":
+            bid = codec_market.bid_from_pb(message.bid.bid, "bid.bid")
+            return requests.PlaceBid(provider=provider, key=message.id, bid=bid)
         case "lease_confirmed":
             lease = codec.lease_id_from_pb(message.lease_confirmed.lease, "lease_confirmed.lease")
             return requests.ConfirmLease(provider=provider, key=message.id, lease=lease)
