@@ -29,7 +29,7 @@ class CoordinatorSettings:
     """Host that goes into join tokens; None for the one listened at, this machine's name for all."""
     heartbeat_interval_ms: int = HEARTBEAT_INTERVAL_MS
     stop_grace_s: float = 5.0
-    """How long agents have to leave when the coordinator stops."""
+    """How long goodbyes may take when the coordinator stops: an agent that does not read is cut off."""
     concurrent_calls_max: int = 20_000
     """Sessions and watches are calls too."""
     rules: Rules = RULES

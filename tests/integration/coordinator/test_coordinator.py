@@ -224,6 +224,7 @@ def test_after_an_orderly_stop_everything_is_found_again(tmp_path: Path) -> None
                 await agent.next("lease_awarded")
                 await agent.confirm(lease)
         assert (await agent.next("go_away")).go_away.retry_after_ms == 1_000
+        assert await agent.ended() == ("UNAVAILABLE", "the coordinator is stopping")
         await agent.__aexit__()
         async with (
             coordinator(tmp_path, market=None) as market,
