@@ -154,6 +154,20 @@ class Block:
         return self.values.get(name) or {}
 
 
+def key_place(at: Place, *names: str) -> Place:
+    """Of the last of the keys ``names``, one in the other's mapping; of ``at`` where a merge brought it."""
+    node, key = at.node, at.node
+    for name in names:
+        pairs = node.value if isinstance(node, MappingNode) else ()
+        found = next(
+            (pair for pair in pairs if isinstance(pair[0], ScalarNode) and pair[0].value == name), None
+        )
+        if found is None:
+            return Place(at.node, (*at.path, *names))
+        key, node = found
+    return Place(key, (*at.path, *names))
+
+
 def is_null(node: Node) -> bool:
     """Nothing was written, or a null."""
     return isinstance(node, ScalarNode) and node.tag == PLAIN_TAG and not node.style and node.value in NULLS

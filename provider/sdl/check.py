@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from provider.sdl import limits, model
-from provider.sdl.blocks import Block, Findings, Place, Step
+from provider.sdl.blocks import Block, Findings, Place, Step, key_place
 from provider.sdl.check_profiles import check_compute, check_placement, is_persistent, volume_name
 from provider.sdl.check_services import check_service
 from provider.sdl.problems import listed, quote, suggest
@@ -115,7 +115,7 @@ def check(sections: Sections, findings: Findings) -> None:
         check_placement(placement, findings)
     if "include" in sections.document:
         findings.warn(sections.document.place("include"), "include is ignored, as Akash does")
-    if "deployment" in sections.document and not sections.uses:
+    if "deployment" in sections.document.values and not sections.uses:
         complaint = Complaint(what="nothing is deployed", allowed="a service at a placement")
         findings.add(sections.document.place("deployment"), complaint)
     if len(sections.uses) > limits.USES:
@@ -148,17 +148,18 @@ def _check_mentions(service: Block, sections: Sections, findings: Findings) -> N
 
 def _check_references(use: Use, sections: Sections, findings: Findings) -> None:
     entry = use.entry
+    deployment = sections.document.place("deployment")
     if use.service is None:
         allowed = listed(sections.services)
         hint = suggest(use.service_name, sections.services)
         what = f"no service profile named {quote(use.service_name)}"
-        findings.add(
-            Place(entry.at.node, entry.at.path[:-1]), Complaint(what=what, allowed=allowed, hint=hint)
-        )
+        at = key_place(deployment, use.service_name)
+        findings.add(at, Complaint(what=what, allowed=allowed, hint=hint))
     if use.placement is None:
         allowed, hint = listed(sections.placements), suggest(use.placement_name, sections.placements)
         what = f"no placement profile named {quote(use.placement_name)}"
-        findings.add(entry.at, Complaint(what=what, allowed=allowed, hint=hint))
+        at = key_place(deployment, use.service_name, use.placement_name)
+        findings.add(at, Complaint(what=what, allowed=allowed, hint=hint))
     profile = entry.text("profile")
     if profile is not None and use.compute is None:
         allowed, hint = listed(sections.computes), suggest(profile, sections.computes)
@@ -259,7 +260,7 @@ def _check_endpoints(sections: Sections, findings: Findings) -> None:
     declared = sections.document.places.get("endpoints")
     for name, endpoint in sections.endpoints.items():
         assert declared is not None
-        at = Place(endpoint.at.node, (*declared.path, name))
+        at = key_place(declared, name)
         _check_endpoint(name, endpoint, at, findings)
         if name not in used:
             complaint = Complaint(
