@@ -46,6 +46,7 @@ test: setup engine tools ## everything: check, then integration and end to end o
 tools:
 	@scripts/setup-compiler.sh
 	@scripts/unpack-tools.sh docker-registry busybox-static prometheus redis-server
+	@scripts/unpack-engine.sh
 
 sim: setup ## simulated markets: make sim SEED=7 RUNS=1000
 	@$(RUN)/python -m provider.sim --seed $(SEED) --runs $(RUNS)

@@ -123,7 +123,8 @@ class Runtime(Protocol):
         A lease that already runs at this generation is left as it is; containers of an older
         generation are replaced. ``Temporary``: engine or registry away. ``ImageUnavailable``: no such
         image, or not ours to pull. ``Permanent``: the engine cannot run it so. After a failure
-        nothing is left running, but what was made may remain until ``stop``.
+        nothing that this call began is left running; an older generation serves on until the newer
+        one's image is there, and what was made may remain until ``stop``.
         """
 
     async def stop(self, lease: LeaseId, grace_s: int) -> None:

@@ -23,10 +23,12 @@ SIMULATED = "[yellow]SIMULATED[/yellow]"
 _SYMBOL = {"uact": "ACT", "uakt": "AKT", "uusdc": "USDC"}
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, quiet: bool = False) -> Console:
     """Columns as wide as the terminal; wide enough for a pipe not to cut anything."""
-    out = sys.stderr if stderr else sys.stdout
-    return Console(file=out, highlight=False, soft_wrap=not out.isatty(), width=None if out.isatty() else 200)
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        highlight=False, soft_wrap=not is_terminal, width=None if is_terminal else 200, quiet=quiet
+    )
 
 
 def as_json(message: Message) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import docker
 import pytest
 
 from provider.app.loopback_registry import Registry, loopback_registry
+from tests.e2e.leftovers import left_of, sweep
 from tests.e2e.world import DOCKER, TOOLS, World
 
 
@@ -48,10 +50,12 @@ def hello(registry: Registry, engine: docker.DockerClient) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[World]:
-    """A market with a provider and a funded tenant, all running."""
+def world(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, engine: docker.DockerClient
+) -> Iterator[World]:
+    """A market with a provider and a funded tenant, all running; swept away even after a failure."""
     folder: Path = tmp_path_factory.mktemp("world")
-    made = World(folder=folder, provider_name=request.module.__name__.rpartition("_")[2])
+    made = World(folder=folder, provider_name=f"{request.module.__name__.rpartition('_')[2]}-{os.getpid()}")
     try:
         made.start_coordinator()
         made.enroll_all()
@@ -59,6 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         yield made
     finally:
         made.close()
+        sweep(engine, made.provider_name)
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +74,4 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     client: docker.DockerClient = request.getfixturevalue("engine")
     world: World = request.getfixturevalue("world")
-    label = {"label": f"gp.provider={world.provider_name}"}
-    left = [each.name for each in client.containers.list(all=True, filters=label)]
-    left += [each.name for each in client.networks.list(filters=label)]
-    left += [each.name for each in client.volumes.list(filters=label)]
-    assert left == []
+    assert left_of(client, world.provider_name) == set()

@@ -5,15 +5,11 @@ from __future__ import annotations
 import docker
 import pytest
 
+from tests.e2e.leftovers import containers_of
 from tests.e2e.world import ROOT, World, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 HELLO = ROOT / "manifests" / "hello-gpu.yaml"
-
-
-def containers(world: World, engine: docker.DockerClient) -> list[str]:
-    label = {"label": f"gp.provider={world.provider_name}"}
-    return [str(each.id) for each in engine.containers.list(filters=label)]
 
 
 def close_and_check_the_bill(world: World, dseq: int) -> None:
@@ -35,14 +31,14 @@ def test_a_running_lease_survives_the_death_of(
     victim: str, world: World, hello: str, engine: docker.DockerClient
 ) -> None:
     dseq = world.rent(HELLO, "--image", f"hello={hello}")
-    before = containers(world, engine)
+    before = containers_of(engine, world.provider_name)
     until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
     world.kill(victim)
     getattr(world, f"start_{victim}")()
     until(lambda: world.provider("status").status == 0, "connected again")
     billed = int(world.lease(dseq)["running_ms"])
     until(lambda: int(world.lease(dseq)["running_ms"]) > billed, "billing goes on")
-    assert containers(world, engine) == before
+    assert containers_of(engine, world.provider_name) == before
     assert world.tenant("exec", str(dseq), "hello", "--", "true").status == 0
     close_and_check_the_bill(world, dseq)
 
@@ -58,7 +54,7 @@ def test_both_die_between_the_award_and_the_start(
     world.start_provider()
     accepted = world.tenant("accept", str(dseq), "--wait", "60")
     assert accepted.status == 0, accepted.err + world.log("provider")
-    assert len(containers(world, engine)) == 1
+    assert len(containers_of(engine, world.provider_name)) == 1
     until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
     close_and_check_the_bill(world, dseq)
 
@@ -67,12 +63,12 @@ def test_a_container_that_died_while_nobody_looked_is_repaired(
     world: World, hello: str, engine: docker.DockerClient
 ) -> None:
     dseq = world.rent(HELLO, "--image", f"hello={hello}")
-    (name,) = containers(world, engine)
+    (name,) = containers_of(engine, world.provider_name)
     until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
     world.kill("provider")
     engine.containers.get(name).kill()
     world.start_provider()
-    until(lambda: containers(world, engine), "another container runs")
+    until(lambda: containers_of(engine, world.provider_name), "another container runs")
     until(
         lambda: world.provider("leases", "--json").json[0]["health"] == "LEASE_HEALTH_RUNNING",
         "it runs again",
@@ -86,9 +82,10 @@ def test_a_lease_that_was_closed_while_the_provider_was_dead_is_cleaned_up(
     dseq = world.rent(HELLO, "--image", f"hello={hello}")
     until(lambda: int(world.lease(dseq)["running_ms"]) > 0, "the first usage report")
     world.kill("provider")
-    assert world.tenant("close", str(dseq)).status in (0, 1)  # it may wait for the dead provider's last word
+    waiting = world.tenant("close", str(dseq), "--wait", "1")
+    assert (waiting.status, waiting.err.splitlines()[0]) == (1, "no settlement within 1 s")
     world.start_provider()
-    until(lambda: not containers(world, engine), "the container is gone")
+    until(lambda: not containers_of(engine, world.provider_name), "the container is gone")
     until(
         lambda: world.tenant("status", str(dseq), "--json").json["state"] == "DEPLOYMENT_STATE_CLOSED",
         "settled",

@@ -10,6 +10,8 @@ import docker
 import pytest
 
 from provider.app.demo.stage import program_argv
+from provider.app.demo.story import PROVIDER
+from tests.e2e.leftovers import has_image, left_of
 from tests.e2e.world import ROOT, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
@@ -23,15 +25,8 @@ def demo_folders() -> set[Path]:
     return set(Path("/tmp").glob("provider-demo-*")) | set(Path("/tmp").glob("gp-registry-*"))
 
 
-def everything(engine: docker.DockerClient) -> set[str]:
-    """All that is on the engine, by id."""
-    found = {each.id for each in engine.containers.list(all=True)}
-    found |= {each.id for each in engine.networks.list()} | {each.id for each in engine.volumes.list()}
-    return found | {tag for each in engine.images.list() for tag in each.tags}
-
-
 def test_the_receipt_adds_up_and_nothing_is_left(engine: docker.DockerClient) -> None:
-    before, folders = everything(engine), demo_folders()
+    folders = demo_folders()
     done = run([*program_argv("provider"), "demo", "--json"])
     assert done.status == 0, done.err
     receipt = json.loads(done.out)
@@ -45,7 +40,8 @@ def test_the_receipt_adds_up_and_nothing_is_left(engine: docker.DockerClient) ->
     assert paid == receipt["billed_micros"] == receipt["provider_after_micros"] > 0
     assert receipt["billed_micros"] == int(float(receipt["price_per_block"]) * receipt["ran_ms"] / 6000)
     assert receipt["left_behind"] == []
-    assert everything(engine) == before
+    assert left_of(engine, PROVIDER) == set()
+    assert not has_image(engine, receipt["image"])
     assert demo_folders() == folders
 
 
@@ -58,7 +54,6 @@ def test_it_shows_each_step_and_says_that_gpus_are_simulated() -> None:
 
 
 def test_a_kept_demo_runs_on_until_it_is_ended(engine: docker.DockerClient) -> None:
-    before = everything(engine)
     kept = run([*program_argv("provider"), "demo", "--keep"])
     assert kept.status == 0, kept.err
     folder = kept.out.rsplit("provider demo --end ", maxsplit=1)[1].strip()
@@ -67,7 +62,9 @@ def test_a_kept_demo_runs_on_until_it_is_ended(engine: docker.DockerClient) -> N
     assert json.loads(status.out)["leases"][0]["health"] == "LEASE_HEALTH_RUNNING"
     ended = run([*program_argv("provider"), "demo", "--end", folder])
     assert ended.status == 0, ended.err
-    assert everything(engine) == before
+    (image,) = re.findall(r"127\.0\.0\.1:\d+/hello-gpu:1", kept.out)
+    assert left_of(engine, PROVIDER) == set()
+    assert not has_image(engine, image)
     assert not Path(folder).exists()
 
 

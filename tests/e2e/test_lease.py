@@ -8,6 +8,7 @@ import urllib.request
 import docker
 import pytest
 
+from tests.e2e.leftovers import containers_of
 from tests.e2e.world import ROOT, World, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -39,7 +40,7 @@ def test_a_lease_from_deposit_to_refund(world: World, hello: str) -> None:
     assert "SIMULATED" in shown
 
     logs = world.tenant("logs", str(dseq), "hello", "--tail", "50")
-    assert f"[hello/0] hello: serving on port 8080, lease alice/{dseq}/1/1/lease" in logs.out
+    assert f"[hello/0] hello: serving on port 8080, lease alice/{dseq}/1/1/{world.provider_name}" in logs.out
     assert world.tenant("exec", str(dseq), "hello", "--", "sh", "-c", "echo out; exit 7").status == 7
     assert (
         world.tenant("exec", str(dseq), "hello", "--", "cat", stdin="through and back\n").out
@@ -59,7 +60,9 @@ def test_a_lease_from_deposit_to_refund(world: World, hello: str) -> None:
     until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
     after = world.tenant("balance", "--json").json["available"][0]
     status = world.coordinator("status", "--json").json
-    (earned,) = [each["balance"] for each in status["accounts"] if each["name"] == "provider:lease"]
+    (earned,) = [
+        each["balance"] for each in status["accounts"] if each["name"] == f"provider:{world.provider_name}"
+    ]
     assert int(before["amount_micros"]) - int(after["amount_micros"]) == int(earned["amount_micros"]) > 0
 
 
@@ -68,14 +71,13 @@ def test_a_stopped_provider_leaves_its_lease_running_and_takes_it_up_again(
 ) -> None:
     dseq = world.rent(HELLO, "--image", f"hello={hello}")
     until(lambda: page(world, dseq), "the service answers")
-    (container,) = engine.containers.list(filters={"label": f"gp.provider={world.provider_name}"})
+    before = containers_of(engine, world.provider_name)
 
     assert world.kill("provider", signal.SIGTERM) == 0
     assert page(world, dseq) is not None
     world.start_provider()
 
     assert world.tenant("exec", str(dseq), "hello", "--", "true").status == 0
-    (still,) = engine.containers.list(filters={"label": f"gp.provider={world.provider_name}"})
-    assert still.id == container.id
+    assert containers_of(engine, world.provider_name) == before
     assert world.tenant("close", str(dseq)).status == 0
     until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")

@@ -1,4 +1,4 @@
-"""A stranger's file, unmodified, goes the whole way: a Redis that keeps what it was told while our daemon dies.
+"""A stranger's file, unmodified, goes the whole way: Redis keeps what it was told while the agent dies.
 
 The image that the file names is answered by a registry on loopback, with an image made of Debian's redis
 packages.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import redis
 
 from provider.app.loopback_registry import ImageConfig, Registry
+from tests.e2e.leftovers import sweep
 from tests.e2e.world import ROOT, TOOLS, World, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
@@ -40,7 +42,7 @@ def world(
     )
     made = World(
         folder=tmp_path_factory.mktemp("redis"),
-        provider_name="redis",
+        provider_name=f"redis-{os.getpid()}",
         provider_environment={"PROVIDER_RUNTIME__MIRROR": registry.address},
     )
     try:
@@ -50,6 +52,7 @@ def world(
         yield made
     finally:
         made.close()
+        sweep(engine, made.provider_name)
         for image in engine.images.list():
             for tag in image.tags:
                 if "redis:8.2.2" in tag:

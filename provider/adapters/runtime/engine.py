@@ -130,7 +130,7 @@ class Engine:
             return self._link
 
     async def _connect(self) -> _Link:
-        doing = "connecting to the engine"
+        doing = f"connecting to the engine at {self.settings.socket}"
         try:
             request = wire.Request(method="GET", path="/version")
             async with wire.ask(self.settings.socket_path, request, self.settings.call_timeout_s) as answer:

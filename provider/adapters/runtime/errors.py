@@ -28,7 +28,7 @@ RAISED = (
 )
 """All that the SDK and the socket below it raise when the engine is away or says no."""
 
-_ENGINE_REMEDY = "docker info"
+_ENGINE_REMEDY = "start the engine (scripts/setup-engine.sh, or systemctl start docker), or name its socket"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

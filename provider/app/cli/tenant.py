@@ -67,6 +67,9 @@ def _deploying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     accept.set_defaults(run=command(COMMANDS, "accept"))
     close = commands.add_parser("close", help="end a deployment and get back what is left")
     close.add_argument("dseq", type=int)
+    close.add_argument(
+        "--wait", metavar="SECONDS", type=float, default=90, help="until it is settled (default: %(default)s)"
+    )
     close.set_defaults(run=command(COMMANDS, "close"))
 
 

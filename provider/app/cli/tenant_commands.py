@@ -24,9 +24,6 @@ from provider.rpc.member import Role
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import tenant_pb2
 
-CLOSE_S = 90.0
-"""The market settles a closing lease after 60 s even if its provider says nothing."""
-
 
 def home(args: argparse.Namespace) -> Path:
     """Where this tenant's identity and manifests are."""
@@ -187,7 +184,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def close(args: argparse.Namespace) -> int:
     async def ask(tenancy: Tenancy) -> int:
-        view = await tenancy.close(args.dseq, CLOSE_S)
+        view = await tenancy.close(args.dseq, args.wait)
         for lease in view.leases:
             ran = render.duration(lease.running_ms)
             print(f"{lease.id.provider}: ran {ran}, paid {render.money(lease.settled)}")

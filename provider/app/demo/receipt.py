@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from rich.console import Console
-
 from provider.app import render
 
 
@@ -53,7 +51,7 @@ class Show:
 
     def __init__(self, receipt: Receipt, *, quiet: bool) -> None:
         self._receipt = receipt
-        self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = render.console(quiet=quiet)
         self._details: list[str] = []
 
     def say(self, text: str = "") -> None:

@@ -1,0 +1,38 @@
+"""What one provider has on the machine's engine, seen without anything of ours between."""
+
+from __future__ import annotations
+
+import docker
+
+Filters = dict[str, str | list[str] | bool]
+
+
+def _of(provider: str) -> Filters:
+    return {"label": f"gp.provider={provider}"}
+
+
+def containers_of(engine: docker.DockerClient, provider: str) -> list[str]:
+    """Ids of the containers that run."""
+    return [str(each.id) for each in engine.containers.list(filters=_of(provider))]
+
+
+def left_of(engine: docker.DockerClient, provider: str) -> set[str]:
+    """Names of containers, running or not, networks and volumes."""
+    found = {str(each.name) for each in engine.containers.list(all=True, filters=_of(provider))}
+    found |= {str(each.name) for each in engine.networks.list(filters=_of(provider))}
+    return found | {str(each.name) for each in engine.volumes.list(filters=_of(provider))}
+
+
+def sweep(engine: docker.DockerClient, provider: str) -> None:
+    """Remove what a failed test left."""
+    for container in engine.containers.list(all=True, filters=_of(provider)):
+        container.remove(v=True, force=True)
+    for network in engine.networks.list(filters=_of(provider)):
+        network.remove()
+    for volume in engine.volumes.list(filters=_of(provider)):
+        volume.remove(force=True)
+
+
+def has_image(engine: docker.DockerClient, name: str) -> bool:
+    """Whether the engine holds an image under that name."""
+    return any(name in image.tags for image in engine.images.list())
