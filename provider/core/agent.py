@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, drift, leasing
+from provider.core import bidding, drift, leasing, metering
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
@@ -110,6 +110,7 @@ def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:
         case LeaseAwarded():
             bidding.awarded(draft, event.award, at)
         case LeaseEnded():
+            bidding.award_ended(draft, event.lease)
             leasing.end(draft, event.lease, event.reason, "the market closed it", at)
         case _:
             assert_never(event)
@@ -119,7 +120,7 @@ def _listed(draft: Draft, event: WorkloadsListed, at: Instant) -> None:
     found = drift.compare(draft.state, event.workloads, event.as_of)
     for lease_id in found.alive:
         lease = draft.state.leases[lease_id]
-        draft.put_lease(replace(lease, meter=replace(lease.meter, seen_at=event.as_of)))
+        draft.put_lease(replace(lease, meter=metering.seen(lease.meter, event.as_of)))
     for death in found.deaths:
         leasing.died(draft, death, at)
     for orphan in found.orphans:
@@ -147,8 +148,8 @@ def _performed(draft: Draft, event: Performed, at: Instant) -> None:
 
 def _failed(draft: Draft, event: Failed, at: Instant) -> None:
     match event.effect:
-        case PlaceBid(bid=bid):
-            bidding.bid_rejected(draft, bid.id, event.what)
+        case PlaceBid():
+            bidding.bid_rejected(draft, event.effect, event.what)
         case StartWorkload(launch=launch):
             leasing.start_failed(draft, event, launch.lease, at)
         case ReportUsage(usage=usage):

@@ -21,9 +21,11 @@ from provider.domain.moment import Instant, after
 
 
 def order_opened(draft: Draft, order: Order, at: Instant) -> None:
-    """Bid, or say why not."""
-    if order.id.lease(draft.state.policy.provider) in draft.state.bids:
+    """Bid, or say why not. What was lost once cannot be won again: a lease's name is used once."""
+    bid = order.id.lease(draft.state.policy.provider)
+    if bid in draft.state.bids or bid in draft.state.leases:
         return
+    _forget(draft, order.id)
     verdict = consider(order, draft.state)
     if isinstance(verdict, Refused):
         _remember(draft, WaitingOrder(order=order, refused=verdict, version=draft.state.version))
@@ -66,33 +68,52 @@ def _remember(draft: Draft, waiting: WaitingOrder) -> None:
 
 
 def _forget(draft: Draft, order: OrderId) -> None:
+    """Fine when it is not remembered."""
+    if order not in draft.state.orders:
+        return
     orders = {key: waiting for key, waiting in draft.state.orders.items() if key != order}
     draft.state = replace(draft.state, orders=orders)
 
 
 def order_closed(draft: Draft, order: OrderId) -> None:
     """A bid on it, if it is still open, is lost."""
-    if order in draft.state.orders:
-        _forget(draft, order)
+    _forget(draft, order)
     bid = order.lease(draft.state.policy.provider)
     if bid in draft.state.bids:
         _end(draft, bid, "lost")
 
 
-def bid_rejected(draft: Draft, bid: LeaseId, what: str) -> None:
-    """The market did not take it."""
+def bid_rejected(draft: Draft, effect: PlaceBid, what: str) -> None:
+    """The market did not take it. An answer to an earlier bid on the same order says nothing of this one."""
+    bid = draft.state.bids.get(effect.bid.id)
+    if bid is not None and effect.id == _placing(bid):
+        _end(draft, bid.bid.id, "rejected", what)
+
+
+def _placing(bid: OpenBid) -> EffectId:
+    """Of the first effect that a bid has."""
+    return EffectId(f"{bid.bid.id}@{bid.version}#1")
+
+
+def award_ended(draft: Draft, bid: LeaseId) -> None:
+    """The market gave up an award of it that we never heard of."""
     if bid in draft.state.bids:
-        _end(draft, bid, "rejected", what)
+        _end(draft, bid, "lost")
 
 
 def awarded(draft: Draft, award: Award, at: Instant) -> None:
-    """The bid won: the reservation becomes a lease, or the market is told that it cannot."""
+    """The bid won: the reservation becomes a lease, or the market is told that it cannot.
+
+    Whether our word comes in time is for the market's clock to say: ours may differ.
+    """
+    if award.id in draft.state.leases:
+        return  # a market that was away asks again, and our word is on its way
     open_bid = draft.state.bids.get(award.id)
-    if open_bid is None or open_bid.bid.rate != award.rate or at >= award.confirm_by:
+    if open_bid is None or open_bid.bid.rate != award.rate:
         why = Refused(why=Refusal.BID_GONE, required=str(award.rate), available="no reservation")
         draft.want(RefuseLease(id=EffectId(f"{award.id}@{draft.state.version}#1"), lease=award.id, why=why))
         if open_bid is not None:
-            _end(draft, award.id, "expired", "the award came too late")
+            _end(draft, award.id, "rejected", "the award names another price")
         return
     _end(draft, award.id, "won")
     leasing.begin(draft, open_bid, award, at)

@@ -1,7 +1,7 @@
 """The lease machine: every phase a lease can be in, everything that can move it, in two tables.
 
 Rule 1: what decides a lease's next phase is in this file. Rule 2: this file does not know what a
-phase makes the agent do; entering a phase has effects, and those are in ``agent``. Guards are trigger
+phase makes the agent do; entering a phase has effects, and those are in ``leasing``. Guards are trigger
 names (``DIED`` against ``DIED_TOO_OFTEN``), chosen where the event is read, so the tables hold no code.
 
 Every pair of phase and trigger is legal (in ``MOVES``), stale (in ``STALE``: a late or doubled message
@@ -9,7 +9,7 @@ that changes nothing) or illegal: a bug here or a broken promise there, and it r
 the whole product, another proves that every phase can reach ``CLOSED``, and the diagram in
 ``docs/lease.md`` is made from these tables.
 
-Read next: ``agent.py`` (what entering a phase does), ``state.py`` (what is remembered of a lease).
+Read next: ``leasing.py`` (what entering a phase does), ``state.py`` (what is remembered of a lease).
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Trigger(StrEnum):
     DIED = "died"
     """A container is gone or has exited, or what runs is not what was ordered."""
     DIED_TOO_OFTEN = "died_too_often"
+    """The same, once more than is worth repairing."""
     RETRY = "retry"
     """The time for another start has come."""
     OVERDUE = "overdue"

@@ -126,7 +126,11 @@ def started(draft: Draft, event: Performed, lease_id: LeaseId, at: Instant) -> N
     """The engine runs all of it."""
     lease = draft.state.leases.get(lease_id)
     assert event.workload is not None, "a start that was performed says what runs"
-    if lease is None or event.workload.generation != lease.generation:
+    if lease is None:
+        return
+    if event.workload.generation != lease.generation:
+        detail = "what the engine made is gone again"
+        _start_again(draft, replace(lease, detail=detail), at)
         return
     since = _since(event.workload, at)
     move(draft, replace(lease, started_at=since, detail=""), Trigger.STARTED, at)
@@ -148,22 +152,35 @@ def start_failed(draft: Draft, event: Failed, lease_id: LeaseId, at: Instant) ->
         if lease.phase is Phase.STARTING:
             lease = replace(lease, reason=reason, detail=event.what)
         move(draft, lease, Trigger.START_REFUSED, at)
-    elif lease.phase is Phase.STARTING:
-        move(draft, replace(lease, failures=lease.failures + 1, detail=event.what), Trigger.START_FAILED, at)
+    else:
+        _start_again(draft, replace(lease, detail=event.what), at)
+        _wait_longer(draft, lease_id, event.retry_after, at)
+
+
+def _start_again(draft: Draft, lease: Lease, at: Instant) -> None:
+    if lease.phase is Phase.STARTING:
+        move(draft, replace(lease, failures=lease.failures + 1), Trigger.START_FAILED, at)
+
+
+def _wait_longer(draft: Draft, lease_id: LeaseId, retry_after: Span | None, at: Instant) -> None:
+    """Not before the one that failed asks for it, as far as patience goes."""
+    lease = draft.state.leases[lease_id]
+    if retry_after is not None and lease.phase is Phase.REPAIRING and lease.due is not None:
+        asked = after(at, min(retry_after, draft.state.policy.retry_most))
+        draft.put_lease(replace(lease, due=max(lease.due, asked)))
 
 
 def died(draft: Draft, death: drift.Death, at: Instant) -> None:
     """A lease that should run does not: close its meter where it ended, and repair or give up."""
     lease = draft.state.leases[death.lease]
     policy = draft.state.policy
-    seen = lease.meter.seen_at or lease.started_at or at
-    ended_at = death.ended_at if death.ended_at is not None else seen
-    ran = Span(max(ended_at - (lease.started_at or ended_at), 0))
+    meter = metering.died(lease.meter, death.ended_at, at)
+    ran = Span(max((meter.seen_at or at) - (lease.started_at or at), 0))
     deaths = 1 if ran >= policy.stable_after else lease.deaths + 1
     failures = 1 if ran >= policy.stable_after else lease.failures + 1
     lease = replace(
         lease,
-        meter=metering.closed(lease.meter, min(ended_at, at)),
+        meter=meter,
         deaths=deaths,
         failures=failures,
         restarts=lease.restarts + 1,
@@ -247,7 +264,7 @@ def _enter_running(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
     lease = draft.state.leases[lease_id]
     since = lease.started_at if lease.started_at is not None else at
     meter = metering.opened(lease.meter, since, draft.state.policy.usage_interval)
-    draft.put_lease(replace(lease, meter=replace(meter, seen_at=since)))
+    draft.put_lease(replace(lease, meter=meter))
     _report(draft, lease_id)
 
 
@@ -261,7 +278,7 @@ def _enter_repairing(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
 def _enter_stopping(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
     lease = draft.state.leases[lease_id]
     assert lease.reason is not None, "a lease ends for a reason"
-    draft.put_lease(replace(lease, meter=metering.closed(lease.meter, at)))
+    draft.put_lease(replace(lease, meter=metering.stopped(lease.meter, at)))
     draft.want(
         StopWorkload(
             id=draft.lease_effect_id(lease_id), lease=lease_id, grace_s=draft.state.policy.stop_grace_s
@@ -328,7 +345,7 @@ def _report_usage(draft: Draft, lease_id: LeaseId, at: Instant, *, is_final: boo
     usage = Usage(
         lease=lease_id,
         number=meter.reports,
-        running_ms=metering.total_ms(meter, at),
+        running_ms=metering.sure_ms(meter),
         at=at,
         is_final=is_final,
     )

@@ -60,7 +60,7 @@ class Meter:
     report_at: Instant | None = None
     """When the next is due; None while nothing runs."""
     seen_at: Instant | None = None
-    """When it was last seen running: the end that is billed if it vanishes without a trace."""
+    """When it was last seen running, or known to have ended: no report bills beyond it while it runs."""
     in_flight: EffectId | None = None
     """The report that the market has not taken yet: no other is sent before it has."""
 

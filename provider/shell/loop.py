@@ -116,7 +116,9 @@ class Loop:
             self._due_changed.clear()
             due = self._due = next_due(self._state)
             if due is not None and due <= self._clock.now():
-                await self.submit(TimeReached())
+                taken_in = asyncio.Event()
+                await self.put(TimeReached(), taken_in.set)
+                await taken_in.wait()
                 continue
             async with asyncio.TaskGroup() as group:
                 waits: list[asyncio.Task[object]] = [group.create_task(self._due_changed.wait())]

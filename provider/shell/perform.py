@@ -37,6 +37,8 @@ log = structlog.get_logger()
 
 TRIED_ONCE = (StartWorkload,)
 """Whose failures the core must hear of at once, because it decides when the next try is due."""
+NEVER_GIVEN_UP = (StopWorkload,)
+"""Tried until it is done, whatever the engine says: a lease is over once nothing of it is left."""
 
 
 class Performer:
@@ -54,9 +56,9 @@ class Performer:
         while True:
             try:
                 workload = await self._call(effect)
-            except Permanent as failure:
-                return Failed(effect=effect, what=str(failure), is_final=True, reason=_reason(failure))
             except Exception as failure:
+                if isinstance(failure, Permanent) and not isinstance(effect, NEVER_GIVEN_UP):
+                    return Failed(effect=effect, what=str(failure), is_final=True, reason=_reason(failure))
                 retry_after = failure.retry_after if isinstance(failure, Temporary) else None
                 if not isinstance(failure, ProviderError):
                     log.exception("effect_raised", effect=effect.id)
