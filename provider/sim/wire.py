@@ -77,8 +77,6 @@ def told_from_pb(wire: pb.SessionRequest) -> Effect | None:
     """What an agent told on the stream; None for control messages."""
     key = EffectId(wire.id)
     match wire.WhichOneof("body"):
-        case "bid":
-            return PlaceBid(id=key, bid=bid_from_pb(wire.bid.bid, present(wire.bid, "bid", "bid")))
         case "lease_confirmed":
             path = present(wire.lease_confirmed, "lease", "lease_confirmed")
             return ConfirmLease(id=key, lease=lease_id_from_pb(wire.lease_confirmed.lease, path))
@@ -133,7 +131,6 @@ class _Session:
             market=self._market.name,
             heartbeat_interval_ms=self._wire.heartbeat_ms,
             token_keys_pem=self._wire.token_keys,
-            takes_bids=self._wire.takes_bids,
         )
         await self._send(welcome=welcome)
         unwatch = self._market.watch(self._wake.set)
@@ -226,8 +223,6 @@ class WireMarket(MarketServiceServicer):
         self.heartbeat_ms = heartbeat_ms
         self.address = address
         self.token_keys: tuple[str, ...] = ()
-        self.takes_bids = True
-        """On the session; False: only by the call of its own."""
         self.hellos: list[pb.Hello] = []
         self.goodbyes: list[str] = []
         self.acks: list[int] = []

@@ -1,4 +1,4 @@
-"""``make bench``: every figure beside its baseline, measured in the same run, as a table and in build/bench.json.
+"""``make bench``: figures beside their baselines, of the same run, as a table and in build/bench.json.
 
 Nothing here is asserted: a figure is a figure. ``target`` is the ratio that the project has set itself.
 """

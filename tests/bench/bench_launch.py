@@ -115,4 +115,4 @@ def _docker(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    print(rows())  # noqa: T201 - run by hand
+    print(rows())

@@ -188,21 +188,12 @@ async def in_memory(_: Path, market: SimulatedMarket) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def over_grpc_with_bids_as_calls(state_dir: Path, market: SimulatedMarket) -> AsyncIterator[World]:
-    async with over_grpc(state_dir, market, takes_bids=False) as world:
-        yield world
-
-
-@asynccontextmanager
-async def over_grpc(
-    state_dir: Path, market: SimulatedMarket, *, takes_bids: bool = True
-) -> AsyncIterator[World]:
+async def over_grpc(state_dir: Path, market: SimulatedMarket) -> AsyncIterator[World]:
     clock, agent = SystemClock(), Agent()
     authority = ThrowawayAuthority(market.name)
     identity = LiveIdentity(authority.member(Role.PROVIDER, PROVIDER, at=clock.now()))
     async with AsyncExitStack() as stack:
         served = WireMarket(market, authority, clock)
-        served.takes_bids = takes_bids
         await stack.enter_async_context(served)
         proxy = await stack.enter_async_context(FaultyProxy(served.address))
         settings = LinkSettings(
@@ -225,7 +216,7 @@ async def over_grpc(
 Scenario = Callable[[World], Awaitable[None]]
 
 
-@pytest.fixture(params=[in_memory, over_grpc, over_grpc_with_bids_as_calls], ids=lambda make: make.__name__)
+@pytest.fixture(params=[in_memory, over_grpc], ids=lambda make: make.__name__)
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Scenario], None]:
     make: Make = request.param
 

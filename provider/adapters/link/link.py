@@ -49,7 +49,6 @@ from provider.rpc.v1.market_pb2 import (
     Hello,
     LeaseConfirmed,
     PlaceBidRequest,
-    SessionBid,
     Welcome,
     WithdrawBidRequest,
 )
@@ -94,7 +93,6 @@ class GrpcLink:
         self._is_up = asyncio.Event()
         self._is_leaving = asyncio.Event()
         self._epoch = 0
-        self._takes_bids = False
         self._told_lost: str | None = None
         self.skipped: str | None = None
         """The last order that could not be read, with the field's path."""
@@ -132,9 +130,6 @@ class GrpcLink:
     # --- unary calls
 
     async def place_bid(self, key: EffectId, bid: Bid) -> None:
-        if self._takes_bids:
-            await self._tell(key, SessionBid(bid=bid_to_pb(bid)))
-            return
         request = PlaceBidRequest(key=key, bid=bid_to_pb(bid))
         await self._asked(lambda stub: unary(stub.PlaceBid(request, timeout=self._settings.deadline_s)))
 
@@ -266,7 +261,6 @@ class GrpcLink:
                 remedy="stop the old coordinator; after restoring a backup, restart this provider",
             )
         self._epoch = welcome.epoch
-        self._takes_bids = welcome.takes_bids
         self._keys.replace(tuple(welcome.token_keys_pem))
         self._told_lost = None
         return Delivery(event=CoordinatorConnected(market=welcome.market, epoch=welcome.epoch))

@@ -33,7 +33,6 @@ from provider.rpc.v1.market_pb2 import (
     LeaseRefused,
     LeaseReport,
     MessageRefused,
-    SessionBid,
     SessionRequest,
     SessionResponse,
     Welcome,
@@ -42,7 +41,7 @@ from provider.rpc.v1.market_pb2 import (
 if TYPE_CHECKING:
     from provider.rpc.v1.market_pb2_grpc import MarketServiceAsyncStub
 
-Told = SessionBid | LeaseConfirmed | LeaseRefused | LeaseReport | LeaseEnding
+Told = LeaseConfirmed | LeaseRefused | LeaseReport | LeaseEnding
 """What an agent tells the market on the stream."""
 _Call = grpc.aio.StreamStreamCall[SessionRequest, SessionResponse]
 
@@ -50,7 +49,6 @@ _Call = grpc.aio.StreamStreamCall[SessionRequest, SessionResponse]
 _BROKEN = "Socket closed"
 """gRPC's words for a reset connection (measured on 1.85.1)."""
 _FIELD: dict[type[Told], str] = {
-    SessionBid: "bid",
     LeaseConfirmed: "lease_confirmed",
     LeaseRefused: "lease_refused",
     LeaseReport: "lease_report",

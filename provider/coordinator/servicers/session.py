@@ -161,7 +161,6 @@ class Session:
             market=self._writer.book.market,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             token_keys_pem=settings.token_keys_pem,
-            takes_bids=True,
         )
         await self._send(context, welcome=welcome)
         while True:
@@ -213,9 +212,6 @@ class Session:
 def request_of(provider: ProviderId, message: pb.SessionRequest) -> requests.Request:
     """What a message asks of the market. ``PeerError`` with the field's path where it cannot be."""
     match message.WhichOneof("body"):
-        case "bid":
-            bid = codec_market.bid_from_pb(message.bid.bid, "bid.bid")
-            return requests.PlaceBid(provider=provider, key=message.id, bid=bid)
         case "lease_confirmed":
             lease = codec.lease_id_from_pb(message.lease_confirmed.lease, "lease_confirmed.lease")
             return requests.ConfirmLease(provider=provider, key=message.id, lease=lease)

@@ -39,7 +39,6 @@ class SessionRequest(_message.Message):
     LEASE_REPORT_FIELD_NUMBER: _builtins.int
     LEASE_ENDING_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
-    BID_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Counts this direction's messages in this session from 1. Hello is 1."""
     ack: _builtins.int
@@ -60,8 +59,6 @@ class SessionRequest(_message.Message):
     def lease_ending(self) -> Global___LeaseEnding: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
-    @_builtins.property
-    def bid(self) -> Global___SessionBid: ...
     def __init__(
         self,
         *,
@@ -75,13 +72,12 @@ class SessionRequest(_message.Message):
         lease_report: Global___LeaseReport | None = ...,
         lease_ending: Global___LeaseEnding | None = ...,
         goodbye: Global___Goodbye | None = ...,
-        bid: Global___SessionBid | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bid", b"bid", "body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bid", b"bid", "body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "id", b"id", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "id", b"id", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "lease_confirmed", "lease_refused", "lease_report", "lease_ending", "goodbye", "bid"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "lease_confirmed", "lease_refused", "lease_report", "lease_ending", "goodbye"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -199,17 +195,12 @@ class Welcome(_message.Message):
     MARKET_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     TOKEN_KEYS_PEM_FIELD_NUMBER: _builtins.int
-    TAKES_BIDS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Fencing number: strictly increasing for each provider, persisted."""
     market: _builtins.str
     """The market's name, constant for its life."""
     heartbeat_interval_ms: _builtins.int
     """Both sides send at least one message in this time, milliseconds; three times it in silence ends a session."""
-    takes_bids: _builtins.bool
-    """Bids may come as messages of the session, refused by MessageRefused: a call of its own starts later than a
-    message on an open stream. Once true, true for the market's life.
-    """
     @_builtins.property
     def token_keys_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Public keys (PEM, P-256) that sign lease tokens, newest first."""
@@ -221,11 +212,10 @@ class Welcome(_message.Message):
         market: _builtins.str = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         token_keys_pem: _abc.Iterable[_builtins.str] | None = ...,
-        takes_bids: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_interval_ms", b"heartbeat_interval_ms", "market", b"market", "takes_bids", b"takes_bids", "token_keys_pem", b"token_keys_pem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_interval_ms", b"heartbeat_interval_ms", "market", b"market", "token_keys_pem", b"token_keys_pem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,28 +339,6 @@ class LeaseEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseEnded: _TypeAlias = LeaseEnded  # noqa: Y015
-
-@_typing.final
-class SessionBid(_message.Message):
-    """What PlaceBid does, on the session."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    BID_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def bid(self) -> _resources_pb2.Bid: ...
-    def __init__(
-        self,
-        *,
-        bid: _resources_pb2.Bid | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bid", b"bid"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bid", b"bid"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SessionBid: _TypeAlias = SessionBid  # noqa: Y015
 
 @_typing.final
 class LeaseConfirmed(_message.Message):
