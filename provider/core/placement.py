@@ -56,14 +56,14 @@ def matches(gpu: Gpu, alternative: GpuAlternative) -> bool:
 def _has_memory(gpu: Gpu, ram: str) -> bool:
     """Whether the card is sold as one of ``ram``, such as ``80Gi``.
 
-    Cards report up to 6.3 % less than the number on the box (A10 "24 GB": 22.5 GiB; T4 "16 GB": 15.0 GiB;
-    H100 "80 GB": 79.6 GiB), because gigabytes are counted both ways and ECC takes its part.
+    Cards report up to 8 % less than the number on the box (A10G "24 GB": 22731 MiB; T4 "16 GB": 15079 MiB;
+    H100 "80 GB": 81559 MiB): gigabytes are counted both ways, and ECC and older drivers take their part.
     """
     number = ram.removesuffix("Gi")
     if gpu.memory_bytes is None or not number.isdigit():
         return False
     asked = int(number) * GIB
-    return asked * 93 <= gpu.memory_bytes * 100 <= asked * 101
+    return asked * 92 <= gpu.memory_bytes * 100 <= asked * 101
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
