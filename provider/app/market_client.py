@@ -1,4 +1,4 @@
-"""Calls to a market: of tenants, of its owner and of new members; and tenants' calls to a provider.
+"""Calls to a market, of tenants and of its owner; and tenants' calls to a provider.
 
 Owns channels and deadlines; every call is cancelled and every failure is one of ``domain.errors``. The
 answers stay in the wire's own messages: they are shown, not decided upon.
@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import grpc.aio
 
+from provider.domain.errors import Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.market import GroupSpec
 from provider.domain.money import Money
-from provider.rpc import codec, identity, settings
-from provider.rpc.calls import cancelled_after, unary
+from provider.rpc import codec, settings
+from provider.rpc.calls import cancelled_after
+from provider.rpc.calls import unary as answered
 from provider.rpc.identity import Identity
-from provider.rpc.join import JoinToken
 from provider.rpc.member import Member, Role
+from provider.rpc.problems import named
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import (
     admin_pb2,
     admin_pb2_grpc,
-    enrolment_pb2,
-    enrolment_pb2_grpc,
     lease_pb2,
     lease_pb2_grpc,
     operator_pb2,
@@ -37,6 +38,17 @@ from provider.rpc.v1 import (
 )
 
 DEADLINE_S = settings.DEADLINE_S
+
+Answer = TypeVar("Answer")
+
+
+@asynccontextmanager
+async def reaching(whom: str) -> AsyncIterator[None]:
+    """Whoever cannot be reached inside the block is named, in words that say what to try."""
+    try:
+        yield
+    except Temporary as away:
+        raise named(away, whom) from away
 
 
 def new_key() -> str:
@@ -49,9 +61,14 @@ class Market:
 
     def __init__(self, who: Identity) -> None:
         self._who = who
+        self._whom = f"the coordinator at {who.coordinator}"
         coordinator = Member(role=Role.COORDINATOR, market=who.member.market, name="")
         self._channel = settings.mtls_channel(who.coordinator, who, expect=coordinator)
         self._stub: tenant_pb2_grpc.TenantServiceAsyncStub = tenant_pb2_grpc.TenantServiceStub(self._channel)
+
+    async def _ask(self, call: grpc.aio.UnaryUnaryCall[Any, Answer]) -> Answer:
+        async with reaching(self._whom):
+            return await answered(call)
 
     @property
     def owner(self) -> str:
@@ -66,7 +83,7 @@ class Market:
         await self._channel.close()
 
     async def balance(self) -> tenant_pb2.GetBalanceResponse:
-        return await unary(self._stub.GetBalance(tenant_pb2.GetBalanceRequest(), timeout=DEADLINE_S))
+        return await self._ask(self._stub.GetBalance(tenant_pb2.GetBalanceRequest(), timeout=DEADLINE_S))
 
     async def create(
         self, groups: Iterable[GroupSpec], manifest_hash: str, deposit: Money, key: str
@@ -78,12 +95,12 @@ class Market:
             manifest_hash=bytes.fromhex(manifest_hash),
             deposit=codec.money_to_pb(deposit),
         )
-        return await unary(self._stub.CreateDeployment(request, timeout=DEADLINE_S))
+        return await self._ask(self._stub.CreateDeployment(request, timeout=DEADLINE_S))
 
     async def deployments(self, *, include_closed: bool) -> list[tenant_pb2.Deployment]:
         """Newest first."""
         request = tenant_pb2.ListDeploymentsRequest(include_closed=include_closed)
-        return list((await unary(self._stub.ListDeployments(request, timeout=DEADLINE_S))).deployments)
+        return list((await self._ask(self._stub.ListDeployments(request, timeout=DEADLINE_S))).deployments)
 
     async def deployment(self, dseq: int) -> tenant_pb2.Deployment:
         """As it is now."""
@@ -95,22 +112,23 @@ class Market:
         """As it is now and, following, at each change."""
         request = tenant_pb2.WatchDeploymentRequest(dseq=dseq, watch=follow)
         timeout = None if follow else DEADLINE_S
-        async with cancelled_after(self._stub.WatchDeployment(request, timeout=timeout)) as call:
+        watching = self._stub.WatchDeployment(request, timeout=timeout)
+        async with reaching(self._whom), cancelled_after(watching) as call:
             async for answer in call:
                 yield answer.deployment
 
     async def accept(self, bid: LeaseId, key: str) -> int:
         """Until when the provider has to confirm, UTC milliseconds."""
         request = tenant_pb2.AcceptBidRequest(key=key, bid=codec.lease_id_to_pb(bid))
-        return (await unary(self._stub.AcceptBid(request, timeout=DEADLINE_S))).confirm_by_ms
+        return (await self._ask(self._stub.AcceptBid(request, timeout=DEADLINE_S))).confirm_by_ms
 
     async def close(self, dseq: int, key: str) -> None:
         request = tenant_pb2.CloseDeploymentRequest(key=key, dseq=dseq)
-        await unary(self._stub.CloseDeployment(request, timeout=DEADLINE_S))
+        await self._ask(self._stub.CloseDeployment(request, timeout=DEADLINE_S))
 
     async def lease_token(self, lease: LeaseId, scopes: Iterable[Scope]) -> str:
         request = tenant_pb2.IssueLeaseTokenRequest(lease=codec.lease_id_to_pb(lease), scopes=list(scopes))
-        return (await unary(self._stub.IssueLeaseToken(request, timeout=DEADLINE_S))).token
+        return (await self._ask(self._stub.IssueLeaseToken(request, timeout=DEADLINE_S))).token
 
     def lease(self, lease: LeaseId, address: str, token: str) -> LeaseCalls:
         """The way to a lease at its provider."""
@@ -121,7 +139,7 @@ class LeaseCalls:
     """A tenant's calls to the provider of its lease."""
 
     def __init__(self, who: Identity, lease: LeaseId, address: str, token: str) -> None:
-        self._lease = lease
+        self._whom = f"the provider {lease.provider} at {address}"
         self._wire_id = codec.lease_id_to_pb(lease)
         self._metadata = (("authorization", f"Bearer {token}"),)
         provider = Member(role=Role.PROVIDER, market=who.member.market, name=lease.provider)
@@ -138,13 +156,19 @@ class LeaseCalls:
     ) -> None:
         await self._channel.close()
 
+    async def _ask(self, call: grpc.aio.UnaryUnaryCall[Any, Answer]) -> Answer:
+        async with reaching(self._whom):
+            return await answered(call)
+
     async def send_manifest(self, manifest_json: bytes) -> None:
         request = lease_pb2.SendManifestRequest(lease=self._wire_id, manifest_json=manifest_json)
-        await unary(self._stub.SendManifest(request, timeout=DEADLINE_S, metadata=self._metadata))
+        await self._ask(self._stub.SendManifest(request, timeout=DEADLINE_S, metadata=self._metadata))
 
     async def status(self) -> lease_pb2.GetLeaseStatusResponse:
         request = lease_pb2.GetLeaseStatusRequest(lease=self._wire_id)
-        return await unary(self._stub.GetLeaseStatus(request, timeout=DEADLINE_S, metadata=self._metadata))
+        return await self._ask(
+            self._stub.GetLeaseStatus(request, timeout=DEADLINE_S, metadata=self._metadata)
+        )
 
     async def logs(
         self, service: str, *, follow: bool, tail: int
@@ -152,7 +176,7 @@ class LeaseCalls:
         """Of one service, or of all with an empty name; ``tail`` -1 for all lines."""
         request = lease_pb2.StreamLogsRequest(lease=self._wire_id, service=service, follow=follow, tail=tail)
         call = self._stub.StreamLogs(request, timeout=None if follow else 60.0, metadata=self._metadata)
-        async with cancelled_after(call):
+        async with reaching(self._whom), cancelled_after(call):
             async for line in call:
                 yield line
 
@@ -192,14 +216,14 @@ class Admin:
 
     async def invite(self, role: Role, name: str, ttl_ms: int) -> admin_pb2.InviteResponse:
         request = admin_pb2.InviteRequest(key=new_key(), role=role, name=name, ttl_ms=ttl_ms)
-        return await unary(self._stub.Invite(request, timeout=DEADLINE_S))
+        return await answered(self._stub.Invite(request, timeout=DEADLINE_S))
 
     async def fund(self, owner: str, amount: Money) -> admin_pb2.FundResponse:
         request = admin_pb2.FundRequest(key=new_key(), owner=owner, amount=codec.money_to_pb(amount))
-        return await unary(self._stub.Fund(request, timeout=DEADLINE_S))
+        return await answered(self._stub.Fund(request, timeout=DEADLINE_S))
 
     async def market(self) -> admin_pb2.GetMarketResponse:
-        return await unary(self._stub.GetMarket(admin_pb2.GetMarketRequest(), timeout=DEADLINE_S))
+        return await answered(self._stub.GetMarket(admin_pb2.GetMarketRequest(), timeout=DEADLINE_S))
 
 
 class Daemon:
@@ -220,24 +244,4 @@ class Daemon:
         await self._channel.close()
 
     async def status(self) -> operator_pb2.GetStatusResponse:
-        return await unary(self._stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=DEADLINE_S))
-
-
-async def enrol(token: JoinToken) -> Identity:
-    """Trade a join token for a certificate. The key is made here and never leaves."""
-    coordinator = Member(role=Role.COORDINATOR, market=token.member.market, name="")
-    key = identity.new_key()
-    request = enrolment_pb2.EnrolRequest(
-        key=new_key(), token=token.secret.reveal(), csr_pem=identity.signing_request(key)
-    )
-    async with settings.tls_channel(
-        token.enrolment_address, token.authority_pem, expect=coordinator
-    ) as channel:
-        stub: enrolment_pb2_grpc.EnrolmentServiceAsyncStub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
-        answer = await unary(stub.Enrol(request, timeout=DEADLINE_S))
-    return identity.assemble(
-        key=key,
-        certificate_pem=answer.certificate_pem,
-        authority_pem=answer.authority_pem,
-        coordinator=token.address,
-    )
+        return await answered(self._stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=DEADLINE_S))

@@ -49,11 +49,19 @@ class Authority:
         self._certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
 
     @classmethod
-    def open(cls, directory: Path, market: str, at: Instant) -> Authority:
-        """The one kept in ``directory``, made if there is none. ``ConfigError`` where it is unusable."""
+    def open(cls, directory: Path, market: str, at: Instant, *, is_new: bool = True) -> Authority:
+        """The one kept in ``directory``; of a new market, made if there is none.
+
+        ``ConfigError`` where it is unusable, or lost: another one would cut off every member.
+        """
         path = directory / FILE_NAME
-        if not path.exists():
+        if not path.exists() and is_new:
             return cls._new(path, market, at)
+        if not path.exists():
+            raise ConfigError(
+                f"{path} is missing, and the market {market} has members who trust no other authority",
+                remedy="restore it from a copy; without one, begin a new market in another folder",
+            )
         try:
             body = json.loads(path.read_text(encoding="utf-8"))
             kept, found = body["market"], body["format"]

@@ -100,7 +100,7 @@ async def running(
         store = BookStore.open(settings.state / BOOK)
         stack.callback(store.close)
         book = store.load(settings.market, entropy(16))
-        authority = Authority.open(settings.state, book.market, clock.now())
+        authority = Authority.open(settings.state, book.market, clock.now(), is_new=not book.members)
         writer = stack.enter_context(Writer(store, book, clock, settings.rules))
         try:
             async with asyncio.TaskGroup() as tasks:

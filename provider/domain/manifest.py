@@ -73,7 +73,7 @@ class ServiceParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A private registry's login. Never stored in the clear, never logged."""
+    """A private registry's login. Given to the engine for a pull; never logged, in no label, in no command."""
 
     host: str
     username: str

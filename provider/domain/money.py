@@ -14,7 +14,7 @@ from enum import StrEnum
 BLOCK_MS = 6_000
 RATE_DIGITS = 18
 """Digits after the point of a price, as in Akash's ``DecCoin``."""
-_SCALE = 10**RATE_DIGITS
+_SCALE: int = 10**RATE_DIGITS
 BLOCKS_PER_HOUR = 600
 
 

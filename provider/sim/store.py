@@ -24,6 +24,13 @@ class MemoryStore:
         self._state = AgentState(policy=policy)
         self._effects: dict[EffectId, str] = {}
 
+    def restarted(self, policy: Policy) -> MemoryStore:
+        """What the next process finds, with a policy of its own."""
+        store = MemoryStore(policy)
+        store._state = replace(self._state, policy=policy)
+        store._effects = dict(self._effects)
+        return store
+
     def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
         """What was committed, as a new process would read it."""
         stored = AgentState(

@@ -20,7 +20,6 @@ import grpc.aio
 
 from provider.adapters.link.backoff import Backoff
 from provider.adapters.link.keys import TokenKeys
-from provider.adapters.link.problems import explain
 from provider.adapters.link.renewal import Renewal
 from provider.adapters.link.session import Session, SessionSink, Told
 from provider.adapters.link.settings import LinkSettings
@@ -43,6 +42,7 @@ from provider.rpc.codec_market import (
 )
 from provider.rpc.identity import LiveIdentity, check_valid
 from provider.rpc.member import Member, Role
+from provider.rpc.problems import explain
 from provider.rpc.sequence import Outbox
 from provider.rpc.settings import mtls_channel
 from provider.rpc.v1.market_pb2 import (
@@ -270,7 +270,7 @@ class GrpcLink:
         if isinstance(error, ConfigError):
             why = f"{error.what}. Try: {error.remedy}"
         else:
-            why = explain(error, self._address)
+            why = explain(error, f"coordinator {self._address}")
         if why != self._told_lost:
             self._told_lost = why
             await self._inbound.put(Delivery(event=CoordinatorLost(why=why)))

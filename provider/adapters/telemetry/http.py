@@ -35,7 +35,7 @@ class HttpSettings:
     """``port`` 0 takes a free one. With a ``token``, ``/metrics`` wants it as a bearer token."""
 
     host: str = "127.0.0.1"
-    port: int = 9469
+    port: int = 9464
     token: Secret | None = None
     silence_s: float = 5.0
     """Until a request's head must be complete; a kept-alive connection may idle as long."""

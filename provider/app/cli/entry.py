@@ -32,6 +32,8 @@ def command(module: str, name: str) -> Command:
 def main(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run, report. The last place in which any exception is caught."""
     args = parser.parse_args(argv)
+    # gRPC's own lines on standard error are for its authors; ours say what failed. Set before its import.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         status: int = args.run(args)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from pathlib import Path
 from provider.adapters.clock import SystemClock
 from provider.app import manifest_files, render, terminal
 from provider.app.cli.entry import DONE
-from provider.app.enrolling import join
+from provider.app.enrolling import fresh, join
 from provider.app.market_client import Market
 from provider.app.tenancy import Tenancy, plan_of
 from provider.domain.errors import ConfigError
@@ -205,7 +205,7 @@ async def _only_lease(tenancy: Tenancy, dseq: int) -> LeaseId:
 def _with_tenancy(args: argparse.Namespace, ask: Callable[[Tenancy], Awaitable[int]]) -> int:
     async def go() -> int:
         who = identity.load(home(args), Role.TENANT, at=SystemClock().now())
-        async with Market(who) as market:
+        async with Market(await fresh(who, home(args))) as market:
             return await ask(Tenancy(market, home(args)))
 
     return asyncio.run(go())

@@ -142,3 +142,10 @@ def test_another_markets_authority_is_refused(tmp_path: Path) -> None:
 
 def _moment(at: Instant) -> datetime:
     return datetime.fromtimestamp(at / 1000, UTC)
+
+
+def test_a_lost_authority_is_not_made_anew_under_members_who_trust_the_old_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Authority.open(tmp_path, "test", START, is_new=False)
+    assert refused.value.remedy == "restore it from a copy; without one, begin a new market in another folder"
+    assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,8 @@
-"""Why there is no coordinator, in one line that says what to do: gRPC's own words are for its authors."""
+"""Why the other side cannot be reached, in words that say what to do: gRPC's own are for its authors."""
 
 from __future__ import annotations
 
-from provider.domain.errors import ProviderError
+from provider.domain.errors import ProviderError, Temporary
 
 _MEANINGS = (
     # A piece of gRPC's text (measured on 1.85.1), what it means, what to try. First match counts.
@@ -26,8 +26,8 @@ _MEANINGS = (
     ("DNS", "its name is not known", "check the address and this machine's DNS"),
     (
         "Socket closed",
-        "it closed the connection; it may not accept this provider's certificate",
-        "run `provider enroll TOKEN` with a new token if this goes on",
+        "it closed the connection; it may not accept this certificate",
+        "enroll again with a new token if this goes on",
     ),
     ("No route to host", "there is no route to it", "check the network"),
     ("Network is unreachable", "there is no route to it", "check the network"),
@@ -35,10 +35,15 @@ _MEANINGS = (
 )
 
 
-def explain(error: ProviderError, address: str) -> str:
-    """One line: which coordinator, what is wrong, what to try."""
+def explain(error: ProviderError, whom: str) -> str:
+    """One line: who cannot be reached (``coordinator 10.0.0.1:7443``), what is wrong, what to try."""
+    told = named(error, whom)
+    return told.what + (f". Try: {told.remedy}" if told.remedy else "")
+
+
+def named(error: ProviderError, whom: str) -> Temporary:
+    """The same as an error of its own, for whoever asked."""
     for text, meaning, remedy in _MEANINGS:
         if text in error.what:
-            return f"coordinator {address}: {meaning}. Try: {remedy}"
-    remedy = f". Try: {error.remedy}" if error.remedy else ""
-    return f"coordinator {address}: {error.what}{remedy}"
+            return Temporary(f"{whom}: {meaning}", remedy=remedy)
+    return Temporary(f"{whom}: {error.what}", remedy=error.remedy)
