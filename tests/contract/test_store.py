@@ -1,0 +1,240 @@
+"""The contract of ``ports.Store``, on the fake and on SQLite: what was committed is there, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from provider.adapters.store.sqlite import SqliteStore
+from provider.core.effects import (
+    ConfirmLease,
+    Effect,
+    EndLease,
+    PlaceBid,
+    RefuseLease,
+    ReportLease,
+    ReportUsage,
+    StartWorkload,
+    StopWorkload,
+    WithdrawBid,
+)
+from provider.core.events import CoordinatorConnected, Performed
+from provider.core.policy import Policy
+from provider.core.state import AgentState
+from provider.core.step import Step
+from provider.domain.ids import EffectId
+from provider.domain.manifest import Credentials, HttpOptions, ManifestGroup, MountPoint, Proto, ServiceParams
+from provider.domain.market import CloseReason, LeaseHealth, Refusal, Refused, Usage
+from provider.domain.secret import Secret
+from provider.domain.workload import PortBinding
+from provider.ports import Store
+from provider.sim.store import MemoryStore
+from tests.agents import POLICY, START, Agent, healthy, lease_of, manifest, order, settle
+
+
+class Disk(Protocol):
+    """Opens what was stored so far, as the next process would."""
+
+    def __call__(self, policy: Policy = POLICY) -> Store: ...
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    if request.param == "memory":
+        processes = [MemoryStore(POLICY)]
+
+        def restarted(policy: Policy = POLICY) -> Store:
+            processes.append(processes[-1].restarted(policy))
+            return processes[-1]
+
+        yield restarted
+        return
+    opened: list[SqliteStore] = []
+
+    def reopened(policy: Policy = POLICY) -> Store:
+        for store in opened:
+            store.close()
+        opened.append(SqliteStore.open(tmp_path / "provider.db", policy))
+        return opened[-1]
+
+    yield reopened
+    for store in opened:
+        store.close()
+
+
+def stored(state: AgentState) -> tuple[object, ...]:
+    return (dict(state.bids), dict(state.leases), list(state.orders.items()), state.market, state.version)
+
+
+def test_a_new_store_is_empty_and_has_the_policy(disk: Disk) -> None:
+    state, effects = disk().load()
+    assert (state, effects) == (AgentState(policy=POLICY), ())
+
+
+def test_a_life_is_read_back_after_every_step(disk: Disk) -> None:
+    store = disk()
+    store.load()
+    agent = Agent(*healthy(0, 1))
+    launch: list[Callable[[], Step]] = [
+        lambda: agent.opens(1),
+        lambda: agent.opens(2),
+        lambda: agent.opens(3),
+        lambda: agent.awards(1),
+        lambda: agent.sends(1),
+        lambda: agent.done(agent.last(StartWorkload)),
+        lambda: agent.later(10_000),
+        lambda: agent.ends(1),
+        lambda: agent.done(agent.last(StopWorkload)),
+        lambda: agent.closes(3),
+        lambda: agent.take(CoordinatorConnected(market="m", epoch=1)),
+    ]
+    for act in launch:
+        step = act()
+        store.commit([step])
+        found, effects = store.load()
+        assert stored(found) == stored(step.state)
+        assert effects == tuple(agent.open.values())
+        store = disk()
+        found, effects = store.load()
+        assert stored(found) == stored(step.state)
+        assert effects == tuple(agent.open.values())
+
+
+def test_what_is_looked_up_again_is_not_kept(disk: Disk) -> None:
+    agent = Agent(*healthy(0))
+    disk().commit([agent.opens()])
+    found, _ = disk().load()
+    assert (found.nodes, found.runtime, found.connected, found.orphans) == ((), None, False, frozenset())
+
+
+def test_the_policy_is_the_new_processes_own(disk: Disk) -> None:
+    disk().commit([Agent(*healthy(0)).opens()])
+    cheaper = replace(POLICY, stop_grace_s=1)
+    assert disk(cheaper).load()[0].policy == cheaper
+
+
+def test_many_steps_are_one_commit(disk: Disk) -> None:
+    agent = Agent(*healthy(0))
+    steps = [agent.opens(1), agent.awards(1), agent.sends(1)]
+    disk().commit(steps)
+    found, effects = disk().load()
+    assert stored(found) == stored(agent.state)
+    assert [type(effect) for effect in effects] == [PlaceBid, ConfirmLease, StartWorkload, ReportLease]
+
+
+def test_an_effect_is_gone_once_its_result_is_committed(disk: Disk) -> None:
+    agent = Agent(*healthy(0))
+    store = disk()
+    store.load()
+    store.commit([agent.opens()])
+    (bid,) = store.load()[1]
+    store.commit([agent.take(Performed(effect=bid))])
+    assert store.load()[1] == ()
+    assert disk().load()[1] == ()
+
+
+def test_an_effect_wanted_and_settled_in_one_commit_is_gone(disk: Disk) -> None:
+    agent = Agent(*healthy(0))
+    first = agent.opens()
+    disk().commit([first, agent.done(first.effects[0])])
+    assert disk().load()[1] == ()
+
+
+def test_nothing_is_committed_by_no_steps(disk: Disk) -> None:
+    disk().commit([])
+    assert disk().load() == (AgentState(policy=POLICY), ())
+
+
+def test_an_effect_is_wanted_once(disk: Disk) -> None:
+    store = disk()
+    stop = StopWorkload(id=EffectId("x#1"), lease=lease_of(), grace_s=1)
+    store.commit([Step(state=AgentState(policy=POLICY), effects=(stop,))])
+    with pytest.raises(Exception, match=r"UNIQUE|twice"):
+        store.commit([Step(state=AgentState(policy=POLICY), effects=(stop,))])
+    assert store.load()[1] == (stop,)
+
+
+def test_orders_come_back_in_the_order_in_which_they_opened(disk: Disk) -> None:
+    agent = Agent(*healthy(0))
+    store = disk()
+    store.load()
+    for number in (9, 8, 7, 6, 5, 8):
+        store.commit([agent.opens(number)])
+    found, _ = disk().load()
+    assert [each.dseq for each in found.orders] == [7, 6, 5, 8]
+    assert list(found.orders) == list(agent.state.orders)
+
+
+def test_a_manifest_with_everything_in_it(disk: Disk) -> None:
+    """Secrets come back as secrets, None and empty stay apart, decimals are exact."""
+    agent = Agent(*healthy(0))
+    agent.begin()
+    (service,) = manifest(agent.lease().group).groups[0].services
+    full = replace(
+        service,
+        command=(),
+        args=("-c", "naïve \N{SNOWMAN}"),
+        env=("A=1", "B"),
+        expose=(
+            replace(service.expose[0], proto=Proto.UDP, hosts=(), http_options=HttpOptions(max_body_bytes=1)),
+        ),
+        params=ServiceParams(
+            storage=(MountPoint(name="data", mount="/data", read_only=True),), permissions=None, tee=""
+        ),
+        credentials=Credentials(host="registry", username="u", password=Secret("hush")),
+    )
+    content = replace(manifest(agent.lease().group), groups=(ManifestGroup(name="web", services=(full,)),))
+    lease = replace(agent.lease(), manifest=content, reason=CloseReason.GPU_FAILED)
+    rate = replace(lease.rate, amount=Decimal("0.000000000000000001"))
+    state = replace(agent.state, leases={lease.id: replace(lease, rate=rate)})
+    disk().commit([Step(state=state)])
+    found = disk().load()[0].leases[lease.id]
+    assert found == state.leases[lease.id]
+    assert found.manifest is not None
+    credentials = found.manifest.groups[0].services[0].credentials
+    assert credentials is not None
+    assert (repr(credentials.password), credentials.password.reveal()) == ("***", "hush")
+
+
+def every_kind() -> tuple[Effect, ...]:
+    agent = Agent(*healthy(0))
+    agent.start()
+    port = PortBinding(service="web", port=80, host_port=31000, external_port=80)
+    lease = lease_of()
+    usage = Usage(lease=lease, number=1, running_ms=5, at=START, is_final=True)
+    return (
+        *agent.wanted,
+        WithdrawBid(id=EffectId("a"), bid=lease),
+        RefuseLease(id=EffectId("b"), lease=lease, why=Refused(why=Refusal.BID_GONE, required="x")),
+        StopWorkload(id=EffectId("c"), lease=lease, grace_s=3),
+        ReportLease(id=EffectId("d"), lease=lease, health=LeaseHealth.RUNNING, ports=(port,), detail="y"),
+        ReportUsage(id=EffectId("e"), usage=usage),
+        EndLease(id=EffectId("f"), lease=lease, reason=CloseReason.WORKLOAD_UNSTABLE, detail="z"),
+    )
+
+
+def test_every_kind_of_effect_in_the_order_in_which_it_was_wanted(disk: Disk) -> None:
+    effects = every_kind()
+    assert {type(each) for each in effects} == set(Effect.__args__)
+    disk().commit([Step(state=AgentState(policy=POLICY), effects=effects)])
+    assert disk().load()[1] == effects
+
+
+def test_rows_that_are_gone_are_gone(disk: Disk) -> None:
+    agent = Agent(*healthy(0))
+    store = disk()
+    store.load()
+    store.commit([agent.opens(1), agent.opens(2), agent.awards(1), agent.sends(1)])
+    store = disk()
+    agent.state = replace(store.load()[0], nodes=agent.state.nodes, runtime=agent.state.runtime)
+    agent.ends()
+    settle(agent, StopWorkload)
+    store.commit([Step(state=agent.state)])
+    found, _ = disk().load()
+    assert (dict(found.leases), list(found.orders)) == ({}, [])
+    assert list(found.bids) == [order(2).id.lease(POLICY.provider)]
