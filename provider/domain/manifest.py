@@ -73,7 +73,7 @@ class ServiceParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A private registry's login. Given to the engine for a pull; never logged, in no label, in no command."""
+    """A private registry's login. Given to the engine for a pull; never in a log, a label or a command."""
 
     host: str
     username: str
