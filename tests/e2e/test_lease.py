@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import signal
-import urllib.request
 
 import docker
 import pytest
 
 from tests.e2e.leftovers import containers_of
 from tests.e2e.world import ROOT, World, until
+from tests.prometheus import fetch, prometheus, promtool_complaints
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 HELLO = ROOT / "manifests" / "hello-gpu.yaml"
 
 
-def get(url: str) -> str:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=5) as answer:
-        body: bytes = answer.read()
-    return body.decode()
-
-
 def page(world: World, dseq: int) -> str | None:
     try:
-        return get(f"http://127.0.0.1:{world.host_port(dseq)}/")
+        return fetch(f"http://127.0.0.1:{world.host_port(dseq)}/").decode()
     except OSError:
         return None
 
@@ -49,7 +42,7 @@ def test_a_lease_from_deposit_to_refund(world: World, hello: str) -> None:
 
     (lease,) = world.provider("leases", "--json").json
     assert lease["gpu_uuids"] == [gpu["uuid"]]
-    metrics = get(f"http://127.0.0.1:{world.metrics_port}/metrics")
+    metrics = fetch(f"http://127.0.0.1:{world.metrics_port}/metrics").decode()
     assert f'provider_lease_gpu_info{{lease="{lease["key"]}",uuid="{gpu["uuid"]}"}} 1.0' in metrics
     assert f'uuid="{gpu["uuid"]}"' in metrics
     assert 'simulated="true"' in metrics
@@ -81,3 +74,28 @@ def test_a_stopped_provider_leaves_its_lease_running_and_takes_it_up_again(
     assert containers_of(engine, world.provider_name) == before
     assert world.tenant("close", str(dseq)).status == 0
     until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
+
+
+def test_a_real_prometheus_scrapes_the_agent_over_the_life_of_a_lease(world: World, hello: str) -> None:
+    target = f"127.0.0.1:{world.metrics_port}"
+    with prometheus(world.folder / "prometheus", target) as scraper:
+        scraper.wait_for('up{job="provider"} == 1')
+        dseq = world.rent(HELLO, "--image", f"hello={hello}")
+        assert promtool_complaints(fetch(f"http://{target}/metrics")) == ""
+        (lease,) = world.provider("leases", "--json").json
+        key = lease["key"]
+        ((labels, running),) = scraper.wait_for(f'provider_lease_state{{lease="{key}",state="running"}} == 1')
+        assert (labels["job"], running) == ("provider", 1.0)
+        (uuid,) = lease["gpu_uuids"]
+        joined = "provider_lease_gpu_info * on(uuid) group_left(simulated) provider_gpu_info"
+        ((labels, _),) = scraper.wait_for(f'({joined}) and on(lease) provider_lease_info{{lease="{key}"}}')
+        assert (labels["uuid"], labels["simulated"]) == (uuid, "true")
+        # A second of a running lease is billed as a second.
+        ((_, per_second),) = scraper.wait_for(
+            f'rate(provider_lease_gpu_seconds_total{{lease="{key}"}}[10s]) > 0.9'
+        )
+        assert per_second == pytest.approx(1.0, abs=0.1)
+        assert world.tenant("close", str(dseq)).status == 0
+        scraper.wait_for(f'absent(provider_lease_info{{lease="{key}"}})')
+        ((labels, _),) = scraper.wait_for("provider_leases_closed_total > 0")
+        assert labels["reason"] == "tenant_closed"

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
-import socket
-import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,17 +23,7 @@ from provider.domain.money import Denom, Money, Rate
 from provider.domain.node import Node
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
 from provider.sim.host import SMALL_SERVER
-
-UNPACKED = Path(__file__).parents[3] / "build/tools/prometheus/usr/bin"
-
-
-def program(name: str) -> str:
-    """Unpacked by ``scripts/unpack-tools.sh prometheus``, or installed."""
-    unpacked = UNPACKED / name
-    found = str(unpacked) if unpacked.exists() else shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not here: run scripts/unpack-tools.sh prometheus")
-    return found
+from tests.prometheus import Prometheus, fetch, prometheus, promtool_complaints
 
 
 class BusyHost:
@@ -94,109 +76,40 @@ async def serving(host: BusyHost) -> AsyncIterator[tuple[str, int]]:
         yield server.address
 
 
-def fetch(url: str) -> bytes:
-    """A GET on loopback."""
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - loopback
-        body: bytes = response.read()
-        return body
-
-
-class Prometheus:
-    """A server of one's own, with its HTTP API."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of every series that the expression gives."""
-        query = urllib.parse.urlencode({"query": expression})
-        answer: dict[str, Any] = json.loads(fetch(f"http://{self.address}/api/v1/query?{query}"))
-        assert answer["status"] == "success"
-        return [(each["metric"], float(each["value"][1])) for each in answer["data"]["result"]]
-
-    async def until(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Wait until the expression gives something, at most thirty seconds."""
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    if found := await asyncio.to_thread(self.query, expression):
-                        return found
-                except urllib.error.URLError:
-                    pass  # it is still starting
-                await asyncio.sleep(0.2)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-def start(tmp_path: Path, free_port: int) -> Iterator[Any]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(target: tuple[str, int]) -> Prometheus:
-        config = tmp_path / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-            "scrape_configs: [{job_name: provider, static_configs: "
-            f"[{{targets: ['{target[0]}:{target[1]}']}}]}}]\n"
-        )
-        address = f"127.0.0.1:{free_port}"
-        log = (tmp_path / "log").open("wb")
-        options = [
-            f"--config.file={config}",
-            f"--storage.tsdb.path={tmp_path / 'data'}",
-            f"--web.listen-address={address}",
-        ]
-        with log:
-            started.append(subprocess.Popen([program("prometheus"), *options], stdout=log, stderr=log))
-        return Prometheus(address)
-
-    yield begin
-    for process in started:
-        process.terminate()
-        process.wait(20)
-
-
 @pytest.mark.timeout(120)
-def test_a_real_prometheus_reads_a_lease_from_beginning_to_end(start: Any) -> None:
+def test_a_real_prometheus_reads_a_lease_from_beginning_to_end(tmp_path: Path) -> None:
     host = BusyHost()
 
     async def body() -> None:
-        async with serving(host) as address:
-            prometheus: Prometheus = start(address)
-            await prometheus.until('up{job="provider"} == 1')
-            ((labels, watts),) = await prometheus.until(
-                "provider_lease_gpu_power_watts * on(uuid) group_left(model, simulated) provider_gpu_info"
-            )
-            assert (labels["lease"], labels["uuid"]) == ("abcdefghijkl", host.leased)
-            assert (labels["model"], labels["simulated"]) == ("h100", "true")
-            assert 400 < watts < 700
-            await prometheus.until("rate(provider_revenue_total[30s]) > 0")
-            await prometheus.until("rate(provider_gpu_energy_joules_total[30s]) > 0")
-            await prometheus.until("histogram_quantile(0.5, provider_container_start_seconds_bucket) < 1")
-            assert await asyncio.to_thread(prometheus.query, "provider_nvml_up") == []
-            host.is_leased = False
-            await prometheus.until("absent(provider_lease_info)")
-            assert await asyncio.to_thread(prometheus.query, '{lease!=""}') == []
+        async with serving(host) as (address, port):
+            with prometheus(tmp_path, f"{address}:{port}") as scraper:
+                await scraped(scraper)
+
+    async def scraped(prometheus: Prometheus) -> None:
+        await prometheus.until('up{job="provider"} == 1')
+        ((labels, watts),) = await prometheus.until(
+            "provider_lease_gpu_power_watts * on(uuid) group_left(model, simulated) provider_gpu_info"
+        )
+        assert (labels["lease"], labels["uuid"]) == ("abcdefghijkl", host.leased)
+        assert (labels["model"], labels["simulated"]) == ("h100", "true")
+        assert 400 < watts < 700
+        await prometheus.until("rate(provider_revenue_total[30s]) > 0")
+        await prometheus.until("rate(provider_gpu_energy_joules_total[30s]) > 0")
+        await prometheus.until("histogram_quantile(0.5, provider_container_start_seconds_bucket) < 1")
+        assert await asyncio.to_thread(prometheus.query, "provider_nvml_up") == []
+        host.is_leased = False
+        await prometheus.until("absent(provider_lease_info)")
+        assert await asyncio.to_thread(prometheus.query, '{lease!=""}') == []
 
     asyncio.run(body())
 
 
 def test_promtool_finds_nothing_to_mend() -> None:
-    promtool = program("promtool")
     host = BusyHost()
 
     async def body() -> None:
         async with serving(host) as (address, port):
             text = await asyncio.to_thread(fetch, f"http://{address}:{port}/metrics")
-        checked = subprocess.run(  # noqa: ASYNC221 - nothing else runs in this loop
-            [promtool, "check", "metrics"], input=text, capture_output=True, check=False, timeout=30
-        )
-        assert checked.stdout.decode() + checked.stderr.decode() == ""
-        assert checked.returncode == 0
+        assert await asyncio.to_thread(promtool_complaints, text) == ""
 
     asyncio.run(body())
