@@ -51,7 +51,7 @@ def test_another_authority_is_not_trusted_by_either_side(tmp_path: Path) -> None
         stranger = ThrowawayAuthority("sim").member(Role.PROVIDER, PROVIDER, at=CLOCK.now())
         assert "its certificate is not of this market's authority" in await lost(made, stranger)
         half = replace(stranger, authority_pem=made.authority.pem)
-        assert "it may not accept this provider's certificate" in await lost(made, half)
+        assert "it may not accept this certificate" in await lost(made, half)
 
     run(tmp_path, scenario)
 
