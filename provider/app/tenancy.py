@@ -79,14 +79,20 @@ class Tenancy:
 
     async def until(self, dseq: int, done: Done, timeout_s: float, waiting_for: str) -> tenant_pb2.Deployment:
         """The deployment once ``done``; ``Temporary`` when that takes longer than ``timeout_s``."""
+        last: tenant_pb2.Deployment | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 async for view in self.market.watch(dseq):
                     if done(view):
                         return view
+                    last = view
         except TimeoutError:
             pass
-        raise Temporary(f"no {waiting_for} within {timeout_s:g} s", remedy=f"tenant status {dseq}")
+        known = "; ".join(lease.detail for lease in last.leases if lease.detail) if last else ""
+        raise Temporary(
+            f"no {waiting_for} within {timeout_s:g} s" + (f": {known}" if known else ""),
+            remedy=f"tenant status {dseq}",
+        )
 
     async def first_bids(self, dseq: int, timeout_s: float) -> tenant_pb2.Deployment:
         """Once every open order has a bid."""
