@@ -29,7 +29,7 @@ _Key = tuple[type[Visible], OrderId | LeaseId]
 
 
 class Feed:
-    """Every visible row of the book, the last changed last."""
+    """Every visible row of the book, by version, the highest last."""
 
     def __init__(self, book: Book) -> None:
         self._rows: OrderedDict[_Key, Visible] = OrderedDict()
@@ -41,8 +41,12 @@ class Feed:
         last = {_key(row): row for row in rows if row.version}
         ordered = sorted(last.values(), key=lambda row: row.version)
         for row in ordered:
-            if not isinstance(row, LeaseUnknown):
-                self._rows[_key(row)] = row
+            if isinstance(row, LeaseUnknown):
+                continue
+            known = self._rows.get(_key(row))
+            self._rows[_key(row)] = row
+            if known is None or known.version != row.version:
+                # Only then: a row that changed without a new version would hide the newer ones before it.
                 self._rows.move_to_end(_key(row))
         return ordered
 

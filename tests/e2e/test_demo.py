@@ -10,7 +10,6 @@ import docker
 import pytest
 
 from provider.app.demo.stage import program_argv
-from provider.app.demo.story import PROVIDER
 from tests.e2e.leftovers import has_image, left_of
 from tests.e2e.world import ROOT, run
 
@@ -40,7 +39,7 @@ def test_the_receipt_adds_up_and_nothing_is_left(engine: docker.DockerClient) ->
     assert paid == receipt["billed_micros"] == receipt["provider_after_micros"] > 0
     assert receipt["billed_micros"] == int(float(receipt["price_per_block"]) * receipt["ran_ms"] / 6000)
     assert receipt["left_behind"] == []
-    assert left_of(engine, PROVIDER) == set()
+    assert left_of(engine, receipt["lease"].split("/")[-1]) == set()
     assert not has_image(engine, receipt["image"])
     assert demo_folders() == folders
 
@@ -59,11 +58,13 @@ def test_a_kept_demo_runs_on_until_it_is_ended(engine: docker.DockerClient) -> N
     folder = kept.out.rsplit("provider demo --end ", maxsplit=1)[1].strip()
     status = run([*program_argv("tenant"), "--home", f"{folder}/tenant", "status", "1", "--json"])
     assert status.status == 0, status.err
-    assert json.loads(status.out)["leases"][0]["health"] == "LEASE_HEALTH_RUNNING"
+    (lease,) = json.loads(status.out)["leases"]
+    assert lease["health"] == "LEASE_HEALTH_RUNNING"
+    assert left_of(engine, lease["id"]["provider"]) != set()
     ended = run([*program_argv("provider"), "demo", "--end", folder])
     assert ended.status == 0, ended.err
     (image,) = re.findall(r"127\.0\.0\.1:\d+/hello-gpu:1", kept.out)
-    assert left_of(engine, PROVIDER) == set()
+    assert left_of(engine, lease["id"]["provider"]) == set()
     assert not has_image(engine, image)
     assert not Path(folder).exists()
 

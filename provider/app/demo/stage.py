@@ -47,6 +47,8 @@ class Stage:
 
     folder: Path
     docker: str
+    provider: str
+    """Its name in the market, and on everything that it makes on the engine."""
     running: list[Running] = field(default_factory=list)
     image: str = ""
     dseq: int = 0

@@ -7,6 +7,7 @@ wire, a real pull, a real container. Nothing here waits for time to pass; each s
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from provider.rpc import identity
 from provider.rpc.member import Role
 from provider.rpc.v1 import admin_pb2, operator_pb2, tenant_pb2
 
-PROVIDER, TENANT, MARKET = "demo-provider", "demo-tenant", "demo-market"
+TENANT, MARKET = "demo-tenant", "demo-market"
 SIMULATED = "h100:2"
 """What is offered where NVML finds nothing."""
 FUNDS = Money(amount=20_000_000, denom=Denom.UACT)
@@ -59,9 +60,15 @@ class Story:
         self._root = root
         """The project's folder: manifests/ and build/tools/ are there."""
         self._show = Show(self.receipt, quiet=options.quiet)
-        self._stage = Stage(folder=Path(tempfile.mkdtemp(prefix="provider-demo-")), docker=options.docker)
-        self._port = free_port()
-        """Of the provider's LeaseService."""
+        self._stage = Stage(
+            folder=Path(tempfile.mkdtemp(prefix="provider-demo-")),
+            docker=options.docker,
+            # A name of its own: two demos on one engine do not see each other.
+            provider=f"demo-{secrets.token_hex(3)}",
+        )
+        self._provider = self._stage.provider
+        self._port, self._tenants_port = free_port(), free_port()
+        """Of the provider's LeaseService, and of the service that it will run."""
         self._metrics = f"127.0.0.1:{free_port()}"
 
     async def tell(self) -> Receipt:
@@ -81,7 +88,9 @@ class Story:
             if not keep:
                 with self._show.step("clean", "Stopping the programs and removing everything they made"):
                     self.receipt.left_behind += await self._stage.strike()
-                    self.receipt.left_behind += await look.left_on_engine(self._options.docker, PROVIDER)
+                    self.receipt.left_behind += await look.left_on_engine(
+                        self._options.docker, self._provider
+                    )
         self._show.receipt()
         return self.receipt
 
@@ -144,7 +153,9 @@ class Story:
         init += ["--simulate", SIMULATED] if simulate else []
         await self._stage.command("provider", "--config", config, "init", *init)
         state = str(self._stage.folder / "coordinator")
-        invited = await self._stage.command("coordinator", "--state", state, "invite", "provider", PROVIDER)
+        invited = await self._stage.command(
+            "coordinator", "--state", state, "invite", "provider", self._provider
+        )
         token = invited.strip().splitlines()[-1]
         await self._stage.command("provider", "--config", config, "enroll", token)
         running = self._stage.run(
@@ -153,6 +164,7 @@ class Story:
             {
                 "PROVIDER_RUNTIME__DOCKER": self._options.docker,
                 "PROVIDER_RUNTIME__PUBLISH_ADDRESS": "127.0.0.1",
+                "PROVIDER_RUNTIME__PORTS": f"{self._tenants_port}-{self._tenants_port}",
                 "PROVIDER_LEASE__LISTEN": f"127.0.0.1:{self._port}",
                 "PROVIDER_TELEMETRY__LISTEN": self._metrics,
                 "PROVIDER_BIDDING__USAGE_INTERVAL_S": "1",
@@ -248,7 +260,7 @@ class Story:
         for account in market.accounts:
             if account.name == f"tenant:{TENANT}":
                 self.receipt.tenant_after_micros = account.balance.amount_micros
-            if account.name == f"provider:{PROVIDER}":
+            if account.name == f"provider:{self._provider}":
                 self.receipt.provider_after_micros = account.balance.amount_micros
         billed = self.receipt.tenant_before_micros - self.receipt.tenant_after_micros
         if billed != self.receipt.billed_micros or billed != self.receipt.provider_after_micros:
@@ -293,7 +305,7 @@ async def end(folder: Path) -> list[str]:
     await look.agent_is_idle(ask, WAIT_S)
     await look.remove_image(stage.docker, stage.image)
     left = await stage.strike()
-    return left + await look.left_on_engine(stage.docker, PROVIDER)
+    return left + await look.left_on_engine(stage.docker, stage.provider)
 
 
 def project_root() -> Path:
