@@ -44,7 +44,7 @@ test: setup engine tools ## everything: check, then integration and end to end o
 	@$(RUN)/pytest -q
 
 tools:
-	@scripts/setup-compiler.sh
+	@scripts/setup-tests.sh
 	@scripts/unpack-tools.sh docker-registry busybox-static prometheus redis-server
 	@scripts/unpack-engine.sh
 
