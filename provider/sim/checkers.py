@@ -1,0 +1,228 @@
+"""The promises (DESIGN section 4) as checkers of a simulated world: each small, each raises ``Broken``.
+
+Most look at one step of an agent or of the market; those whose names speak of what is leased, ended or left
+look at a world that had time to converge. When each is asked is ``world.py``'s. Promise 8 is the runtime's,
+and 9 is in the values of every refusal: both are tested where they live.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from provider.coordinator.book import Book
+from provider.coordinator.record import RecordEntry, verify
+from provider.coordinator.rows import LeaseRow, LeaseState
+from provider.core.effects import ConfirmLease, ReportUsage, StartWorkload
+from provider.core.events import Event, Performed
+from provider.core.lease import Phase
+from provider.core.metering import YOUNG
+from provider.core.state import AgentState
+from provider.core.step import LeaseClosed, LeaseMoved, Step
+from provider.domain.ids import GpuUuid, LeaseId, OrderId, ProviderId
+from provider.domain.market import CloseReason
+from provider.domain.money import Denom, earned
+from provider.sim.world_agent import WorldAgent
+from provider.sim.world_tenant import Kind, Tenant
+
+
+class Broken(AssertionError):
+    """A promise was not kept."""
+
+
+def require(holds: bool, what: str) -> None:
+    if not holds:
+        raise Broken(what)
+
+
+@dataclass(slots=True)
+class Witness:
+    """What checkers remember from step to step."""
+
+    begun: Counter[LeaseId] = field(default_factory=Counter)
+    closed: dict[LeaseId, CloseReason] = field(default_factory=dict)
+    failed_gpus: set[GpuUuid] = field(default_factory=set)
+    """Cards that a disaster hit."""
+    deaths: Counter[LeaseId] = field(default_factory=Counter)
+    """Containers' ends that a disaster or the image itself caused."""
+
+
+# --- 1: a GPU is in at most one live lease
+
+
+def gpus_are_held_once(state: AgentState) -> None:
+    placements = [bid.placement for bid in state.bids.values()]
+    placements += [lease.placement for lease in state.leases.values()]
+    held = Counter(uuid for placement in placements for uuid in placement.gpus)
+    ports = Counter((placement.node, port) for placement in placements for port in placement.host_ports)
+    require(max(held.values(), default=0) <= 1, f"a GPU is held twice: {held}")
+    require(max(ports.values(), default=0) <= 1, f"a port is held twice: {ports}")
+
+
+def gpus_run_for_one(agent: WorldAgent, effect: StartWorkload) -> None:
+    wanted = {uuid for replica in effect.launch.replicas for uuid in replica.gpus}
+    for lease, running in agent.engine.leases.items():
+        shared = wanted & running.gpus
+        require(lease == effect.launch.lease or not shared, f"{effect.launch.lease} and {lease} on {shared}")
+
+
+# --- 2: nothing runs without a live lease, nothing live goes unrepaired
+
+
+def what_runs_is_leased(agent: WorldAgent, book: Book) -> None:
+    state, _ = agent.stored
+    active = {
+        row.id
+        for row in book.leases.values()
+        if row.id.provider == agent.provider and row.state is LeaseState.ACTIVE
+    }
+    require(set(state.leases) == active, f"{agent.provider} has {set(state.leases)}, the market {active}")
+    served = {lease.id for lease in state.leases.values() if lease.manifest is not None}
+    require(set(agent.engine.leases) <= served, f"orphans at {agent.provider}: {set(agent.engine.leases)}")
+
+
+def what_is_leased_runs(agent: WorldAgent, steady: frozenset[LeaseId]) -> None:
+    state, _ = agent.stored
+    for lease in state.leases.values():
+        if lease.id in steady and lease.manifest is not None:
+            require(lease.phase is Phase.RUNNING, f"{lease.id} is {lease.phase}: {lease.detail}")
+            running = agent.engine.leases.get(lease.id)
+            require(running is not None and running.ended_at is None, f"{lease.id} does not run")
+
+
+# --- 3: money
+
+
+def money_is_conserved(before: Book, book: Book) -> None:
+    ledger = book.ledger
+    require(all(amount >= 0 for amount in ledger.balances.values()), "an account is negative")
+    for denom in Denom:
+        held = sum(ledger.balances[account] for account in ledger.balances if account.denom is denom)
+        require(held == (ledger.issued.get(denom) or 0), f"{held}{denom} of {ledger.issued.get(denom)}")
+    for row in before.leases.values():
+        after = book.leases[row.id.order]
+        require(after.settled >= row.settled, f"{row.id}: what was settled falls")
+        require(after.running_ms >= row.running_ms, f"{row.id}: what was billed falls")
+
+
+def bills_are_of_what_ran(agent: WorldAgent, row: LeaseRow) -> None:
+    """An end may be billed up to a look's age beyond what nobody could see any more."""
+    ran_ms = agent.engine.ran_ms(row.id, agent.now())
+    require(row.running_ms <= ran_ms + YOUNG, f"{row.id}: billed {row.running_ms} ms, ran {ran_ms}")
+    require(row.settled <= earned(row.rate, row.running_ms).amount, f"{row.id}: settled more than earned")
+
+
+def reports_are_of_what_ran(agent: WorldAgent, step: Step) -> None:
+    """While it goes on, not one millisecond is billed in which it did not run."""
+    for effect in step.effects:
+        if isinstance(effect, ReportUsage) and not effect.usage.is_final:
+            ran_ms = agent.engine.ran_ms(effect.usage.lease, agent.now())
+            require(effect.usage.running_ms <= ran_ms, f"{effect.usage} of {ran_ms} ms")
+
+
+# --- 4: what was acknowledged is never lost
+
+
+def answers_were_kept(event: Event, book: Book) -> None:
+    match event:
+        case Performed(effect=ReportUsage(usage=usage)):
+            row = book.lease(usage.lease)
+            kept = row is not None and (row.usage_number >= usage.number or row.state is LeaseState.CLOSED)
+            require(kept, f"{usage} was acknowledged and is not there")
+        case Performed(effect=ConfirmLease(lease=lease)):
+            bid = book.bid(lease)
+            ended = bid is None or bid.ended is not None or book.lease(lease) is not None
+            require(ended, f"{lease} was confirmed and is neither a lease nor lost")
+        case _:
+            pass
+
+
+def nothing_is_left_to_do(agent: WorldAgent) -> None:
+    _, unfinished = agent.stored
+    require(unfinished == (), f"{agent.provider} still has to do {unfinished}")
+
+
+# --- 5: every lease ends with exactly one reason
+
+
+def remember_ends(witness: Witness, step: Step) -> None:
+    for note in step.notes:
+        match note:
+            case LeaseMoved(lease=lease, before=None):
+                witness.begun[lease] += 1
+                require(witness.begun[lease] == 1, f"{lease} begins twice")
+            case LeaseClosed(lease=lease, reason=reason):
+                require(lease not in witness.closed, f"{lease} closes twice")
+                witness.closed[lease] = reason
+            case _:
+                pass
+
+
+def every_lease_ended_once(book: Book, records: list[RecordEntry], witness: Witness) -> None:
+    require(verify(records) is None, f"the record is broken: {verify(records)}")
+    told = Counter((str(body["event"]), json.dumps(body["lease"])) for body in map(_body, records))
+    require(max(told.values(), default=0) <= 1, "the record tells something twice")
+    for row in book.leases.values():
+        require(row.state is LeaseState.CLOSED, f"{row.id} is {row.state}")
+        require(row.reason is not None, f"{row.id} ended without a reason")
+        require(row.id in witness.closed, f"{row.id} never closed at its provider")
+    require(len(told) == 3 * len(book.leases), "each lease opens, closes and is settled")
+    require(set(witness.begun) == set(witness.closed), "a lease that began has not closed")
+
+
+def _body(entry: RecordEntry) -> dict[str, object]:
+    body: dict[str, object] = json.loads(entry.body_json)
+    return body
+
+
+# --- 6: what runs is what was ordered
+
+
+def what_starts_was_ordered(agent: WorldAgent, effect: StartWorkload, tenants: dict[OrderId, Tenant]) -> None:
+    state, launch = agent.state, effect.launch
+    wish = tenants[launch.lease.order].wish
+    if state is None or launch.lease not in state.leases:
+        return
+    lease = state.leases[launch.lease]
+    require(lease.manifest_hash == wish.manifest_hash, f"{lease.id} runs another manifest")
+    require(len(launch.replicas) == wish.replicas, f"{lease.id} runs {len(launch.replicas)} replicas")
+    for replica in launch.replicas:
+        require(len(replica.gpus) == wish.gpus, f"{lease.id} has {replica.gpus}")
+        require(replica.service.image == wish.kind, f"{lease.id} runs {replica.service.image}")
+    gpus = tuple(uuid for replica in launch.replicas for uuid in replica.gpus)
+    require(gpus == lease.placement.gpus, f"{lease.id} runs on {gpus}, placed on {lease.placement.gpus}")
+
+
+# --- 5 and 7: nothing but a cause of its own ends a lease; blindness is none
+
+
+def ends_have_causes(book: Book, tenants: dict[OrderId, Tenant], witness: Witness) -> None:
+    for row in book.leases.values():
+        if row.reason is not None:
+            kind = tenants[row.id.order].wish.kind
+            require(_is_caused(row, kind, tenants[row.id.order], witness), f"{row.id} ({kind}) {row.reason}")
+
+
+def _is_caused(row: LeaseRow, kind: Kind, tenant: Tenant, witness: Witness) -> bool:
+    match row.reason:
+        case CloseReason.TENANT_CLOSED:
+            return tenant.has_closed
+        case CloseReason.FUNDS_EXHAUSTED:
+            return kind is Kind.POOR
+        case CloseReason.MANIFEST_TIMEOUT:
+            return kind is Kind.SILENT
+        case CloseReason.IMAGE_UNAVAILABLE:
+            return kind is Kind.MISSING
+        case CloseReason.WORKLOAD_REFUSED:
+            return kind is Kind.REFUSED
+        case CloseReason.WORKLOAD_UNSTABLE:
+            return witness.deaths[row.id] >= 6
+        case CloseReason.GPU_FAILED:
+            return any(str(uuid) in row.detail for uuid in witness.failed_gpus)
+        case _:
+            return False
+
+
+def provider_of(agents: list[WorldAgent], provider: ProviderId) -> WorldAgent:
+    return next(agent for agent in agents if agent.provider == provider)

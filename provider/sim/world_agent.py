@@ -1,0 +1,319 @@
+"""One agent in a simulated world: the real core over a store, with its machine and its lanes.
+
+Does what the shell does (transition, commit, perform, look, wake) as acts on the agenda, so that a crash can
+come between any two of them. What survives a crash is the store, the engine and the machine; all else is of
+one life, and acts of an earlier life find that it is over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from provider.coordinator.market import notices
+from provider.coordinator.market.notices import Notice
+from provider.core.agent import next_due, transition
+from provider.core.effects import Effect, StartWorkload, StopWorkload
+from provider.core.events import (
+    CoordinatorConnected,
+    CoordinatorLost,
+    Event,
+    Failed,
+    LeaseAwarded,
+    LeaseEnded,
+    NodesRead,
+    OrderClosed,
+    OrderOpened,
+    Performed,
+    TimeReached,
+    WorkloadsListed,
+)
+from provider.core.policy import Policy
+from provider.core.state import AgentState
+from provider.core.step import Step
+from provider.domain.errors import ImageUnavailable, Permanent, Temporary
+from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
+from provider.domain.ids import GpuUuid, NodeName, ProviderId
+from provider.domain.market import CloseReason
+from provider.domain.moment import SECOND, Instant, Span
+from provider.domain.node import HostCapacity, Node
+from provider.domain.workload import GpuAttachment, RuntimeCapabilities, Workload
+from provider.shell.sources import LIST_EVERY
+from provider.sim.agenda import Act
+from provider.sim.store import MemoryStore
+from provider.sim.world_engine import WorldEngine
+from provider.sim.world_market import Line, Surroundings
+from provider.sim.world_telling import TRY_AGAIN, Telling
+
+CAPABLE = RuntimeCapabilities(engine="world", gpu_attachment=GpuAttachment.CDI)
+
+
+@dataclass(slots=True)
+class _Life:
+    """What a crash takes away."""
+
+    state: AgentState
+    lanes: dict[str, deque[Effect]] = field(default_factory=dict)
+    """The first of each is under way."""
+    cancelled: set[str] = field(default_factory=set)
+    """Lanes whose start under way was overtaken by a stop."""
+    line: Line | None = None
+    woken_for: Instant | None = None
+
+
+class WorldAgent:
+    """``skew`` is how far its clock is ahead of the market's."""
+
+    def __init__(self, around: Surroundings, policy: Policy, *, gpus: int, skew: Span) -> None:
+        self.provider: ProviderId = policy.provider
+        self.engine = WorldEngine()
+        self.watch: Callable[[Event, Step], None] = lambda _event, _step: None
+        """Called after every commit."""
+        self.starting: Callable[[StartWorkload], None] = lambda _effect: None
+        """Called before every start that the engine is asked for."""
+        self.is_cut_off = False
+        """No line to the market can be had."""
+        self._around = around
+        self._agenda, self._chance, self._market = around.agenda, around.chance, around.market
+        self._policy, self._skew = policy, skew
+        self._gpus = tuple(_gpu(policy.provider, number) for number in range(gpus))
+        self._memory = MemoryStore(policy)
+        self._life: _Life | None = None
+
+    @property
+    def state(self) -> AgentState | None:
+        """None while it is down."""
+        return self._life.state if self._life else None
+
+    @property
+    def stored(self) -> tuple[AgentState, tuple[Effect, ...]]:
+        return self._memory.load()
+
+    def now(self) -> Instant:
+        return Instant(self._agenda.at + self._skew)
+
+    # --- lives
+
+    def start(self) -> None:
+        if self._life is not None:
+            return
+        self._memory = self._memory.restarted(self._policy)
+        state, unfinished = self._memory.load()
+        self._life = _Life(state=state)
+        self._wake_when_due()
+        self._perform(unfinished)
+        self._later(1, "machine", self._read_machine)
+        self._later(1, "look", self._look)
+        self._later(5, "dial", self._dial)
+
+    def crash(self, lasts: int) -> None:
+        """kill -9, and a start ``lasts`` milliseconds later."""
+        if self._life is None:
+            return
+        if self._life.line is not None:
+            self._life.line.is_cut = True
+        self._life = None
+        self._agenda.later(lasts, f"{self.provider} starts", self.start)
+
+    def _later(self, span: int, label: str, act: Act) -> None:
+        """Only if this life goes on."""
+        self._agenda.later(span, f"{self.provider} {label}", partial(self._if_alive, self._life, act))
+
+    def _if_alive(self, life: _Life | None, act: Act) -> None:
+        if life is self._life:
+            act()
+
+    # --- the loop
+
+    def take(self, event: Event) -> Step | None:
+        """Transition, commit, observe, perform; None while it is down."""
+        life = self._life
+        if life is None:
+            return None
+        step = transition(life.state, event, self.now())
+        self._memory.commit([step])
+        life.state = step.state
+        self._agenda.note(f"{self.provider} {type(event).__name__} {[effect.id for effect in step.effects]}")
+        self.watch(event, step)
+        self._perform(step.effects)
+        self._wake_when_due()
+        return step
+
+    def _wake_when_due(self) -> None:
+        assert self._life is not None, "only a live agent is woken"
+        due = next_due(self._life.state)
+        if due != self._life.woken_for and due is not None:
+            self._later(due - self.now(), "wakes", partial(self._wake, due))
+        self._life.woken_for = due
+
+    def _wake(self, due: Instant) -> None:
+        if self._life is not None and self._life.woken_for == due:
+            self._life.woken_for = None
+            self.take(TimeReached())
+
+    # --- the lanes, as ``shell.lanes`` has them
+
+    def _perform(self, effects: tuple[Effect, ...]) -> None:
+        assert self._life is not None, "only a live agent performs"
+        for effect in effects:
+            lane = self._life.lanes.setdefault(effect.lane, deque())
+            lane.append(effect)
+            if len(lane) == 1:
+                self._later(1, "begins", partial(self._begin, effect.lane))
+            elif isinstance(effect, StopWorkload) and isinstance(lane[0], StartWorkload):
+                self._life.cancelled.add(effect.lane)
+
+    def _begin(self, name: str) -> None:
+        assert self._life is not None, "only a live agent performs"
+        effect = self._life.lanes[name][0]
+        done = partial(self._finish, name)
+        match effect:
+            case StartWorkload():
+                self._later(self._chance.delay() * 3, "started", partial(self._start_workload, effect, done))
+            case StopWorkload():
+                self._later(self._chance.delay(), "stopped", partial(self._stop_workload, effect, done))
+            case _:
+                lives_on = partial(self._lives_on, self._life)
+                Telling(self._around, effect, done).begin(self.provider, lives_on)
+
+    def _lives_on(self, life: _Life) -> bool | None:
+        """Whether a message can be sent; None once it need not be: the life that wanted it is over."""
+        if life is not self._life:
+            return None
+        return life.line is not None and not life.line.is_cut
+
+    def _start_workload(self, effect: StartWorkload, done: Callable[[Performed | Failed], None]) -> None:
+        assert self._life is not None, "only a live agent performs"
+        if effect.lane in self._life.cancelled:
+            self._life.cancelled.discard(effect.lane)
+            done(Failed(effect=effect, what="the lease ended", is_final=False))
+            return
+        if self._chance.fails_a_start():
+            done(Failed(effect=effect, what="the registry is away", is_final=False))
+            return
+        try:
+            self.starting(effect)
+            runs = self.engine.start(effect.launch, self.now())
+        except Temporary as failure:
+            done(Failed(effect=effect, what=failure.what, is_final=False))
+        except ImageUnavailable as failure:
+            reason = CloseReason.IMAGE_UNAVAILABLE
+            done(Failed(effect=effect, what=failure.what, is_final=True, reason=reason))
+        except Permanent as failure:
+            done(Failed(effect=effect, what=failure.what, is_final=True, reason=CloseReason.WORKLOAD_REFUSED))
+        else:
+            # The engine has it; the agent hears of it a little later, if it lives.
+            self._later(self._chance.delay(), "heard", partial(self._heard, effect, runs, done))
+
+    def _heard(self, effect: Effect, runs: Workload, done: Callable[[Performed | Failed], None]) -> None:
+        assert self._life is not None, "only a live agent hears"
+        if effect.lane in self._life.cancelled:
+            self._life.cancelled.discard(effect.lane)
+            done(Failed(effect=effect, what="the lease ended", is_final=False))
+        else:
+            done(Performed(effect=effect, workload=runs))
+
+    def _stop_workload(self, effect: StopWorkload, done: Callable[[Performed | Failed], None]) -> None:
+        try:
+            self.engine.stop(effect.lease, self.now())
+        except Temporary:
+            self._later(TRY_AGAIN, "stops again", partial(self._stop_workload, effect, done))
+        else:
+            self._later(self._chance.delay(), "heard", partial(done, Performed(effect=effect)))
+
+    def _finish(self, name: str, result: Performed | Failed) -> None:
+        if self._life is None or name not in self._life.lanes:
+            return
+        lane = self._life.lanes[name]
+        lane.popleft()
+        if lane:
+            self._later(1, "begins", partial(self._begin, name))
+        else:
+            del self._life.lanes[name]
+        self.take(result)
+
+    # --- the sources, as ``shell.sources`` has them
+
+    def _read_machine(self) -> None:
+        if self.engine.is_away:
+            self._later(2 * SECOND, "machine", self._read_machine)
+            return
+        node = Node(name=NodeName(f"{self.provider}-node"), capacity=_ROOMY, inventory=self._inventory())
+        self.take(NodesRead(nodes=(node,), runtime=CAPABLE))
+
+    def _inventory(self) -> GpuInventory:
+        return GpuInventory(gpus=self._gpus)
+
+    def change_gpu(self, number: int, health: GpuHealth) -> GpuUuid:
+        """A card falls ill or gets well, and the probe sees it."""
+        gpu = self._gpus[number % len(self._gpus)]
+        sick = replace(gpu, health=health, problem=None if health is GpuHealth.HEALTHY else "XID 79")
+        self._gpus = tuple(sick if each.uuid == gpu.uuid else each for each in self._gpus)
+        if self._life is not None:
+            self._later(self._chance.delay(), "machine", self._read_machine)
+        return gpu.uuid
+
+    def _look(self) -> None:
+        self._later(LIST_EVERY, "look", self._look)
+        self.look()
+
+    def look(self) -> None:
+        """At the engine; what it says is taken in a moment later."""
+        if self._life is None or self.engine.is_away:
+            return
+        listed = WorkloadsListed(workloads=self.engine.list(), as_of=self.now())
+        self._later(self._chance.delay() // 10 + 1, "listed", partial(self._take, listed))
+
+    def _take(self, event: Event) -> None:
+        self.take(event)
+
+    # --- the line
+
+    def _dial(self) -> None:
+        assert self._life is not None, "only a live agent dials"
+        if self._life.line is None or self._life.line.is_cut:
+            self._life.line = None
+            state = self._life.state
+            if state.connected:
+                self.take(CoordinatorLost(why="the connection was cut"))
+            position = (state.market, state.version)
+            found = None
+            if not self.is_cut_off:
+                found = self._market.connect(self.provider, position, self._deliver)
+            if found is not None and self._life is not None:
+                epoch, self._life.line = found
+                self.take(CoordinatorConnected(market=self._market.book.market, epoch=epoch))
+        self._later(SECOND, "dial", self._dial)
+
+    def cut_off(self) -> None:
+        """No line, until ``is_cut_off`` is taken back."""
+        self.is_cut_off = True
+        if self._life is not None and self._life.line is not None:
+            self._life.line.is_cut = True
+
+    def _deliver(self, told: Notice) -> None:
+        self.take(event_of(told))
+
+
+def event_of(told: Notice) -> Event:
+    """What the wire makes of a notice."""
+    match told:
+        case notices.OrderOpened(order=order, version=version):
+            return OrderOpened(order=order, version=version)
+        case notices.OrderClosed(order=closed, version=version):
+            return OrderClosed(order=closed, version=version)
+        case notices.LeaseAwarded(award=award, version=version):
+            return LeaseAwarded(award=award, version=version)
+        case notices.LeaseEnded(lease=lease, reason=reason, version=version):
+            return LeaseEnded(lease=lease, reason=reason, version=version)
+
+
+_ROOMY = HostCapacity(cpu_millis=64_000, memory_bytes=2**38, storage_bytes=2**42, boot_id="world")
+
+
+def _gpu(provider: ProviderId, number: int) -> Gpu:
+    return Gpu(
+        uuid=GpuUuid(f"GPU-{provider}-{number}"), index=number, name="NVIDIA H100 80GB HBM3", model="h100"
+    )

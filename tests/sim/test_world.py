@@ -1,0 +1,66 @@
+"""Simulated worlds from many seeds, each with its weather and disasters (``provider.sim.world``)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from provider.sim.checkers import Broken
+from provider.sim.faults import Fault
+from provider.sim.world import World, again
+
+SEEDS = range(1, 51)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_promise_is_kept(seed: int) -> None:
+    World(seed).run()
+
+
+def test_the_worlds_are_worth_looking_at() -> None:
+    """All disasters come, leases are many, and they end for many reasons."""
+    faults: Counter[Fault] = Counter()
+    reasons: Counter[str] = Counter()
+    leases = 0
+    for seed in range(1, 31):
+        world = World(seed)
+        outcome = world.run()
+        leases += outcome.leases
+        faults.update(disaster.fault for disaster in outcome.disasters)
+        reasons.update(row.reason or "" for row in world.market.book.leases.values())
+    assert set(faults) == set(Fault)
+    assert leases > 60
+    assert len(reasons) >= 5, reasons
+
+
+def test_the_same_seed_gives_the_same_trace_and_another_another() -> None:
+    assert World(7).run().trace == World(7).run().trace
+    assert World(7).run().trace != World(8).run().trace
+
+
+def test_the_trace_is_the_same_in_another_process() -> None:
+    """Nothing depends on how Python hashes text today."""
+    command = [sys.executable, "-m", "provider.sim", "--seed", "3", "--runs", "1"]
+    said = [
+        subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": salt}, check=True, capture_output=True)
+        for salt in ("1", "2")
+    ]
+    assert said[0].stdout == said[1].stdout
+    assert b"every promise was kept" in said[0].stdout
+
+
+def test_a_broken_promise_says_how_to_see_it_again() -> None:
+    world = World(4)
+
+    def nobody(_before: object, _after: object) -> None:
+        raise Broken("a promise for this test")
+
+    world.market.watch = nobody
+    with pytest.raises(Broken) as broken:
+        world.run()
+    assert broken.value.__notes__ == [again(4)]
+    assert again(4) == "see it again with: make sim SEED=4 RUNS=1"
