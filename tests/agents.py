@@ -31,7 +31,7 @@ from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import EffectId, GpuUuid, LeaseId, NodeName, OrderId, Owner, ProviderId
 from provider.domain.manifest import Expose, Manifest, ManifestGroup, Service
 from provider.domain.market import Award, CloseReason, GroupSpec, Order, Requirements
-from provider.domain.moment import HOUR, Instant, Span, after
+from provider.domain.moment import Instant
 from provider.domain.money import Denom, Rate
 from provider.domain.node import HostCapacity, Node
 from provider.domain.resources import (
@@ -355,17 +355,9 @@ def settle(agent: Agent, *kinds: type[Effect]) -> None:
             agent.done(effect)
 
 
-def long_ago(span: Span = HOUR) -> Instant:
-    return Instant(START - span)
-
-
 def sole(items: Iterable[Note], kind: type[N]) -> N:
     (found,) = [item for item in items if isinstance(item, kind)]
     return found
-
-
-def soon(at: Instant, seconds: int) -> Instant:
-    return after(at, Span(seconds * 1000))
 
 
 def healthy(*numbers: int) -> Sequence[Gpu]:
