@@ -23,7 +23,8 @@ demo: setup engine ## the whole market on this machine, end to end
 	@scripts/unpack-tools.sh docker-registry busybox-static
 	@$(RUN)/provider demo $(DEMO)
 
-check: setup lint types contracts quick ## the fast half: under a minute, no engine
+check: setup ## the fast half: under a minute, no engine
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types contracts quick
 
 lint:
 	@$(RUN)/ruff format --check .
@@ -40,7 +41,7 @@ quick:
 	@$(RUN)/pytest -q -m "not docker" tests/unit tests/contract tests/sim tests/test_tidy.py tests/test_docs.py
 
 test: setup engine tools ## everything: check, then integration and end to end on the real engine
-	@$(MAKE) --no-print-directory lint types contracts
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types contracts
 	@$(RUN)/pytest -q
 
 tools:
