@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_UP, Context, Decimal
+from functools import reduce
 
 from provider.core.placement import need
 from provider.core.policy import PriceScale
@@ -54,7 +55,7 @@ def parts(group: GroupSpec, gpus: Iterable[Gpu], scale: PriceScale) -> tuple[Pri
 
 def rate(priced: Iterable[PricePart], scale: PriceScale, denom: Denom) -> Rate:
     """The price per block that the parts come to, never below the scale's minimum."""
-    hourly = max(sum((part.cost for part in priced), start=Decimal(0)), scale.minimum_hour)
+    hourly = max(reduce(_EXACT.add, (part.cost for part in priced), Decimal(0)), scale.minimum_hour)
     per_block = _EXACT.divide(hourly, Decimal(BLOCKS_PER_HOUR))
     return Rate(amount=per_block.quantize(Decimal(1).scaleb(-RATE_DIGITS), ROUND_UP, _EXACT), denom=denom)
 

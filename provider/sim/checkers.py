@@ -22,7 +22,9 @@ from provider.core.state import AgentState
 from provider.core.step import LeaseClosed, LeaseMoved, Step
 from provider.domain.ids import GpuUuid, LeaseId, OrderId, ProviderId
 from provider.domain.market import CloseReason
+from provider.domain.moment import Instant
 from provider.domain.money import Denom, earned
+from provider.shell.sources import LIST_EVERY
 from provider.sim.world_agent import WorldAgent
 from provider.sim.world_tenant import Kind, Tenant
 
@@ -111,6 +113,15 @@ def bills_are_of_what_ran(agent: WorldAgent, row: LeaseRow) -> None:
     ran_ms = agent.engine.ran_ms(row.id, agent.now())
     require(row.running_ms <= ran_ms + YOUNG, f"{row.id}: billed {row.running_ms} ms, ran {ran_ms}")
     require(row.settled <= earned(row.rate, row.running_ms).amount, f"{row.id}: settled more than earned")
+
+
+def what_ran_was_billed(agent: WorldAgent, row: LeaseRow, since: Instant, witness: Witness) -> None:
+    """Of a lease that ended in peace, but for what nobody saw of runs that vanished without a trace."""
+    if row.closed_at is not None and row.closed_at >= since:
+        ran_ms = agent.engine.ran_ms(row.id, agent.now())
+        require(row.usage_final, f"{row.id}: its last usage never came")
+        unseen_ms = (LIST_EVERY + YOUNG) * witness.deaths[row.id] + LIST_EVERY
+        require(row.running_ms >= ran_ms - unseen_ms, f"{row.id}: billed {row.running_ms} ms, ran {ran_ms}")
 
 
 def reports_are_of_what_ran(agent: WorldAgent, step: Step) -> None:

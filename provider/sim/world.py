@@ -20,7 +20,7 @@ from provider.core.policy import Policy, PriceScale
 from provider.core.step import Step
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import LeaseId, OrderId, Owner, ProviderId
-from provider.domain.moment import HOUR, MINUTE, SECOND, Span
+from provider.domain.moment import HOUR, MINUTE, SECOND, Instant, Span
 from provider.domain.money import Denom, Money
 from provider.sim import checkers
 from provider.sim.agenda import Agenda
@@ -73,10 +73,11 @@ class World:
             self._heal()
             self.agenda.run_for(HEALED)
             self._check_converged()
+            closes_at = self.agenda.at
             for tenant in self.tenants:
                 tenant.leave()
             self.agenda.run_for(CLOSED)
-            self._check_over()
+            self._check_over(closes_at)
         except Exception as error:
             error.add_note(again(self.seed))
             raise
@@ -229,7 +230,9 @@ class World:
             checkers.what_is_leased_runs(agent, steady)
         checkers.ends_have_causes(self.market.book, self._by_order(), self.witness)
 
-    def _check_over(self) -> None:
+    def _check_over(self, since: Instant) -> None:
+        for row in self.market.book.leases.values():
+            checkers.what_ran_was_billed(provider_of(self.agents, row.id.provider), row, since, self.witness)
         for agent in self.agents:
             checkers.what_runs_is_leased(agent, self.market.book)
             checkers.nothing_is_left_to_do(agent)

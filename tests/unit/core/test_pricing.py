@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,13 @@ def test_the_rounding_never_costs_the_provider_and_hardly_the_tenant(cost: Decim
     wanted = group(unit(resources(gpus=GpuAsk(), cpu_millis=cores)))
     priced = parts(wanted, (), PriceScale(cpu_core_hour=cost))
     assert isinstance(priced, tuple)
-    exact = sum((part.cost for part in priced), start=Decimal(0))
-    asked = rate(priced, PriceScale(), Denom.UACT).amount
-    assert 0 <= asked - exact / BLOCKS_PER_HOUR <= Decimal("1e-18") + abs(asked) * Decimal("1e-26")
+    exact = Fraction(cost) * Fraction(cores, 1000) / BLOCKS_PER_HOUR
+    asked = Fraction(rate(priced, PriceScale(), Denom.UACT).amount)
+    assert 0 <= asked - exact < Fraction(1, 10**18)
+
+
+def test_many_digits_are_added_exactly() -> None:
+    """Python's own sums are rounded to 28 digits."""
+    costs = [Decimal(10**15), Decimal("0.000000000000000600")]
+    priced = tuple(PricePart(what="part", amount=Decimal(1), cost=cost) for cost in costs)
+    assert rate(priced, PriceScale(), Denom.UACT).amount == Decimal("1666666666666.666666666666666668")
