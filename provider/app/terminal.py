@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import grpc.aio
 
+from provider.rpc.status import error_from_rpc
 from provider.rpc.v1 import lease_pb2
 
 CHUNK = 32 * 1024
@@ -50,6 +51,13 @@ async def pump(
 
 
 async def _receive(call: grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse]) -> int:
+    try:
+        return await _print(call)
+    except grpc.aio.AioRpcError as error:
+        raise error_from_rpc(error) from error
+
+
+async def _print(call: grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse]) -> int:
     status = 0
     async for answer in call:
         match answer.WhichOneof("body"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import docker
@@ -67,6 +69,23 @@ def test_a_kept_demo_runs_on_until_it_is_ended(engine: docker.DockerClient) -> N
     assert left_of(engine, lease["id"]["provider"]) == set()
     assert not has_image(engine, image)
     assert not Path(folder).exists()
+
+
+def test_a_demo_that_is_broken_off_leaves_nothing_either(engine: docker.DockerClient) -> None:
+    folders = demo_folders()
+    kept = run([*program_argv("provider"), "demo", "--keep"])
+    assert kept.status == 0, kept.err
+    folder = Path(kept.out.rsplit("provider demo --end ", maxsplit=1)[1].strip())
+    stage = json.loads((folder / "stage.json").read_text())
+    for each in stage["running"]:
+        os.kill(each["pid"], signal.SIGKILL)
+    assert left_of(engine, stage["provider"]) != set()
+    ended = run([*program_argv("provider"), "demo", "--end", str(folder)])
+    assert (ended.status, ended.out.strip()) == (0, "nothing is left behind")
+    assert ended.err.startswith("not settled: the coordinator at 127.0.0.1:")
+    assert left_of(engine, stage["provider"]) == set()
+    assert not has_image(engine, stage["image"])
+    assert demo_folders() == folders
 
 
 def test_without_an_engine_it_says_what_to_do() -> None:

@@ -30,13 +30,21 @@ async def engine(docker: str) -> str:
         return (await runtime.capabilities()).engine
 
 
-async def left_on_engine(docker: str, provider: str) -> list[str]:
-    """Whatever of ``provider``'s leases is still on the engine."""
+async def clear_engine(docker: str, provider: str, image: str) -> list[str]:
+    """Remove what a demo that was broken off has left on the engine; what could not be removed.
+
+    After one that went well there is nothing of ``provider`` but the image.
+    """
     try:
         async with _runtime(docker, provider) as runtime:
-            return [f"workload {workload.lease}" for workload in await runtime.list()]
+            for workload in await runtime.list():
+                await runtime.stop(workload.lease, 0)
+            left = [f"workload {workload.lease}" for workload in await runtime.list()]
+        if image:
+            await remove_image(docker, image)
     except Temporary as away:
         return [f"unknown: {away.what}"]
+    return left
 
 
 async def lease_status(tenancy: Tenancy, lease: LeaseId) -> lease_pb2.GetLeaseStatusResponse:

@@ -133,6 +133,12 @@ def program_argv(program: str) -> list[str]:
     return [sys.executable, "-m", f"provider.app.cli.{program}"]
 
 
+def shown_program(program: str) -> str:
+    """The command as somebody here would type it: ``.venv/bin/provider`` from the project's folder."""
+    path = Path(sys.executable).parent / program
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def free_port() -> int:
     """A TCP port of loopback that nothing listens on just now."""
     with socket.socket() as probe:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from provider.adapters.gpu.settings import NvmlSettings
 from provider.app import manifest_files, render
 from provider.app.demo import look
 from provider.app.demo.receipt import Receipt, Show
-from provider.app.demo.stage import Stage, free_port, program_argv
+from provider.app.demo.stage import Stage, free_port, program_argv, shown_program
 from provider.app.enrolling import join
 from provider.app.loopback_registry import loopback_registry
 from provider.app.market_client import Admin, Daemon, Market
@@ -88,8 +89,8 @@ class Story:
             if not keep:
                 with self._show.step("clean", "Stopping the programs and removing everything they made"):
                     self.receipt.left_behind += await self._stage.strike()
-                    self.receipt.left_behind += await look.left_on_engine(
-                        self._options.docker, self._provider
+                    self.receipt.left_behind += await look.clear_engine(
+                        self._options.docker, self._provider, self.receipt.image
                     )
         self._show.receipt()
         return self.receipt
@@ -253,7 +254,6 @@ class Story:
             (lease,) = view.leases
             self.receipt.ran_ms, self.receipt.billed_micros = lease.running_ms, lease.settled.amount_micros
             await self._balances()
-            await look.remove_image(self._options.docker, self.receipt.image)
 
     async def _balances(self) -> None:
         market = await self._ask_market()
@@ -272,7 +272,9 @@ class Story:
     def _keep(self) -> None:
         self._stage.save()
         folder = self._stage.folder
-        provider, tenant = f"provider --config {folder}/provider.yaml", f"tenant --home {folder}/tenant"
+        provider = f"{shown_program('provider')} --config {folder}/provider.yaml"
+        tenant = f"{shown_program('tenant')} --home {folder}/tenant"
+        coordinator = f"{shown_program('coordinator')} --state {folder}/coordinator"
         self._show.say()
         self._show.say("[bold]Everything is left running.[/bold] Look around:")
         for command in (
@@ -283,29 +285,26 @@ class Story:
             f"{tenant} status {self._dseq}",
             f"{tenant} logs -f {self._dseq}",
             f"{tenant} exec -t {self._dseq} hello -- sh",
-            f"coordinator --state {folder}/coordinator status",
+            f"{coordinator} status",
             f"curl http://{self._metrics}/metrics",
         ):
             self._show.say(f"  {command}")
-        self._show.say(f"End it, and remove everything: provider demo --end {folder}")
+        ending = f"{shown_program('provider')} demo --end {folder}"
+        self._show.say(f"End it, and remove everything: {ending}")
 
 
 async def end(folder: Path) -> list[str]:
-    """End a demo that was kept in ``folder``; what could not be removed."""
+    """End a demo that was kept in ``folder``, in whatever state it is; what could not be removed."""
     stage = Stage.load(folder)
     home = stage.folder / "tenant"
     who = identity.load(home, Role.TENANT, at=SystemClock().now())
-    async with Market(who) as market:
-        await Tenancy(market, home).close(stage.dseq, CLOSE_S)
-
-    async def ask() -> operator_pb2.GetStatusResponse:
-        async with Daemon(stage.folder / "provider" / "operator.sock") as daemon:
-            return await daemon.status()
-
-    await look.agent_is_idle(ask, WAIT_S)
-    await look.remove_image(stage.docker, stage.image)
+    try:
+        async with Market(who) as market:
+            await Tenancy(market, home).close(stage.dseq, CLOSE_S)
+    except Temporary as away:
+        print(f"not settled: {away.what}", file=sys.stderr)
     left = await stage.strike()
-    return left + await look.left_on_engine(stage.docker, stage.provider)
+    return left + await look.clear_engine(stage.docker, stage.provider, stage.image)
 
 
 def project_root() -> Path:
