@@ -13,7 +13,7 @@ from provider.core.state import Meter
 from provider.domain.moment import SECOND, Instant, Span, after
 
 YOUNG = Span(30 * SECOND)
-"""A look at the engine stands for this long when a lease is stopped: twice the time between two looks."""
+"""A look at the engine stands for this long when a lease is stopped: three times what lies between two."""
 
 
 def opened(meter: Meter, since: Instant, interval: Span) -> Meter:

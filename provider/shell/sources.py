@@ -24,8 +24,9 @@ from provider.shell.loop import Loop
 
 log = structlog.get_logger()
 
-LIST_EVERY = Span(15 * SECOND)
-"""The repair bound without a hint from the engine: its list costs 3 ms."""
+LIST_EVERY = Span(10 * SECOND)
+"""The repair bound without a hint from the engine: its list costs 3 ms. As often as usage is reported:
+a report bills up to the last look."""
 AWAY_RETRY = Span(2 * SECOND)
 """Between two tries while the engine is away."""
 

@@ -149,7 +149,7 @@ def test_a_full_inbox_turns_tenants_away_and_lets_sources_wait() -> None:
     looping(body)
 
 
-@pytest.mark.parametrize("turns", (2, 4, 6))
+@pytest.mark.parametrize("turns", [2, 4, 6])
 def test_a_timer_that_falls_due_while_the_inbox_is_full_waits_like_any_source(turns: int) -> None:
     """How many turns the waking takes is asyncio's affair: one of these hits the full inbox."""
 
