@@ -1,20 +1,25 @@
 """What a provider costs while one lease runs and nothing happens: memory of all its processes, and CPU.
 
-Baselines: for memory, an interpreter that has only imported the same libraries; for CPU, one per cent of
-a core, which is the budget.
+The NVML worker is one of them, over a simulated driver with eight cards; the lease itself has no GPU, so
+that any engine can run it. Baselines: for memory, an interpreter that has only imported the same libraries,
+and the budget; for CPU, the budget: one per cent of a core.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from provider.app.loopback_registry import loopback_registry
+from provider.sim.nvml.build import build_library
+from provider.sim.nvml.state import SimulatedDriver
 from tests.e2e.world import ROOT, TOOLS, World
 
 WATCH_S = 20.0
@@ -62,18 +67,27 @@ def _row(name: str, ours: float, baseline: float, unit: str, target: float) -> d
 
 
 def _watch_a_lease(image: str) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        # The production interval of usage reports, unlike the tests'.
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        driver = stack.enter_context(SimulatedDriver(build_library(Path("build/tests")), Path(folder)))
+        for _ in range(8):
+            driver.add("h100")
+        manifest = Path(folder) / "hello.yaml"
+        text = (ROOT / "manifests" / "hello-gpu.yaml").read_text()
+        manifest.write_text(re.sub(r"        gpu:\n(?:          .*\n)+", "", text))
         world = World(
             folder=Path(folder),
-            provider_name="bench",
-            provider_environment={"PROVIDER_BIDDING__USAGE_INTERVAL_S": "10"},
+            provider_name=f"bench-{os.getpid()}",
+            provider_environment={
+                "PROVIDER_BIDDING__USAGE_INTERVAL_S": "10",  # as in production, unlike the tests'
+                "PROVIDER_GPU__SIMULATE": "[]",
+                "PROVIDER_GPU__NVML_LIBRARY": str(driver.library),
+            },
         )
         try:
             world.start_coordinator()
             world.enroll_all()
             world.start_provider()
-            dseq = world.rent(ROOT / "manifests" / "hello-gpu.yaml", "--image", f"hello={image}")
+            dseq = world.rent(manifest, "--image", f"hello={image}")
             pids = _tree(world.processes["provider"].pid)
             before, began = _cpu_s(pids), time.monotonic()
             time.sleep(WATCH_S)
