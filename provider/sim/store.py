@@ -49,11 +49,13 @@ class MemoryStore:
         return stored, tuple(rows.effect_value(text) for text in self._effects.values())
 
     def commit(self, steps: Sequence[Step]) -> None:
-        """All of ``steps`` at once."""
+        """All of ``steps`` at once, or nothing of them."""
+        effects = dict(self._effects)
         for step in steps:
-            self._state = replace(step.state)
             for effect in step.effects:
-                assert effect.id not in self._effects, f"effect {effect.id} is wanted twice"
-                self._effects[effect.id] = rows.effect_text(effect)
+                assert effect.id not in effects, f"effect {effect.id} is wanted twice"
+                effects[effect.id] = rows.effect_text(effect)
             for settled in step.settled:
-                self._effects.pop(settled, None)
+                effects.pop(settled, None)
+        if steps:
+            self._state, self._effects = steps[-1].state, effects
