@@ -24,7 +24,9 @@ def configure(level: str) -> None:
     if level not in LEVELS:
         raise ConfigError(f"log_level: {level!r} is not a level", remedy=f"use {', '.join(LEVELS)}")
     is_terminal = sys.stdout.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
+    # Plain tracebacks: the default's show local variables, and a tenant's environment may be among them.
+    columns = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = columns if is_terminal else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
