@@ -38,6 +38,16 @@ CARDS = {
         clock_memory_megahertz=2619,
         is_mig_capable=True,
     ),
+    "h100-1g.10gb": Card(
+        name="NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        memory_bytes=9856 * MIB,
+        architecture="hopper",
+        compute_capability="9.0",
+        power_limit_watts=700,
+        idle_watts=70,
+        clock_sm_megahertz=1980,
+        clock_memory_megahertz=2619,
+    ),
     "h200": Card(
         name="NVIDIA H200",
         memory_bytes=143771 * MIB,
@@ -113,4 +123,4 @@ CARDS = {
         clock_memory_megahertz=8533,
     ),
 }
-"""By the marketplace's spelling of the model."""
+"""By the marketplace's spelling of the model; a MIG instance by card and profile."""

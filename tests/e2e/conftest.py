@@ -12,8 +12,8 @@ import docker
 import pytest
 
 from provider.app.loopback_registry import Registry, loopback_registry
-from tests.e2e.leftovers import left_of, sweep
-from tests.e2e.world import DOCKER, TOOLS, World
+from tests.e2e.leftovers import left_of
+from tests.e2e.world import DOCKER, TOOLS, World, running
 
 
 @pytest.fixture(scope="session")
@@ -56,14 +56,8 @@ def world(
     """A market with a provider and a funded tenant, all running; swept away even after a failure."""
     folder: Path = tmp_path_factory.mktemp("world")
     made = World(folder=folder, provider_name=f"{request.module.__name__.rpartition('_')[2]}-{os.getpid()}")
-    try:
-        made.start_coordinator()
-        made.enroll_all()
-        made.start_provider()
+    with running(made, engine):
         yield made
-    finally:
-        made.close()
-        sweep(engine, made.provider_name)
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,7 @@ import docker
 import pytest
 
 from provider.sim.nvml.state import SimulatedDriver
-from tests.e2e.leftovers import sweep
-from tests.e2e.world import ROOT, World, until
+from tests.e2e.world import ROOT, World, running, until
 from tests.probing import simulated_library
 from tests.prometheus import fetch
 
@@ -47,14 +46,8 @@ def world(
             "PROVIDER_GPU__INTERVAL_S": "0.2",
         },
     )
-    try:
-        made.start_coordinator()
-        made.enroll_all()
-        made.start_provider()
+    with running(made, engine):
         yield made
-    finally:
-        made.close()
-        sweep(engine, made.provider_name)
 
 
 def cards(world: World) -> list[Any]:

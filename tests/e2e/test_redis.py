@@ -18,8 +18,7 @@ import pytest
 import redis
 
 from provider.app.loopback_registry import ImageConfig, Registry
-from tests.e2e.leftovers import sweep
-from tests.e2e.world import ROOT, TOOLS, World, until
+from tests.e2e.world import ROOT, TOOLS, World, running, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 FILE = ROOT.parent / "shared" / "sdl-corpus" / "awesome" / "redis__deploy.yaml"
@@ -45,18 +44,12 @@ def world(
         provider_name=f"redis-{os.getpid()}",
         provider_environment={"PROVIDER_RUNTIME__MIRROR": registry.address},
     )
-    try:
-        made.start_coordinator()
-        made.enroll_all()
-        made.start_provider()
+    with running(made, engine):
         yield made
-    finally:
-        made.close()
-        sweep(engine, made.provider_name)
-        for image in engine.images.list():
-            for tag in image.tags:
-                if "redis:8.2.2" in tag:
-                    engine.images.remove(tag, force=True)
+    for image in engine.images.list():
+        for tag in image.tags:
+            if "redis:8.2.2" in tag:
+                engine.images.remove(tag, force=True)
 
 
 def root_of_debian_redis() -> bytes:

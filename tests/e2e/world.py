@@ -11,12 +11,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import docker
+
 from provider.app.demo.stage import free_port, program_argv
+from tests.e2e.leftovers import sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "build" / "tools"
@@ -186,3 +190,16 @@ class World:
 
     def host_port(self, dseq: int) -> int:
         return int(self.lease(dseq)["ports"][0]["host_port"])
+
+
+@contextmanager
+def running(made: World, engine: docker.DockerClient) -> Iterator[World]:
+    """``made`` with its market, a provider and a funded tenant; swept away even after a failure."""
+    try:
+        made.start_coordinator()
+        made.enroll_all()
+        made.start_provider()
+        yield made
+    finally:
+        made.close()
+        sweep(engine, made.provider_name)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provider import sdl
 from provider.adapters.runtime.gpus import Attachment
 from provider.adapters.runtime.settings import DockerSettings
 from provider.adapters.runtime.spec import Ground, container_config, environment, spec_hash
@@ -160,3 +164,23 @@ def test_ports_are_published_where_the_launch_says() -> None:
 
     assert config["ExposedPorts"] == {"8080/tcp": {}}
     assert host(wanted)["PortBindings"] == {"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "31000"}]}
+
+
+MANIFESTS = sorted((Path(__file__).parents[3] / "manifests").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_every_example_manifest_becomes_containers(path: Path) -> None:
+    """Every service of it: its mounts are there, RAM volumes are bounded, what runs is what the file says."""
+    (group,) = sdl.read(path.read_text()).manifest.groups
+    for each in group.services:
+        wanted = launch(replica(each))
+        config = container_config(wanted, wanted.replicas[0], GROUND)
+        host: Any = config["HostConfig"]
+        asked = (each.params.storage if each.params else None) or ()
+        assert {mount["Target"] for mount in host["Mounts"]} == {point.mount for point in asked}
+        ram = {volume.name: volume.size_bytes for volume in each.resources.storage if volume.is_ram}
+        bounds = {m["Target"]: m["TmpfsOptions"]["SizeBytes"] for m in host["Mounts"] if m["Type"] == "tmpfs"}
+        assert bounds == {point.mount: ram[point.name] for point in asked if point.name in ram}
+        assert host["Memory"] == each.resources.memory_bytes + sum(ram.values())
+        assert config["Cmd"] == (None if each.args is None else list(each.args))
