@@ -117,8 +117,6 @@ STALE: frozenset[tuple[Phase, Trigger]] = frozenset(
     }
 )
 
-BILLED = Phase.RUNNING
-
 
 class IllegalMove(AssertionError):
     """A trigger that cannot happen in this phase: the state is left as it was."""

@@ -123,12 +123,10 @@ class Placement:
 class Refusal(StrEnum):
     """Why a provider does not bid, confirm, or take a manifest. One name a reason."""
 
-    ORDER_CLOSED = "order_closed"
     NOT_BIDDING = "not_bidding"
     DENOM_NOT_ACCEPTED = "denom_not_accepted"
     ATTRIBUTES_NOT_MET = "attributes_not_met"
     AUDITORS_NOT_MET = "auditors_not_met"
-    STORAGE_CLASS_UNKNOWN = "storage_class_unknown"
     ENDPOINT_KIND_UNSUPPORTED = "endpoint_kind_unsupported"
     GPU_UNKNOWN = "gpu_unknown"
     """No card here matches any alternative, however idle."""

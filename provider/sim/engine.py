@@ -111,8 +111,3 @@ class SimulatedEngine:
         container = self.leases[lease][service, replica]
         container.killed_at, container.oom_killed = self.clock.now(), oom
         await self.notify()
-
-    async def forget(self, lease: LeaseId) -> None:
-        """Remove a lease behind the agent's back."""
-        self.leases.pop(lease, None)
-        await self.notify()

@@ -39,10 +39,7 @@ class SimulatedLink:
         self._position = position
         self._inbound: asyncio.Queue[Delivery | None] = asyncio.Queue()
         self._is_up = asyncio.Event()
-        self._answered = asyncio.Event()
-        self._answered.set()
         self._sent = 0
-        self._lost_requests = 0
         self._lost_answers = 0
         self._unwatch: Callable[[], None] | None = None
 
@@ -77,20 +74,9 @@ class SimulatedLink:
         self._is_up.set()
         self._deliver_news()
 
-    def lose_requests(self, count: int) -> None:
-        """Cut the connection under each of the next ``count`` messages, before the market hears it."""
-        self._lost_requests = count
-
     def lose_answers(self, count: int) -> None:
-        """The same after the market has it: the agent must tell it again."""
+        """Cut the connection after each of the next ``count`` messages, once the market has it."""
         self._lost_answers = count
-
-    def hold_answers(self) -> None:
-        """The market hears and commits, its answers come only after ``release_answers``."""
-        self._answered.clear()
-
-    def release_answers(self) -> None:
-        self._answered.set()
 
     # --- ports.CoordinatorLink
 
@@ -124,16 +110,11 @@ class SimulatedLink:
     async def _tell(self, effect: Effect) -> None:
         while True:
             await self._is_up.wait()
-            if self._lost_requests:
-                self._lost_requests -= 1
-                self.cut("the request was lost")
-                continue
             self.market.take(effect)
             if self._lost_answers:
                 self._lost_answers -= 1
                 self.cut("the answer was lost")
                 continue
-            await self._answered.wait()
             return
 
     def _deliver_news(self) -> None:

@@ -44,10 +44,6 @@ class FaultyProxy:
         assert self._server is not None, "entered before"
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    def aim(self, target: str) -> None:
-        """New connections go to ``target``."""
-        self._target = target
-
     def cut(self) -> None:
         """Reset every connection."""
         for writer in tuple(self._writers):

@@ -52,14 +52,13 @@ class BidStage(StrEnum):
     """From the award until the market has its confirmation."""
 
 
-_INVALID = frozenset({Refusal.ORDER_CLOSED, Refusal.ENDPOINT_KIND_UNSUPPORTED})
+_INVALID = frozenset({Refusal.ENDPOINT_KIND_UNSUPPORTED})
 _FILTERED = frozenset(
     {
         Refusal.NOT_BIDDING,
         Refusal.DENOM_NOT_ACCEPTED,
         Refusal.ATTRIBUTES_NOT_MET,
         Refusal.AUDITORS_NOT_MET,
-        Refusal.STORAGE_CLASS_UNKNOWN,
         Refusal.GPU_UNKNOWN,
     }
 )
