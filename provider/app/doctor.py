@@ -11,9 +11,9 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.runtime.docker import DockerRuntime
-from provider.adapters.runtime.settings import DockerSettings
 from provider.app import addresses
 from provider.app.config import ProviderConfig
+from provider.app.engine_settings import docker_settings
 from provider.app.policy import policy
 from provider.domain.errors import ConfigError, ProviderError
 from provider.domain.ids import ProviderId
@@ -75,10 +75,8 @@ def _identity(config: ProviderConfig) -> Finding:
 
 
 async def _engine(config: ProviderConfig) -> AsyncIterator[Finding]:
-    settings = DockerSettings(
-        provider=ProviderId("doctor"), socket=config.runtime.docker, simulated_gpus=bool(config.gpu.simulate)
-    )
     try:
+        settings = docker_settings(config, ProviderId("doctor"))
         async with DockerRuntime(settings, SystemClock()) as runtime:
             capabilities = await runtime.capabilities()
     except ProviderError as failure:

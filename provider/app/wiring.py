@@ -26,7 +26,6 @@ from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
-from provider.adapters.runtime.settings import DockerSettings
 from provider.adapters.store.sqlite import SqliteStore
 from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
@@ -34,6 +33,7 @@ from provider.adapters.telemetry.metrics import Metrics
 from provider.adapters.telemetry.view import Feed
 from provider.app import addresses
 from provider.app.config import ProviderConfig
+from provider.app.engine_settings import advertised, docker_settings, public_host
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
@@ -105,15 +105,7 @@ async def _machine(
         storage_bytes=config.reserve.storage_bytes,
     )
     runtime = DockerRuntime(
-        DockerSettings(
-            provider=provider,
-            socket=config.runtime.docker,
-            simulated_gpus=bool(config.gpu.simulate),
-            bind_address=config.runtime.publish_address,
-            subnet_pool=config.runtime.subnets,
-            public_hostname=public_host(config),
-            mirror=config.runtime.mirror,
-        ),
+        docker_settings(config, provider),
         clock,
     )
     return Machine(
@@ -154,17 +146,6 @@ def _link(config: ProviderConfig) -> LinkSettings:
         software=__version__,
         lease_address=advertised(config),
     )
-
-
-def advertised(config: ProviderConfig) -> str:
-    """host:port of the LeaseService as tenants reach it."""
-    _, port = addresses.split(config.lease.listen, "lease.listen")
-    return config.lease.advertise or f"{addresses.own_name()}:{port}"
-
-
-def public_host(config: ProviderConfig) -> str:
-    """Where tenants' published ports are reached."""
-    return config.runtime.public_host or addresses.split(advertised(config), "lease.advertise")[0]
 
 
 def _telemetry(config: ProviderConfig, agent: Agent) -> TelemetryServer:

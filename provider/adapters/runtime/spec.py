@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from provider.adapters.runtime import naming
+from provider.adapters.runtime import mounts, naming
 from provider.adapters.runtime.gpus import Attachment
 from provider.adapters.runtime.settings import DockerSettings
-from provider.domain.manifest import MountPoint, Service
-from provider.domain.resources import Volume
 from provider.domain.workload import Launch, ReplicaLaunch
 
 Json = dict[str, object]
@@ -75,7 +73,7 @@ def spec_hash(launch: Launch, replica: ReplicaLaunch) -> str:
         [service.image, service.command, service.args, service.env],
         [service.resources.cpu_millis, service.resources.memory_bytes],
         [[volume.name, volume.size_bytes, volume.storage_class] for volume in service.resources.storage],
-        [[mount.name, mount.mount, mount.read_only] for mount in _mounts(service)],
+        [[mount.name, mount.mount, mount.read_only] for mount in mounts.points(service)],
         [[binding.port, binding.host_port, binding.proto] for binding in replica.ports],
         [replica.gpus, launch.simulated_gpus],
     ]
@@ -144,6 +142,7 @@ def _labels(launch: Launch, replica: ReplicaLaunch, settings: DockerSettings) ->
 
 def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json:
     settings, resources = ground.settings, replica.service.resources
+    seen = mounts.container_mounts(launch, replica, settings.provider, ground.image_volumes)
     # A ram volume is charged to the container, so it comes on top, as on Akash.
     memory = resources.memory_bytes + sum(each.size_bytes for each in resources.storage if each.is_ram)
     config: Json = {
@@ -178,44 +177,10 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
             ]
             for port in replica.ports
         },
-        "Mounts": list(_container_mounts(launch, replica, ground)),
+        "Mounts": list(seen),
         "DeviceRequests": [dict(request) for request in ground.attachment.requests],
     }
     if ground.limits_storage:
         layer = next((each.size_bytes for each in resources.storage if each.name == "default"), None)
         config["StorageOpt"] = {} if layer is None else {"size": str(layer)}
     return config
-
-
-def _container_mounts(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Iterable[Json]:
-    """The tenant's volumes where it wants them, and a volume of ours over each that the image declares.
-
-    An image's own volume would be an anonymous one, that nobody finds again once its container is gone.
-    """
-    service = replica.service
-    volumes: Mapping[str, Volume] = {volume.name: volume for volume in service.resources.storage}
-    labels = naming.lease_labels(ground.settings.provider, launch.lease)
-    taken: set[str] = set()
-    for point in _mounts(service):
-        volume = volumes.get(point.name)
-        if volume is None or not point.mount:
-            continue
-        taken.add(point.mount.rstrip("/"))
-        if volume.is_ram:
-            options = {"SizeBytes": volume.size_bytes, "Mode": 0o1777}
-            yield {"Type": "tmpfs", "Target": point.mount, "TmpfsOptions": options}
-        else:
-            name = naming.volume_name(launch.lease, service.name, replica.replica, point.name)
-            yield _volume_mount(name, point.mount, labels) | {"ReadOnly": point.read_only}
-    for path in ground.image_volumes:
-        if path.rstrip("/") not in taken:
-            name = naming.volume_name(launch.lease, service.name, replica.replica, path)
-            yield _volume_mount(name, path, labels)
-
-
-def _volume_mount(name: str, target: str, labels: dict[str, str]) -> Json:
-    return {"Type": "volume", "Source": name, "Target": target, "VolumeOptions": {"Labels": labels}}
-
-
-def _mounts(service: Service) -> tuple[MountPoint, ...]:
-    return (service.params.storage if service.params else None) or ()

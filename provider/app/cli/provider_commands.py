@@ -11,7 +11,8 @@ from pathlib import Path
 
 from provider.app import render
 from provider.app.cli.entry import DONE, UNHEALTHY
-from provider.app.config import DEFAULT_PATH, ProviderConfig, load
+from provider.app.config import DEFAULT_PATH, ProviderConfig
+from provider.app.config_reading import load
 from provider.app.doctor import Finding, examine
 from provider.app.enrolling import join
 from provider.app.initial_config import initial

@@ -16,7 +16,7 @@ from provider.adapters.telemetry.lag import watch_loop_lag
 from provider.app import logs
 from provider.app.cli.entry import DONE
 from provider.app.cli.provider_commands import config_path
-from provider.app.config import load
+from provider.app.config_reading import load
 from provider.app.signals import until_signalled
 from provider.app.wiring import open_agent
 from provider.rpc import identity
