@@ -4,7 +4,8 @@ isort:skip_file
 A tenant's way to its lease, end to end to the provider that runs it.
 
 Metadata "authorization: Bearer <lease token>" is required, and the client certificate must be the
-token's subject. Nothing here passes through the coordinator.
+token's subject. Nothing here is readable to the coordinator: where it cannot be dialled, a tunnel of
+opaque bytes leads here (tunnel.proto).
 """
 
 from collections import abc as _abc
@@ -29,19 +30,25 @@ class SendManifestRequest(_message.Message):
 
     LEASE_FIELD_NUMBER: _builtins.int
     MANIFEST_JSON_FIELD_NUMBER: _builtins.int
+    DEPENDENCIES_FIELD_NUMBER: _builtins.int
     manifest_json: _builtins.bytes
     """Akash's manifest JSON, at most 256 KiB."""
     @_builtins.property
     def lease(self) -> _resources_pb2.LeaseId: ...
+    @_builtins.property
+    def dependencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceDependency]:
+        """Who waits for whom at the start. Akash's manifest does not carry it, so it is not part of the hash."""
+
     def __init__(
         self,
         *,
         lease: _resources_pb2.LeaseId | None = ...,
         manifest_json: _builtins.bytes = ...,
+        dependencies: _abc.Iterable[Global___ServiceDependency] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "manifest_json", b"manifest_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependencies", b"dependencies", "lease", b"lease", "manifest_json", b"manifest_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -61,6 +68,29 @@ class SendManifestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendManifestResponse: _TypeAlias = SendManifestResponse  # noqa: Y015
+
+@_typing.final
+class ServiceDependency(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    needs: _builtins.str
+    """A service that is started before it, and given time to become ready."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        needs: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceDependency: _TypeAlias = ServiceDependency  # noqa: Y015
 
 @_typing.final
 class GetLeaseStatusRequest(_message.Message):
@@ -94,6 +124,9 @@ class GetLeaseStatusResponse(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     RUNNING_MS_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
+    MANIFEST_HASH_FIELD_NUMBER: _builtins.int
+    PULLS_FIELD_NUMBER: _builtins.int
+    ENDS_MS_FIELD_NUMBER: _builtins.int
     health: _resources_pb2.LeaseHealth.ValueType
     simulated_gpus: _builtins.bool
     detail: _builtins.str
@@ -102,6 +135,10 @@ class GetLeaseStatusResponse(_message.Message):
     """Milliseconds for which the workload has run."""
     host: _builtins.str
     """host name or address at which the ports are reached."""
+    manifest_hash: _builtins.bytes
+    """sha256 of the manifest that runs, 32 bytes: not the ordered one while an update is rolled back."""
+    ends_ms: _builtins.int
+    """UTC milliseconds at which the provider will end it, having given notice; 0 for never."""
     @_builtins.property
     def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceStatus]: ...
     @_builtins.property
@@ -109,6 +146,10 @@ class GetLeaseStatusResponse(_message.Message):
     @_builtins.property
     def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """UUIDs of the GPUs that the lease holds."""
+
+    @_builtins.property
+    def pulls(self) -> _containers.RepeatedCompositeFieldContainer[Global___PullStatus]:
+        """Pulls under way."""
 
     def __init__(
         self,
@@ -121,14 +162,43 @@ class GetLeaseStatusResponse(_message.Message):
         detail: _builtins.str = ...,
         running_ms: _builtins.int = ...,
         host: _builtins.str = ...,
+        manifest_hash: _builtins.bytes = ...,
+        pulls: _abc.Iterable[Global___PullStatus] | None = ...,
+        ends_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "gpu_uuids", b"gpu_uuids", "health", b"health", "host", b"host", "ports", b"ports", "running_ms", b"running_ms", "services", b"services", "simulated_gpus", b"simulated_gpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "ends_ms", b"ends_ms", "gpu_uuids", b"gpu_uuids", "health", b"health", "host", b"host", "manifest_hash", b"manifest_hash", "ports", b"ports", "pulls", b"pulls", "running_ms", b"running_ms", "services", b"services", "simulated_gpus", b"simulated_gpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLeaseStatusResponse: _TypeAlias = GetLeaseStatusResponse  # noqa: Y015
+
+@_typing.final
+class PullStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    image: _builtins.str
+    done_bytes: _builtins.int
+    """Bytes; total is 0 while it is not known."""
+    total_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        image: _builtins.str = ...,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "image", b"image", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PullStatus: _TypeAlias = PullStatus  # noqa: Y015
 
 @_typing.final
 class ServiceStatus(_message.Message):
@@ -139,13 +209,21 @@ class ServiceStatus(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     RESTARTS_FIELD_NUMBER: _builtins.int
+    URIS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     image: _builtins.str
     total: _builtins.int
-    """Replicas ordered and running."""
+    """Replicas ordered, and ready: running, each exposed TCP port accepting connections."""
     available: _builtins.int
     restarts: _builtins.int
-    """Ended containers that were replaced."""
+    """Times that a container of the lease ended and was started again."""
+    @_builtins.property
+    def uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where its HTTP ports are reached through the provider's ingress, "https://name"."""
+
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaStatus]: ...
     def __init__(
         self,
         *,
@@ -154,14 +232,60 @@ class ServiceStatus(_message.Message):
         total: _builtins.int = ...,
         available: _builtins.int = ...,
         restarts: _builtins.int = ...,
+        uris: _abc.Iterable[_builtins.str] | None = ...,
+        replicas: _abc.Iterable[Global___ReplicaStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "image", b"image", "name", b"name", "restarts", b"restarts", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "image", b"image", "name", b"name", "replicas", b"replicas", "restarts", b"restarts", "total", b"total", "uris", b"uris"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServiceStatus: _TypeAlias = ServiceStatus  # noqa: Y015
+
+@_typing.final
+class ReplicaStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    STARTED_MS_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    GPU_UUIDS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    replica: _builtins.int
+    state: _builtins.str
+    """"created", "running", "exited" or "absent"."""
+    ready: _builtins.bool
+    started_ms: _builtins.int
+    """UTC milliseconds of the last start; 0 for never."""
+    exit_code: _builtins.int
+    """Of the last exit."""
+    detail: _builtins.str
+    """One line: how it ended, why it is not ready."""
+    @_builtins.property
+    def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        replica: _builtins.int = ...,
+        state: _builtins.str = ...,
+        ready: _builtins.bool = ...,
+        started_ms: _builtins.int = ...,
+        exit_code: _builtins.int | None = ...,
+        gpu_uuids: _abc.Iterable[_builtins.str] | None = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "detail", b"detail", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "ready", b"ready", "replica", b"replica", "started_ms", b"started_ms", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+
+Global___ReplicaStatus: _TypeAlias = ReplicaStatus  # noqa: Y015
 
 @_typing.final
 class StreamLogsRequest(_message.Message):
@@ -171,11 +295,19 @@ class StreamLogsRequest(_message.Message):
     SERVICE_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
+    SINCE_NS_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Empty for all."""
     follow: _builtins.bool
     tail: _builtins.int
     """Lines from the end; -1 for all."""
+    since_ns: _builtins.int
+    """UTC nanoseconds: lines written after this instant. 0 for all. A reader that was cut off goes on from
+    its last line's at_ns.
+    """
+    replica: _builtins.int
+    """Of one replica only; absent for all."""
     @_builtins.property
     def lease(self) -> _resources_pb2.LeaseId: ...
     def __init__(
@@ -185,12 +317,16 @@ class StreamLogsRequest(_message.Message):
         service: _builtins.str = ...,
         follow: _builtins.bool = ...,
         tail: _builtins.int = ...,
+        since_ns: _builtins.int = ...,
+        replica: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replica", b"_replica", "lease", b"lease", "replica", b"replica"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "lease", b"lease", "service", b"service", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replica", b"_replica", "follow", b"follow", "lease", b"lease", "replica", b"replica", "service", b"service", "since_ns", b"since_ns", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__replica: _TypeAlias = _typing.Literal["replica"]  # noqa: Y015
+    _WhichOneofArgType__replica: _TypeAlias = _typing.Literal["_replica", b"_replica"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replica) -> _WhichOneofReturnType__replica | None: ...
 
 Global___StreamLogsRequest: _TypeAlias = StreamLogsRequest  # noqa: Y015
 
@@ -204,6 +340,7 @@ class StreamLogsResponse(_message.Message):
     IS_STDERR_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
+    AT_NS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     replica: _builtins.int
     at_ms: _builtins.int
@@ -212,6 +349,8 @@ class StreamLogsResponse(_message.Message):
     text: _builtins.str
     dropped: _builtins.int
     """Lines lost just before this one: the reader was slower than the writer."""
+    at_ns: _builtins.int
+    """UTC nanoseconds."""
     def __init__(
         self,
         *,
@@ -221,14 +360,84 @@ class StreamLogsResponse(_message.Message):
         is_stderr: _builtins.bool = ...,
         text: _builtins.str = ...,
         dropped: _builtins.int = ...,
+        at_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "dropped", b"dropped", "is_stderr", b"is_stderr", "replica", b"replica", "service", b"service", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "at_ns", b"at_ns", "dropped", b"dropped", "is_stderr", b"is_stderr", "replica", b"replica", "service", b"service", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamLogsResponse: _TypeAlias = StreamLogsResponse  # noqa: Y015
+
+@_typing.final
+class StreamEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    AFTER_NUMBER_FIELD_NUMBER: _builtins.int
+    follow: _builtins.bool
+    after_number: _builtins.int
+    """Events after this number; 0 for all that are kept."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        follow: _builtins.bool = ...,
+        after_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_number", b"after_number", "follow", b"follow", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
+
+@_typing.final
+class StreamEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    IS_WARNING_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts a lease's events from 1; gaps are events that are no longer kept."""
+    at_ms: _builtins.int
+    """UTC milliseconds."""
+    kind: _builtins.str
+    """A name of domain.journal.EventKind: "pull_began", "started", "exited" ..."""
+    service: _builtins.str
+    """Empty where the event is the whole lease's."""
+    replica: _builtins.int
+    text: _builtins.str
+    """One line."""
+    is_warning: _builtins.bool
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        at_ms: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        service: _builtins.str = ...,
+        replica: _builtins.int = ...,
+        text: _builtins.str = ...,
+        is_warning: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "is_warning", b"is_warning", "kind", b"kind", "number", b"number", "replica", b"replica", "service", b"service", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsResponse: _TypeAlias = StreamEventsResponse  # noqa: Y015
 
 @_typing.final
 class ExecRequest(_message.Message):
@@ -352,3 +561,210 @@ class ExecResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___ExecResponse: _TypeAlias = ExecResponse  # noqa: Y015
+
+@_typing.final
+class CopyInRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """Of a tar archive, at most 64 KiB a message."""
+    @_builtins.property
+    def start(self) -> Global___CopyInStart: ...
+    def __init__(
+        self,
+        *,
+        start: Global___CopyInStart | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "data", b"data", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "data", b"data", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "data"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
+
+Global___CopyInRequest: _TypeAlias = CopyInRequest  # noqa: Y015
+
+@_typing.final
+class CopyInStart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    replica: _builtins.int
+    path: _builtins.str
+    """An existing folder inside the container, absolute."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        service: _builtins.str = ...,
+        replica: _builtins.int = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "path", b"path", "replica", b"replica", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyInStart: _TypeAlias = CopyInStart  # noqa: Y015
+
+@_typing.final
+class CopyInResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyInResponse: _TypeAlias = CopyInResponse  # noqa: Y015
+
+@_typing.final
+class CopyOutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    replica: _builtins.int
+    path: _builtins.str
+    """Inside the container, absolute."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        service: _builtins.str = ...,
+        replica: _builtins.int = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "path", b"path", "replica", b"replica", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyOutRequest: _TypeAlias = CopyOutRequest  # noqa: Y015
+
+@_typing.final
+class CopyOutResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyOutResponse: _TypeAlias = CopyOutResponse  # noqa: Y015
+
+@_typing.final
+class RestartServiceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestartServiceRequest: _TypeAlias = RestartServiceRequest  # noqa: Y015
+
+@_typing.final
+class RestartServiceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestartServiceResponse: _TypeAlias = RestartServiceResponse  # noqa: Y015
+
+@_typing.final
+class MigrateHostnamesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    HOSTNAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId:
+        """Where they go."""
+
+    @_builtins.property
+    def source(self) -> _resources_pb2.LeaseId: ...
+    @_builtins.property
+    def hostnames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        source: _resources_pb2.LeaseId | None = ...,
+        hostnames: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostnames", b"hostnames", "lease", b"lease", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrateHostnamesRequest: _TypeAlias = MigrateHostnamesRequest  # noqa: Y015
+
+@_typing.final
+class MigrateHostnamesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrateHostnamesResponse: _TypeAlias = MigrateHostnamesResponse  # noqa: Y015

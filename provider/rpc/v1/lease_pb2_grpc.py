@@ -49,10 +49,35 @@ class LeaseServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLogsRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLogsResponse.FromString,
                 _registered_method=True)
+        self.StreamEvents = channel.unary_stream(
+                '/provider.rpc.v1.LeaseService/StreamEvents',
+                request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
         self.Exec = channel.stream_stream(
                 '/provider.rpc.v1.LeaseService/Exec',
                 request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ExecRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ExecResponse.FromString,
+                _registered_method=True)
+        self.CopyIn = channel.stream_unary(
+                '/provider.rpc.v1.LeaseService/CopyIn',
+                request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyInRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyInResponse.FromString,
+                _registered_method=True)
+        self.CopyOut = channel.unary_stream(
+                '/provider.rpc.v1.LeaseService/CopyOut',
+                request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyOutRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyOutResponse.FromString,
+                _registered_method=True)
+        self.RestartService = channel.unary_unary(
+                '/provider.rpc.v1.LeaseService/RestartService',
+                request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.RestartServiceRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.RestartServiceResponse.FromString,
+                _registered_method=True)
+        self.MigrateHostnames = channel.unary_unary(
+                '/provider.rpc.v1.LeaseService/MigrateHostnames',
+                request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesResponse.FromString,
                 _registered_method=True)
 
 
@@ -78,8 +103,43 @@ class LeaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamEvents(self, request, context):
+        """What happened to the lease: pulls, starts, exits and their reasons, GPU faults; the oldest kept first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Exec(self, request_iterator, context):
         """A command inside a replica. The first message starts it, later ones are its input.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyIn(self, request_iterator, context):
+        """Unpack a tar archive in a replica. The first message says where, later ones are the archive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyOut(self, request, context):
+        """A file or folder of a replica as a tar archive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestartService(self, request, context):
+        """Stop and start all replicas of a service, asking its processes to end first. Volumes and ports stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MigrateHostnames(self, request, context):
+        """Move host names from another lease of the same tenant at this provider to this one, in one step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,10 +163,35 @@ def add_LeaseServiceServicer_to_server(servicer, server):
                     request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLogsRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLogsResponse.SerializeToString,
             ),
+            'StreamEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamEventsRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamEventsResponse.SerializeToString,
+            ),
             'Exec': grpc.stream_stream_rpc_method_handler(
                     servicer.Exec,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ExecRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ExecResponse.SerializeToString,
+            ),
+            'CopyIn': grpc.stream_unary_rpc_method_handler(
+                    servicer.CopyIn,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyInRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyInResponse.SerializeToString,
+            ),
+            'CopyOut': grpc.unary_stream_rpc_method_handler(
+                    servicer.CopyOut,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyOutRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.CopyOutResponse.SerializeToString,
+            ),
+            'RestartService': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestartService,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.RestartServiceRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.RestartServiceResponse.SerializeToString,
+            ),
+            'MigrateHostnames': grpc.unary_unary_rpc_method_handler(
+                    servicer.MigrateHostnames,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -201,6 +286,33 @@ class LeaseService:
             _registered_method=True)
 
     @staticmethod
+    def StreamEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/provider.rpc.v1.LeaseService/StreamEvents',
+            provider_dot_rpc_dot_v1_dot_lease__pb2.StreamEventsRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_lease__pb2.StreamEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Exec(request_iterator,
             target,
             options=(),
@@ -217,6 +329,114 @@ class LeaseService:
             '/provider.rpc.v1.LeaseService/Exec',
             provider_dot_rpc_dot_v1_dot_lease__pb2.ExecRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_lease__pb2.ExecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyIn(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/provider.rpc.v1.LeaseService/CopyIn',
+            provider_dot_rpc_dot_v1_dot_lease__pb2.CopyInRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_lease__pb2.CopyInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/provider.rpc.v1.LeaseService/CopyOut',
+            provider_dot_rpc_dot_v1_dot_lease__pb2.CopyOutRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_lease__pb2.CopyOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestartService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.LeaseService/RestartService',
+            provider_dot_rpc_dot_v1_dot_lease__pb2.RestartServiceRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_lease__pb2.RestartServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateHostnames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.LeaseService/MigrateHostnames',
+            provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,7 +4,8 @@ isort:skip_file
 A tenant's way to its lease, end to end to the provider that runs it.
 
 Metadata "authorization: Bearer <lease token>" is required, and the client certificate must be the
-token's subject. Nothing here passes through the coordinator.
+token's subject. Nothing here is readable to the coordinator: where it cannot be dialled, a tunnel of
+opaque bytes leads here (tunnel.proto).
 """
 
 from collections import abc as _abc
@@ -39,8 +40,18 @@ class LeaseServiceStub:
     """Send the manifest, secrets and all; checked against the order's hash. Sending it twice is sending it once."""
     GetLeaseStatus: _grpc.UnaryUnaryMultiCallable[_lease_pb2.GetLeaseStatusRequest, _lease_pb2.GetLeaseStatusResponse]
     StreamLogs: _grpc.UnaryStreamMultiCallable[_lease_pb2.StreamLogsRequest, _lease_pb2.StreamLogsResponse]
+    StreamEvents: _grpc.UnaryStreamMultiCallable[_lease_pb2.StreamEventsRequest, _lease_pb2.StreamEventsResponse]
+    """What happened to the lease: pulls, starts, exits and their reasons, GPU faults; the oldest kept first."""
     Exec: _grpc.StreamStreamMultiCallable[_lease_pb2.ExecRequest, _lease_pb2.ExecResponse]
     """A command inside a replica. The first message starts it, later ones are its input."""
+    CopyIn: _grpc.StreamUnaryMultiCallable[_lease_pb2.CopyInRequest, _lease_pb2.CopyInResponse]
+    """Unpack a tar archive in a replica. The first message says where, later ones are the archive."""
+    CopyOut: _grpc.UnaryStreamMultiCallable[_lease_pb2.CopyOutRequest, _lease_pb2.CopyOutResponse]
+    """A file or folder of a replica as a tar archive."""
+    RestartService: _grpc.UnaryUnaryMultiCallable[_lease_pb2.RestartServiceRequest, _lease_pb2.RestartServiceResponse]
+    """Stop and start all replicas of a service, asking its processes to end first. Volumes and ports stay."""
+    MigrateHostnames: _grpc.UnaryUnaryMultiCallable[_lease_pb2.MigrateHostnamesRequest, _lease_pb2.MigrateHostnamesResponse]
+    """Move host names from another lease of the same tenant at this provider to this one, in one step."""
 
 @_typing.type_check_only
 class LeaseServiceAsyncStub(LeaseServiceStub):
@@ -49,8 +60,18 @@ class LeaseServiceAsyncStub(LeaseServiceStub):
     """Send the manifest, secrets and all; checked against the order's hash. Sending it twice is sending it once."""
     GetLeaseStatus: _aio.UnaryUnaryMultiCallable[_lease_pb2.GetLeaseStatusRequest, _lease_pb2.GetLeaseStatusResponse]  # type: ignore[assignment]
     StreamLogs: _aio.UnaryStreamMultiCallable[_lease_pb2.StreamLogsRequest, _lease_pb2.StreamLogsResponse]  # type: ignore[assignment]
+    StreamEvents: _aio.UnaryStreamMultiCallable[_lease_pb2.StreamEventsRequest, _lease_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """What happened to the lease: pulls, starts, exits and their reasons, GPU faults; the oldest kept first."""
     Exec: _aio.StreamStreamMultiCallable[_lease_pb2.ExecRequest, _lease_pb2.ExecResponse]  # type: ignore[assignment]
     """A command inside a replica. The first message starts it, later ones are its input."""
+    CopyIn: _aio.StreamUnaryMultiCallable[_lease_pb2.CopyInRequest, _lease_pb2.CopyInResponse]  # type: ignore[assignment]
+    """Unpack a tar archive in a replica. The first message says where, later ones are the archive."""
+    CopyOut: _aio.UnaryStreamMultiCallable[_lease_pb2.CopyOutRequest, _lease_pb2.CopyOutResponse]  # type: ignore[assignment]
+    """A file or folder of a replica as a tar archive."""
+    RestartService: _aio.UnaryUnaryMultiCallable[_lease_pb2.RestartServiceRequest, _lease_pb2.RestartServiceResponse]  # type: ignore[assignment]
+    """Stop and start all replicas of a service, asking its processes to end first. Volumes and ports stay."""
+    MigrateHostnames: _aio.UnaryUnaryMultiCallable[_lease_pb2.MigrateHostnamesRequest, _lease_pb2.MigrateHostnamesResponse]  # type: ignore[assignment]
+    """Move host names from another lease of the same tenant at this provider to this one, in one step."""
 
 class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -76,11 +97,51 @@ class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_lease_pb2.StreamLogsResponse], _abc.AsyncIterator[_lease_pb2.StreamLogsResponse]]: ...
 
     @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request: _lease_pb2.StreamEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lease_pb2.StreamEventsResponse], _abc.AsyncIterator[_lease_pb2.StreamEventsResponse]]:
+        """What happened to the lease: pulls, starts, exits and their reasons, GPU faults; the oldest kept first."""
+
+    @_abc_1.abstractmethod
     def Exec(
         self,
         request_iterator: _MaybeAsyncIterator[_lease_pb2.ExecRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_lease_pb2.ExecResponse], _abc.AsyncIterator[_lease_pb2.ExecResponse]]:
         """A command inside a replica. The first message starts it, later ones are its input."""
+
+    @_abc_1.abstractmethod
+    def CopyIn(
+        self,
+        request_iterator: _MaybeAsyncIterator[_lease_pb2.CopyInRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_lease_pb2.CopyInResponse, _abc.Awaitable[_lease_pb2.CopyInResponse]]:
+        """Unpack a tar archive in a replica. The first message says where, later ones are the archive."""
+
+    @_abc_1.abstractmethod
+    def CopyOut(
+        self,
+        request: _lease_pb2.CopyOutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lease_pb2.CopyOutResponse], _abc.AsyncIterator[_lease_pb2.CopyOutResponse]]:
+        """A file or folder of a replica as a tar archive."""
+
+    @_abc_1.abstractmethod
+    def RestartService(
+        self,
+        request: _lease_pb2.RestartServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lease_pb2.RestartServiceResponse, _abc.Awaitable[_lease_pb2.RestartServiceResponse]]:
+        """Stop and start all replicas of a service, asking its processes to end first. Volumes and ports stay."""
+
+    @_abc_1.abstractmethod
+    def MigrateHostnames(
+        self,
+        request: _lease_pb2.MigrateHostnamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lease_pb2.MigrateHostnamesResponse, _abc.Awaitable[_lease_pb2.MigrateHostnamesResponse]]:
+        """Move host names from another lease of the same tenant at this provider to this one, in one step."""
 
 def add_LeaseServiceServicer_to_server(servicer: LeaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -99,6 +99,8 @@ class SessionResponse(_message.Message):
     LEASE_AWARDED_FIELD_NUMBER: _builtins.int
     LEASE_ENDED_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
+    LEASE_UPDATED_FIELD_NUMBER: _builtins.int
+    TUNNEL_WANTED_FIELD_NUMBER: _builtins.int
     MESSAGE_REFUSED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Counts this direction's messages in this session from 1. Welcome is 1."""
@@ -121,6 +123,10 @@ class SessionResponse(_message.Message):
     @_builtins.property
     def go_away(self) -> Global___GoAway: ...
     @_builtins.property
+    def lease_updated(self) -> Global___LeaseUpdated: ...
+    @_builtins.property
+    def tunnel_wanted(self) -> Global___TunnelWanted: ...
+    @_builtins.property
     def message_refused(self) -> Global___MessageRefused: ...
     def __init__(
         self,
@@ -135,13 +141,15 @@ class SessionResponse(_message.Message):
         lease_awarded: Global___LeaseAwarded | None = ...,
         lease_ended: Global___LeaseEnded | None = ...,
         go_away: Global___GoAway | None = ...,
+        lease_updated: Global___LeaseUpdated | None = ...,
+        tunnel_wanted: Global___TunnelWanted | None = ...,
         message_refused: Global___MessageRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "tunnel_wanted", b"tunnel_wanted", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "seq", b"seq", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "seq", b"seq", "tunnel_wanted", b"tunnel_wanted", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away", "message_refused"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away", "lease_updated", "tunnel_wanted", "message_refused"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -339,6 +347,55 @@ class LeaseEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseEnded: _TypeAlias = LeaseEnded  # noqa: Y015
+
+@_typing.final
+class LeaseUpdated(_message.Message):
+    """The tenant changed its deployment: the lease's manifest is now the one with this hash."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    MANIFEST_HASH_FIELD_NUMBER: _builtins.int
+    manifest_hash: _builtins.bytes
+    """32 bytes."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        manifest_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "manifest_hash", b"manifest_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseUpdated: _TypeAlias = LeaseUpdated  # noqa: Y015
+
+@_typing.final
+class TunnelWanted(_message.Message):
+    """Somebody wants to talk to this provider's LeaseService and cannot dial it: open a tunnel with this name.
+    A hint: nothing is committed, a lost one is asked for again by whoever waits.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TUNNEL_FIELD_NUMBER: _builtins.int
+    tunnel: _builtins.str
+    def __init__(
+        self,
+        *,
+        tunnel: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tunnel", b"tunnel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TunnelWanted: _TypeAlias = TunnelWanted  # noqa: Y015
 
 @_typing.final
 class LeaseConfirmed(_message.Message):

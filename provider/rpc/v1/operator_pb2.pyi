@@ -20,6 +20,93 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class CloseLeaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    NOTICE_MS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    notice_ms: _builtins.int
+    """Milliseconds from now to the end."""
+    why: _builtins.str
+    """One line for the tenant."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        notice_ms: _builtins.int = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "notice_ms", b"notice_ms", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseLeaseRequest: _TypeAlias = CloseLeaseRequest  # noqa: Y015
+
+@_typing.final
+class CloseLeaseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDS_MS_FIELD_NUMBER: _builtins.int
+    ends_ms: _builtins.int
+    """UTC milliseconds."""
+    def __init__(
+        self,
+        *,
+        ends_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ends_ms", b"ends_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseLeaseResponse: _TypeAlias = CloseLeaseResponse  # noqa: Y015
+
+@_typing.final
+class SetDrainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAIN_FIELD_NUMBER: _builtins.int
+    drain: _builtins.bool
+    def __init__(
+        self,
+        *,
+        drain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetDrainRequest: _TypeAlias = SetDrainRequest  # noqa: Y015
+
+@_typing.final
+class SetDrainResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    leases: _builtins.int
+    """Leases that still run."""
+    def __init__(
+        self,
+        *,
+        leases: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetDrainResponse: _TypeAlias = SetDrainResponse  # noqa: Y015
+
+@_typing.final
 class GetStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -51,6 +138,7 @@ class GetStatusResponse(_message.Message):
     STARTED_MS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     market: _builtins.str
     coordinator_address: _builtins.str
@@ -66,6 +154,8 @@ class GetStatusResponse(_message.Message):
     software: _builtins.str
     certificate_until_ms: _builtins.int
     """The certificate's end, UTC milliseconds."""
+    draining: _builtins.bool
+    """Whether it bids on nothing because its operator said so."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]: ...
     @_builtins.property
@@ -86,10 +176,11 @@ class GetStatusResponse(_message.Message):
         started_ms: _builtins.int = ...,
         software: _builtins.str = ...,
         certificate_until_ms: _builtins.int = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_until_ms", b"certificate_until_ms", "connected", b"connected", "coordinator_address", b"coordinator_address", "engine", b"engine", "gpu_attachment", b"gpu_attachment", "leases", b"leases", "link_problem", b"link_problem", "market", b"market", "nodes", b"nodes", "open_bids", b"open_bids", "provider", b"provider", "software", b"software", "started_ms", b"started_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_until_ms", b"certificate_until_ms", "connected", b"connected", "coordinator_address", b"coordinator_address", "draining", b"draining", "engine", b"engine", "gpu_attachment", b"gpu_attachment", "leases", b"leases", "link_problem", b"link_problem", "market", b"market", "nodes", b"nodes", "open_bids", b"open_bids", "provider", b"provider", "software", b"software", "started_ms", b"started_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

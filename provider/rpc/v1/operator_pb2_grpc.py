@@ -39,6 +39,16 @@ class OperatorServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.CloseLease = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/CloseLease',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CloseLeaseRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CloseLeaseResponse.FromString,
+                _registered_method=True)
+        self.SetDrain = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/SetDrain',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer:
@@ -51,6 +61,20 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CloseLease(self, request, context):
+        """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetDrain(self, request, context):
+        """Stop bidding, or begin again. Leases run on. Kept over restarts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +82,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'CloseLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseLease,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CloseLeaseRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CloseLeaseResponse.SerializeToString,
+            ),
+            'SetDrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDrain,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +121,60 @@ class OperatorService:
             '/provider.rpc.v1.OperatorService/GetStatus',
             provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/CloseLease',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.CloseLeaseRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.CloseLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/SetDrain',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,12 +33,20 @@ class OperatorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OperatorServiceAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]
     """Everything that `provider status`, `provider gpus` and `provider leases` show."""
+    CloseLease: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CloseLeaseRequest, _operator_pb2.CloseLeaseResponse]
+    """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
+    SetDrain: _grpc.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]
+    """Stop bidding, or begin again. Leases run on. Kept over restarts."""
 
 @_typing.type_check_only
 class OperatorServiceAsyncStub(OperatorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Everything that `provider status`, `provider gpus` and `provider leases` show."""
+    CloseLease: _aio.UnaryUnaryMultiCallable[_operator_pb2.CloseLeaseRequest, _operator_pb2.CloseLeaseResponse]  # type: ignore[assignment]
+    """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
+    SetDrain: _aio.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]  # type: ignore[assignment]
+    """Stop bidding, or begin again. Leases run on. Kept over restarts."""
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -48,5 +56,21 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.GetStatusResponse, _abc.Awaitable[_operator_pb2.GetStatusResponse]]:
         """Everything that `provider status`, `provider gpus` and `provider leases` show."""
+
+    @_abc_1.abstractmethod
+    def CloseLease(
+        self,
+        request: _operator_pb2.CloseLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.CloseLeaseResponse, _abc.Awaitable[_operator_pb2.CloseLeaseResponse]]:
+        """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
+
+    @_abc_1.abstractmethod
+    def SetDrain(
+        self,
+        request: _operator_pb2.SetDrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.SetDrainResponse, _abc.Awaitable[_operator_pb2.SetDrainResponse]]:
+        """Stop bidding, or begin again. Leases run on. Kept over restarts."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

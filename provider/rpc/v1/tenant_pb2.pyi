@@ -469,6 +469,54 @@ class AcceptBidResponse(_message.Message):
 Global___AcceptBidResponse: _TypeAlias = AcceptBidResponse  # noqa: Y015
 
 @_typing.final
+class UpdateDeploymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    DSEQ_FIELD_NUMBER: _builtins.int
+    MANIFEST_HASH_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Idempotency key."""
+    dseq: _builtins.int
+    manifest_hash: _builtins.bytes
+    """sha256 of the new manifest's sorted JSON, 32 bytes."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.GroupSpec]:
+        """As the new file has them: resources, counts and requirements must be what was ordered."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        dseq: _builtins.int = ...,
+        manifest_hash: _builtins.bytes = ...,
+        groups: _abc.Iterable[_resources_pb2.GroupSpec] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dseq", b"dseq", "groups", b"groups", "key", b"key", "manifest_hash", b"manifest_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDeploymentRequest: _TypeAlias = UpdateDeploymentRequest  # noqa: Y015
+
+@_typing.final
+class UpdateDeploymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDeploymentResponse: _TypeAlias = UpdateDeploymentResponse  # noqa: Y015
+
+@_typing.final
 class CloseDeploymentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -60,6 +60,11 @@ class TenantServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.AcceptBidRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.AcceptBidResponse.FromString,
                 _registered_method=True)
+        self.UpdateDeployment = channel.unary_unary(
+                '/provider.rpc.v1.TenantService/UpdateDeployment',
+                request_serializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.UpdateDeploymentRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.UpdateDeploymentResponse.FromString,
+                _registered_method=True)
         self.CloseDeployment = channel.unary_unary(
                 '/provider.rpc.v1.TenantService/CloseDeployment',
                 request_serializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.CloseDeploymentRequest.SerializeToString,
@@ -114,6 +119,14 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateDeployment(self, request, context):
+        """Run another manifest with the same groups: its hash is told to the providers of the leases, which then
+        take it from the tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CloseDeployment(self, request, context):
         """End all leases and refund what is left.
         """
@@ -162,6 +175,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.AcceptBid,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.AcceptBidRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.AcceptBidResponse.SerializeToString,
+            ),
+            'UpdateDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDeployment,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.UpdateDeploymentRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_tenant__pb2.UpdateDeploymentResponse.SerializeToString,
             ),
             'CloseDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseDeployment,
@@ -315,6 +333,33 @@ class TenantService:
             '/provider.rpc.v1.TenantService/AcceptBid',
             provider_dot_rpc_dot_v1_dot_tenant__pb2.AcceptBidRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_tenant__pb2.AcceptBidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.TenantService/UpdateDeployment',
+            provider_dot_rpc_dot_v1_dot_tenant__pb2.UpdateDeploymentRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_tenant__pb2.UpdateDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class TenantServiceStub:
     """The state of one deployment, now and, with watch, at each change."""
     AcceptBid: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.AcceptBidRequest, _tenant_pb2.AcceptBidResponse]
     """Accept one bid; it becomes a lease when its provider confirms."""
+    UpdateDeployment: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.UpdateDeploymentRequest, _tenant_pb2.UpdateDeploymentResponse]
+    """Run another manifest with the same groups: its hash is told to the providers of the leases, which then
+    take it from the tenant.
+    """
     CloseDeployment: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.CloseDeploymentRequest, _tenant_pb2.CloseDeploymentResponse]
     """End all leases and refund what is left."""
     IssueLeaseToken: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.IssueLeaseTokenRequest, _tenant_pb2.IssueLeaseTokenResponse]
@@ -61,6 +65,10 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """The state of one deployment, now and, with watch, at each change."""
     AcceptBid: _aio.UnaryUnaryMultiCallable[_tenant_pb2.AcceptBidRequest, _tenant_pb2.AcceptBidResponse]  # type: ignore[assignment]
     """Accept one bid; it becomes a lease when its provider confirms."""
+    UpdateDeployment: _aio.UnaryUnaryMultiCallable[_tenant_pb2.UpdateDeploymentRequest, _tenant_pb2.UpdateDeploymentResponse]  # type: ignore[assignment]
+    """Run another manifest with the same groups: its hash is told to the providers of the leases, which then
+    take it from the tenant.
+    """
     CloseDeployment: _aio.UnaryUnaryMultiCallable[_tenant_pb2.CloseDeploymentRequest, _tenant_pb2.CloseDeploymentResponse]  # type: ignore[assignment]
     """End all leases and refund what is left."""
     IssueLeaseToken: _aio.UnaryUnaryMultiCallable[_tenant_pb2.IssueLeaseTokenRequest, _tenant_pb2.IssueLeaseTokenResponse]  # type: ignore[assignment]
@@ -108,6 +116,16 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_pb2.AcceptBidResponse, _abc.Awaitable[_tenant_pb2.AcceptBidResponse]]:
         """Accept one bid; it becomes a lease when its provider confirms."""
+
+    @_abc_1.abstractmethod
+    def UpdateDeployment(
+        self,
+        request: _tenant_pb2.UpdateDeploymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_pb2.UpdateDeploymentResponse, _abc.Awaitable[_tenant_pb2.UpdateDeploymentResponse]]:
+        """Run another manifest with the same groups: its hash is told to the providers of the leases, which then
+        take it from the tenant.
+        """
 
     @_abc_1.abstractmethod
     def CloseDeployment(
