@@ -74,6 +74,8 @@ def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:
 def _is_ready(_order: Order, state: AgentState) -> Refused | None:
     if state.runtime is None or not state.nodes:
         return Refused(why=Refusal.NOT_BIDDING, required="a container engine", available="not reached yet")
+    if state.is_draining:
+        return Refused(why=Refusal.NOT_BIDDING, available="drained by its operator")
     return None
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, drift, leasing, metering
+from provider.core import bidding, drift, leasing, metering, requests
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
@@ -21,6 +21,7 @@ from provider.core.effects import (
     RefuseLease,
     ReportLease,
     ReportUsage,
+    RestartService,
     StartWorkload,
     StopWorkload,
     WithdrawBid,
@@ -28,15 +29,19 @@ from provider.core.effects import (
 from provider.core.events import (
     CoordinatorConnected,
     CoordinatorLost,
+    DrainSet,
     Event,
     Failed,
     LeaseAwarded,
     LeaseEnded,
+    LeaseUpdated,
     ManifestArrived,
     NodesRead,
+    OperatorCloses,
     OrderClosed,
     OrderOpened,
     Performed,
+    RestartRequested,
     TimeReached,
     WorkloadsListed,
 )
@@ -45,7 +50,8 @@ from provider.core.step import EffectGaveUp, OrphanFound, Step
 from provider.domain.ids import EffectId
 from provider.domain.moment import Instant
 
-MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseEnded
+MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded
+Asked = ManifestArrived | RestartRequested | OperatorCloses | DrainSet
 
 
 def transition(state: AgentState, event: Event, at: Instant) -> Step:
@@ -59,14 +65,14 @@ def transition(state: AgentState, event: Event, at: Instant) -> Step:
 
 def _take_in(draft: Draft, event: Event, at: Instant) -> None:
     match event:
-        case OrderOpened() | OrderClosed() | LeaseAwarded() | LeaseEnded():
+        case OrderOpened() | OrderClosed() | LeaseAwarded() | LeaseUpdated() | LeaseEnded():
             _market(draft, event, at)
         case CoordinatorConnected():
             draft.state = replace(draft.state, connected=True, link_problem="", market=event.market)
         case CoordinatorLost():
             draft.state = replace(draft.state, connected=False, link_problem=event.why)
-        case ManifestArrived():
-            leasing.manifest_arrived(draft, event, at)
+        case ManifestArrived() | RestartRequested() | OperatorCloses() | DrainSet():
+            _asked(draft, event, at)
         case NodesRead():
             draft.state = replace(draft.state, nodes=event.nodes, runtime=event.runtime)
             draft.capacity_changed = True
@@ -87,6 +93,20 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             assert_never(event)
 
 
+def _asked(draft: Draft, event: Asked, at: Instant) -> None:
+    match event:
+        case ManifestArrived():
+            requests.manifest_arrived(draft, event, at)
+        case RestartRequested():
+            requests.restart_requested(draft, event, at)
+        case OperatorCloses():
+            requests.operator_closes(draft, event, at)
+        case DrainSet():
+            bidding.set_drain(draft, is_draining=event.is_draining)
+        case _:
+            assert_never(event)
+
+
 def next_due(state: AgentState) -> Instant | None:
     """When ``TimeReached`` is wanted next; None for never."""
     instants = [bid.expires_at for bid in state.bids.values()]
@@ -94,6 +114,7 @@ def next_due(state: AgentState) -> Instant | None:
     instants += [
         lease.meter.report_at for lease in state.leases.values() if lease.meter.report_at is not None
     ]
+    instants += [lease.ends_at for lease in state.leases.values() if lease.ends_at is not None]
     return min(instants, default=None)
 
 
@@ -109,6 +130,8 @@ def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:
             bidding.order_closed(draft, event.order)
         case LeaseAwarded():
             bidding.awarded(draft, event.award, at)
+        case LeaseUpdated():
+            requests.lease_updated(draft, event)
         case LeaseEnded():
             bidding.award_ended(draft, event.lease)
             leasing.end(draft, event.lease, event.reason, "the market closed it", at)
@@ -135,7 +158,9 @@ def _listed(draft: Draft, event: WorkloadsListed, at: Instant) -> None:
 def _performed(draft: Draft, event: Performed, at: Instant) -> None:
     match event.effect:
         case StartWorkload(launch=launch):
-            leasing.started(draft, event, launch.lease, at)
+            leasing.started(draft, event, launch.lease, launch.generation, at)
+        case RestartService(lease=lease, generation=generation):
+            leasing.started(draft, event, lease, generation, at)
         case StopWorkload(lease=lease):
             leasing.stopped(draft, lease, at)
         case ReportUsage(usage=usage):
@@ -151,7 +176,9 @@ def _failed(draft: Draft, event: Failed, at: Instant) -> None:
         case PlaceBid():
             bidding.bid_rejected(draft, event.effect, event.what)
         case StartWorkload(launch=launch):
-            leasing.start_failed(draft, event, launch.lease, at)
+            leasing.start_failed(draft, event, launch.lease, launch.generation, at)
+        case RestartService(lease=lease, generation=generation):
+            leasing.start_failed(draft, event, lease, generation, at)
         case ReportUsage(usage=usage):
             leasing.usage_taken(draft, usage.lease)
             draft.note(EffectGaveUp(effect=event.effect.id, what=event.what))

@@ -132,6 +132,15 @@ def expire(draft: Draft, at: Instant) -> None:
             withdraw(draft, bid.bid.id, "expired")
 
 
+def set_drain(draft: Draft, *, is_draining: bool) -> None:
+    """Take every open bid back and make no other, or look at the orders again."""
+    draft.state = replace(draft.state, is_draining=is_draining)
+    draft.capacity_changed = True
+    if is_draining:
+        for bid in list(draft.state.bids):
+            withdraw(draft, bid, "withdrawn", "the operator drains this provider")
+
+
 def withdraw_undeliverable(draft: Draft) -> None:
     """Withdraw every bid that stands for a GPU which is gone or no longer healthy."""
     sound = {gpu.uuid for node in draft.state.nodes for gpu in node.gpus if gpu.health is GpuHealth.HEALTHY}

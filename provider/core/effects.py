@@ -80,6 +80,22 @@ class StartWorkload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestartService:
+    """Stop and start all containers of a service, as they are."""
+
+    id: EffectId
+    lease: LeaseId
+    service: str
+    generation: int
+    """Of the lease's launch."""
+    grace_s: int
+
+    @property
+    def lane(self) -> str:
+        return f"{self.lease} engine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopWorkload:
     """Remove all that runs or lies around for the lease: containers, networks, volumes."""
 
@@ -141,6 +157,7 @@ Effect = (
     | ConfirmLease
     | RefuseLease
     | StartWorkload
+    | RestartService
     | StopWorkload
     | ReportLease
     | ReportUsage

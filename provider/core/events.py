@@ -15,7 +15,7 @@ from provider.domain.manifest import Manifest
 from provider.domain.market import Award, CloseReason, Order
 from provider.domain.moment import Instant, Span
 from provider.domain.node import Node
-from provider.domain.workload import RuntimeCapabilities, Workload
+from provider.domain.workload import Dependency, RuntimeCapabilities, Workload
 
 # --- from the coordinator; ``version`` is the market's change counter, deduplicated by the core
 
@@ -37,6 +37,15 @@ class OrderClosed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseAwarded:
     award: Award
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseUpdated:
+    """The tenant changed its deployment: the lease's manifest is now the one with this hash."""
+
+    lease: LeaseId
+    manifest_hash: str
     version: int
 
 
@@ -72,6 +81,34 @@ class ManifestArrived:
     manifest: Manifest
     manifest_hash: str
     """Computed here from what was received, never taken from the sender."""
+    dependencies: tuple[Dependency, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartRequested:
+    """A tenant, already known to own the lease, wants a service restarted. ``refused`` answers."""
+
+    lease: LeaseId
+    service: str
+
+
+# --- from the operator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCloses:
+    """Take a lease back at ``ends_at``, of which its tenant is told now. ``refused`` answers."""
+
+    lease: LeaseId
+    ends_at: Instant
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainSet:
+    """Bid on nothing, or bid again. Leases run on."""
+
+    is_draining: bool
 
 
 # --- from this machine
@@ -108,7 +145,7 @@ class Performed:
 
     effect: Effect
     workload: Workload | None = None
-    """For StartWorkload: what now runs."""
+    """For StartWorkload and RestartService: what now runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +168,14 @@ Event = (
     OrderOpened
     | OrderClosed
     | LeaseAwarded
+    | LeaseUpdated
     | LeaseEnded
     | CoordinatorConnected
     | CoordinatorLost
     | ManifestArrived
+    | RestartRequested
+    | OperatorCloses
+    | DrainSet
     | NodesRead
     | WorkloadsListed
     | TimeReached

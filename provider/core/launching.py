@@ -6,14 +6,20 @@ same as starting once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from provider.core.revising import revision_of
 from provider.core.state import Lease
 from provider.domain.ids import GpuUuid
 from provider.domain.manifest import ManifestGroup
-from provider.domain.workload import Launch, PortBinding, ReplicaLaunch
+from provider.domain.workload import Dependency, Launch, PortBinding, ReplicaLaunch
 
 
-def port_bindings(group: ManifestGroup, host_ports: tuple[int, ...]) -> tuple[PortBinding, ...]:
-    """A host port for each globally exposed port, in the manifest's order."""
+def port_bindings(
+    group: ManifestGroup, host_ports: tuple[int, ...], kept: tuple[PortBinding, ...] = ()
+) -> tuple[PortBinding, ...]:
+    """A host port for each globally exposed port: the one it had in ``kept``, else the next in the manifest's
+    order."""
     exposed = [
         (service.name, expose)
         for service in group.services
@@ -21,22 +27,34 @@ def port_bindings(group: ManifestGroup, host_ports: tuple[int, ...]) -> tuple[Po
         if expose.is_global and not expose.ip
     ]
     assert len(exposed) <= len(host_ports), "the placement holds a port for each endpoint of the order"
+    had = {(port.service, port.port, port.external_port, port.proto): port.host_port for port in kept}
+    wanted = [(name, expose.port, expose.effective_port, expose.proto) for name, expose in exposed]
+    spoken_for = {had[each] for each in wanted if each in had}
+    free = iter([port for port in host_ports if port not in spoken_for])
     return tuple(
         PortBinding(
             service=name,
             port=expose.port,
-            host_port=host_port,
+            host_port=had[key] if key in had else next(free),
             external_port=expose.effective_port,
             proto=expose.proto,
         )
-        for (name, expose), host_port in zip(exposed, host_ports, strict=False)
+        for key, (name, expose) in zip(wanted, exposed, strict=True)
     )
+
+
+def expected(lease: Lease) -> list[tuple[str, int]]:
+    """Service and replica of each container that a lease with a manifest has."""
+    assert lease.manifest is not None, "only a lease with a manifest has containers"
+    group = lease.manifest.group(lease.group.name)
+    assert group is not None, "a manifest that was taken has the lease's group"
+    return [(service.name, replica) for service in group.services for replica in range(service.count)]
 
 
 def launch(lease: Lease, *, simulated_gpus: bool) -> Launch:
     """What to run for a lease whose manifest was taken."""
-    assert lease.manifest is not None, "only a lease with a manifest is launched"
-    group = lease.manifest.group(lease.group.name)
+    assert lease.current is not None, "only a lease with a manifest is launched"
+    group = lease.current.manifest.group(lease.group.name)
     assert group is not None, "a manifest that was taken has the lease's group"
     gpus = {(placed.resources_id, placed.replica): placed.gpus for placed in lease.placement.replicas}
     taken: dict[int, int] = {}
@@ -50,7 +68,35 @@ def launch(lease: Lease, *, simulated_gpus: bool) -> Launch:
             ports = (
                 tuple(port for port in lease.ports if port.service == service.name) if replica == 0 else ()
             )
-            replicas.append(ReplicaLaunch(service=service, replica=replica, gpus=held, ports=ports))
+            replicas.append(
+                ReplicaLaunch(
+                    service=service,
+                    replica=replica,
+                    generation=revision_of(lease, service.name),
+                    gpus=held,
+                    ports=ports,
+                )
+            )
     return Launch(
-        lease=lease.id, generation=lease.generation, replicas=tuple(replicas), simulated_gpus=simulated_gpus
+        lease=lease.id,
+        generation=lease.generation,
+        replicas=tuple(replicas),
+        dependencies=lease.current.dependencies,
+        simulated_gpus=simulated_gpus,
     )
+
+
+def sensible(
+    dependencies: Iterable[Dependency], group: ManifestGroup
+) -> tuple[tuple[Dependency, ...], Dependency | None]:
+    """Those between services of ``group``, sorted; and one that closes a circle, if there is one."""
+    names = {service.name for service in group.services}
+    kept = sorted({each for each in dependencies if {each.service, each.needs} <= names})
+    left = set(names)
+    while True:
+        waiting = {each.service for each in kept if each.needs in left and each.service in left}
+        if not waiting:
+            return tuple(kept), None
+        if waiting == left:
+            return tuple(kept), next(each for each in kept if each.service in left and each.needs in left)
+        left = waiting

@@ -24,7 +24,10 @@ class Phase(StrEnum):
     STARTING = "starting"
     """The engine pulls, creates, starts."""
     RUNNING = "running"
-    """All containers run: the only phase that is billed."""
+    """All containers run."""
+    UPDATING = "updating"
+    """Becoming what the tenant changed it to, or restarting a service: billed up to the last look that found
+    all of it running."""
     REPAIRING = "repairing"
     """It died or could not start; another start is due."""
     STOPPING = "stopping"
@@ -46,6 +49,8 @@ class Trigger(StrEnum):
     """A container is gone or has exited, or what runs is not what was ordered."""
     DIED_TOO_OFTEN = "died_too_often"
     """The same, once more than is worth repairing."""
+    CHANGED = "changed"
+    """The tenant changed what is to run, or the change is taken back, or a restart was asked for."""
     RETRY = "retry"
     """The time for another start has come."""
     OVERDUE = "overdue"
@@ -66,16 +71,26 @@ MOVES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         Trigger.STARTED: Phase.RUNNING,
         Trigger.START_FAILED: Phase.REPAIRING,
         Trigger.START_REFUSED: Phase.STOPPING,
+        Trigger.CHANGED: Phase.STARTING,
         Trigger.DIED_TOO_OFTEN: Phase.STOPPING,
         Trigger.END: Phase.STOPPING,
     },
     Phase.RUNNING: {
+        Trigger.CHANGED: Phase.UPDATING,
         Trigger.DIED: Phase.REPAIRING,
         Trigger.DIED_TOO_OFTEN: Phase.STOPPING,
         Trigger.END: Phase.STOPPING,
     },
+    Phase.UPDATING: {
+        Trigger.STARTED: Phase.RUNNING,
+        Trigger.START_FAILED: Phase.REPAIRING,
+        Trigger.START_REFUSED: Phase.STOPPING,
+        Trigger.CHANGED: Phase.UPDATING,
+        Trigger.END: Phase.STOPPING,
+    },
     Phase.REPAIRING: {
         Trigger.RETRY: Phase.STARTING,
+        Trigger.CHANGED: Phase.STARTING,
         Trigger.END: Phase.STOPPING,
     },
     Phase.STOPPING: {
@@ -89,6 +104,7 @@ STALE: frozenset[tuple[Phase, Trigger]] = frozenset(
         # A tenant's repeat of a manifest that was taken already.
         (Phase.STARTING, Trigger.MANIFEST),
         (Phase.RUNNING, Trigger.MANIFEST),
+        (Phase.UPDATING, Trigger.MANIFEST),
         (Phase.REPAIRING, Trigger.MANIFEST),
         # The end was decided while the engine was still working on a start.
         (Phase.STOPPING, Trigger.STARTED),
@@ -99,6 +115,8 @@ STALE: frozenset[tuple[Phase, Trigger]] = frozenset(
         (Phase.CLOSED, Trigger.START_REFUSED),
         # A look at the engine that was taken before the last move.
         (Phase.STARTING, Trigger.DIED),
+        (Phase.UPDATING, Trigger.DIED),
+        (Phase.UPDATING, Trigger.DIED_TOO_OFTEN),
         (Phase.REPAIRING, Trigger.DIED),
         (Phase.REPAIRING, Trigger.DIED_TOO_OFTEN),
         (Phase.STOPPING, Trigger.DIED),
@@ -111,6 +129,8 @@ STALE: frozenset[tuple[Phase, Trigger]] = frozenset(
         # Two sides end it at once, or one says so twice.
         (Phase.STOPPING, Trigger.END),
         (Phase.CLOSED, Trigger.END),
+        (Phase.STOPPING, Trigger.CHANGED),
+        (Phase.CLOSED, Trigger.CHANGED),
         (Phase.STOPPING, Trigger.MANIFEST),
         (Phase.CLOSED, Trigger.MANIFEST),
         (Phase.CLOSED, Trigger.STOPPED),

@@ -1,7 +1,8 @@
 """What entering a phase makes the agent do, and how events become triggers of the lease machine.
 
-The table of moves is in ``lease.py``. Each phase has one function here that says everything that
-happens on entering it, so a reader asks one question per phase.
+The table of moves is in ``lease.py``, what tenants and operators ask of a lease in ``requests.py``. Each
+phase has one function here that says everything that happens on entering it, so a reader asks one
+question per phase.
 """
 
 from __future__ import annotations
@@ -9,38 +10,48 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from provider import sdl
-from provider.core import drift, launching, metering
+from provider.core import drift, launching, metering, revising
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
     EndLease,
     ReportLease,
     ReportUsage,
+    RestartService,
     StartWorkload,
     StopWorkload,
 )
-from provider.core.events import Failed, ManifestArrived, Performed
+from provider.core.events import Failed, Performed
 from provider.core.lease import Phase, Trigger, target
 from provider.core.state import Lease, OpenBid
-from provider.core.step import LeaseClosed, LeaseMoved
+from provider.core.step import ContainerEnded, LeaseClosed, LeaseMoved, UpdateTakenBack
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import LeaseId
-from provider.domain.market import Award, CloseReason, LeaseHealth, Refusal, Refused, Usage
+from provider.domain.market import Award, CloseReason, LeaseHealth, Usage
 from provider.domain.moment import Instant, Span, after
 from provider.domain.money import earned
 from provider.domain.workload import Workload
 
-HEALTH: Mapping[Phase, LeaseHealth] = {
+_HEALTH: Mapping[Phase, LeaseHealth] = {
     Phase.AWARDED: LeaseHealth.WAITING,
     Phase.STARTING: LeaseHealth.STARTING,
     Phase.RUNNING: LeaseHealth.RUNNING,
+    Phase.UPDATING: LeaseHealth.UPDATING,
     Phase.REPAIRING: LeaseHealth.REPAIRING,
     Phase.STOPPING: LeaseHealth.STOPPING,
     Phase.CLOSED: LeaseHealth.CLOSED,
 }
-"""Our phase as the market is told."""
 
+
+def health(lease: Lease) -> LeaseHealth:
+    """How it is, as its tenant and the market are told."""
+    if lease.phase is Phase.REPAIRING and lease.is_degraded:
+        return LeaseHealth.DEGRADED
+    return _HEALTH[lease.phase]
+
+
+SETTLING = frozenset({Phase.STARTING, Phase.UPDATING})
+"""The phases in which the engine's answer is awaited."""
 OURS_TO_SAY = frozenset(
     {
         CloseReason.MANIFEST_TIMEOUT,
@@ -90,50 +101,18 @@ def end(draft: Draft, lease_id: LeaseId, reason: CloseReason, detail: str, at: I
         move(draft, replace(lease, reason=reason, detail=detail), Trigger.END, at)
 
 
-def manifest_arrived(draft: Draft, event: ManifestArrived, at: Instant) -> None:
-    """Check a manifest against what was ordered; the draft's ``refused`` is the answer."""
-    lease = draft.state.leases.get(event.lease)
-    draft.refused = _manifest_refusal(lease, event)
-    if draft.refused is not None or lease is None or lease.phase is not Phase.AWARDED:
-        return
-    group = event.manifest.group(lease.group.name)
-    assert group is not None, "checked above"
-    ports = launching.port_bindings(group, lease.placement.host_ports)
-    taken = replace(lease, manifest=event.manifest, ports=ports, generation=lease.generation + 1)
-    move(draft, taken, Trigger.MANIFEST, at)
-
-
-def _manifest_refusal(lease: Lease | None, event: ManifestArrived) -> Refused | None:
-    if lease is None:
-        return Refused(why=Refusal.LEASE_UNKNOWN, required=str(event.lease))
-    if lease.phase in (Phase.STOPPING, Phase.CLOSED):
-        return Refused(why=Refusal.MANIFEST_NOT_AWAITED, available=f"the lease is {lease.phase}")
-    if event.manifest_hash != lease.manifest_hash:
-        return Refused(
-            why=Refusal.MANIFEST_HASH_DIFFERS, required=lease.manifest_hash, available=event.manifest_hash
-        )
-    if event.manifest.group(lease.group.name) is None:
-        return Refused(why=Refusal.MANIFEST_GROUP_MISSING, required=lease.group.name)
-    mismatches = sdl.cross_check_group(event.manifest, lease.group)
-    if mismatches:
-        return Refused(
-            why=Refusal.MANIFEST_RESOURCES_DIFFER, available="; ".join(str(each) for each in mismatches)
-        )
-    return None
-
-
-def started(draft: Draft, event: Performed, lease_id: LeaseId, at: Instant) -> None:
-    """The engine runs all of it."""
+def started(draft: Draft, event: Performed, lease_id: LeaseId, generation: int, at: Instant) -> None:
+    """The engine runs all of it. An answer about an older generation says nothing of this one."""
     lease = draft.state.leases.get(lease_id)
     assert event.workload is not None, "a start that was performed says what runs"
-    if lease is None:
+    if lease is None or generation != lease.generation:
         return
-    if event.workload.generation != lease.generation:
-        detail = "what the engine made is gone again"
-        _start_again(draft, replace(lease, detail=detail), at)
+    if lease.phase in SETTLING and drift.find_death(lease, event.workload) is not None:
+        _start_again(draft, replace(lease, detail="what the engine made is gone again"), at)
         return
     since = _since(event.workload, at)
-    move(draft, replace(lease, started_at=since, detail=""), Trigger.STARTED, at)
+    running = replace(lease, started_at=since, detail=lease.update_problem, is_degraded=False, restarting="")
+    move(draft, running, Trigger.STARTED, at)
 
 
 def _since(workload: Workload, at: Instant) -> Instant:
@@ -142,14 +121,16 @@ def _since(workload: Workload, at: Instant) -> Instant:
     return min(max(began, default=at), at)
 
 
-def start_failed(draft: Draft, event: Failed, lease_id: LeaseId, at: Instant) -> None:
-    """The engine could not run it: now, or at all."""
+def start_failed(draft: Draft, event: Failed, lease_id: LeaseId, generation: int, at: Instant) -> None:
+    """The engine could not run it: now, or at all. An update that fails is taken back."""
     lease = draft.state.leases.get(lease_id)
-    if lease is None:
+    if lease is None or generation != lease.generation:
         return
-    if event.is_final:
+    if lease.phase is Phase.UPDATING and lease.former is not None:
+        take_back(draft, lease, event.what, at)
+    elif event.is_final:
         reason = event.reason or CloseReason.WORKLOAD_REFUSED
-        if lease.phase is Phase.STARTING:
+        if lease.phase in SETTLING:
             lease = replace(lease, reason=reason, detail=event.what)
         move(draft, lease, Trigger.START_REFUSED, at)
     else:
@@ -157,9 +138,17 @@ def start_failed(draft: Draft, event: Failed, lease_id: LeaseId, at: Instant) ->
         _wait_longer(draft, lease_id, event.retry_after, at)
 
 
+def take_back(draft: Draft, lease: Lease, why: str, at: Instant) -> None:
+    """The update failed: what ran before is to run again."""
+    draft.note(UpdateTakenBack(lease=lease.id, why=why))
+    move(draft, revising.restored(lease, why), Trigger.CHANGED, at)
+
+
 def _start_again(draft: Draft, lease: Lease, at: Instant) -> None:
-    if lease.phase is Phase.STARTING:
-        move(draft, replace(lease, failures=lease.failures + 1), Trigger.START_FAILED, at)
+    if lease.phase in SETTLING:
+        meter = metering.died(lease.meter, None, at) if lease.meter.since is not None else lease.meter
+        again = replace(lease, failures=lease.failures + 1, meter=meter, restarting="")
+        move(draft, again, Trigger.START_FAILED, at)
 
 
 def _wait_longer(draft: Draft, lease_id: LeaseId, retry_after: Span | None, at: Instant) -> None:
@@ -171,29 +160,39 @@ def _wait_longer(draft: Draft, lease_id: LeaseId, retry_after: Span | None, at: 
 
 
 def died(draft: Draft, death: drift.Death, at: Instant) -> None:
-    """A lease that should run does not: close its meter where it ended, and repair or give up."""
+    """A lease that should run does not: close its meter where it ended, and repair or give up.
+
+    Only what is the tenant's own doing ends a lease in the end: an engine that goes down does not.
+    """
     lease = draft.state.leases[death.lease]
     policy = draft.state.policy
+    draft.note(
+        ContainerEnded(
+            lease=lease.id,
+            service=death.service,
+            replica=death.replica,
+            cause=death.cause,
+            detail=death.detail,
+        )
+    )
     meter = metering.died(lease.meter, death.ended_at, at)
     ran = Span(max((meter.seen_at or at) - (lease.started_at or at), 0))
-    deaths = 1 if ran >= policy.stable_after else lease.deaths + 1
-    failures = 1 if ran >= policy.stable_after else lease.failures + 1
+    before = lease if ran < policy.stable_after else replace(lease, deaths=0, failures=0)
     lease = replace(
-        lease,
+        before,
         meter=meter,
-        deaths=deaths,
-        failures=failures,
+        deaths=before.deaths + death.cause.is_own_doing,
+        failures=before.failures + 1,
         restarts=lease.restarts + 1,
+        is_degraded=death.others_run,
         detail=death.detail,
     )
-    if deaths >= policy.deaths_most:
-        detail = f"it ended {deaths} times in a row, last: {death.detail}"
-        move(
-            draft,
-            replace(lease, reason=CloseReason.WORKLOAD_UNSTABLE, detail=detail),
-            Trigger.DIED_TOO_OFTEN,
-            at,
-        )
+    if lease.former is not None and death.cause.is_own_doing and ran < policy.update_probation:
+        take_back(draft, lease, death.detail, at)
+    elif lease.deaths >= policy.deaths_most:
+        detail = f"it ended {lease.deaths} times in a row, last: {death.detail}"
+        unstable = replace(lease, reason=CloseReason.WORKLOAD_UNSTABLE, detail=detail)
+        move(draft, unstable, Trigger.DIED_TOO_OFTEN, at)
     else:
         move(draft, lease, Trigger.DIED, at)
 
@@ -207,9 +206,12 @@ def stopped(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
 
 
 def due(draft: Draft, at: Instant) -> None:
-    """Everything whose time has come: overdue manifests, retries, usage reports."""
+    """Everything whose time has come: overdue manifests, retries, ends after a notice, usage reports."""
     for lease in list(draft.state.leases.values()):
-        if lease.due is not None and lease.due <= at:
+        if lease.ends_at is not None and lease.ends_at <= at:
+            draft.put_lease(replace(lease, ends_at=None))
+            end(draft, lease.id, CloseReason.OPERATOR_CLOSED, lease.ends_because, at)
+        elif lease.due is not None and lease.due <= at:
             if lease.phase is Phase.AWARDED:
                 overdue = replace(
                     lease, reason=CloseReason.MANIFEST_TIMEOUT, detail="no manifest came in time"
@@ -257,22 +259,42 @@ def _enter_starting(draft: Draft, lease_id: LeaseId, _at: Instant) -> None:
             launch=launching.launch(lease, simulated_gpus=simulated),
         )
     )
-    _report(draft, lease_id)
+    report(draft, lease_id)
+
+
+def _enter_updating(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
+    """What ran before runs on, and is billed as long as it is seen to."""
+    lease = draft.state.leases[lease_id]
+    if not lease.restarting:
+        _enter_starting(draft, lease_id, at)
+        return
+    draft.want(
+        RestartService(
+            id=draft.lease_effect_id(lease_id),
+            lease=lease_id,
+            service=lease.restarting,
+            generation=lease.generation,
+            grace_s=draft.state.policy.stop_grace_s,
+        )
+    )
+    report(draft, lease_id)
 
 
 def _enter_running(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
     lease = draft.state.leases[lease_id]
     since = lease.started_at if lease.started_at is not None else at
-    meter = metering.opened(lease.meter, since, draft.state.policy.usage_interval)
+    meter = metering.reopened(lease.meter, since, draft.state.policy.usage_interval)
     draft.put_lease(replace(lease, meter=meter))
-    _report(draft, lease_id)
+    report(draft, lease_id)
 
 
 def _enter_repairing(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
     lease, policy = draft.state.leases[lease_id], draft.state.policy
-    wait = min(policy.retry_first * 2 ** min(lease.failures - 1, 30), policy.retry_most)
+    wait = 0
+    if lease.failures > 1:
+        wait = min(policy.retry_first * 2 ** min(lease.failures - 2, 30), policy.retry_most)
     draft.put_lease(replace(lease, due=after(at, Span(wait))))
-    _report(draft, lease_id)
+    report(draft, lease_id)
 
 
 def _enter_stopping(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
@@ -314,20 +336,22 @@ ON_ENTER: Mapping[Phase, Callable[[Draft, LeaseId, Instant], None]] = {
     Phase.AWARDED: _enter_awarded,
     Phase.STARTING: _enter_starting,
     Phase.RUNNING: _enter_running,
+    Phase.UPDATING: _enter_updating,
     Phase.REPAIRING: _enter_repairing,
     Phase.STOPPING: _enter_stopping,
     Phase.CLOSED: _enter_closed,
 }
 
 
-def _report(draft: Draft, lease_id: LeaseId) -> None:
+def report(draft: Draft, lease_id: LeaseId) -> None:
+    """Tell the market how it is."""
     lease = draft.state.leases[lease_id]
     draft.want(
         ReportLease(
             id=draft.lease_effect_id(lease_id),
             lease=lease_id,
-            health=HEALTH[lease.phase],
-            ports=lease.ports if lease.phase is Phase.RUNNING else (),
+            health=health(lease),
+            ports=lease.ports if lease.phase in {Phase.RUNNING, Phase.UPDATING} else (),
             detail=lease.detail,
         )
     )

@@ -23,6 +23,14 @@ def opened(meter: Meter, since: Instant, interval: Span) -> Meter:
     return replace(meter, since=since, seen_at=since, report_at=after(since, interval))
 
 
+def reopened(meter: Meter, since: Instant, interval: Span) -> Meter:
+    """It runs since ``since`` after a change; until the last look before, it may have run too."""
+    if meter.since is None:
+        return opened(meter, since, interval)
+    seen_at = meter.seen_at if meter.seen_at is not None else meter.since
+    return opened(closed(meter, min(seen_at, max(since, meter.since))), since, interval)
+
+
 def seen(meter: Meter, at: Instant) -> Meter:
     """A look at the engine found it running at ``at``."""
     return replace(meter, seen_at=max(at, meter.seen_at) if meter.seen_at is not None else at)

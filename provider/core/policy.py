@@ -44,11 +44,14 @@ class Policy:
     """From the award to the manifest."""
     usage_interval: Span = Span(10 * SECOND)
     """Between two usage reports of a running lease."""
-    retry_first: Span = Span(1 * SECOND)
+    retry_first: Span = Span(10 * SECOND)
     retry_most: Span = Span(5 * MINUTE)
-    """Repairs wait ``retry_first``, then twice as long each time, at most this."""
-    deaths_most: int = 6
+    """The first repair is at once, the second waits ``retry_first``, then twice as long each time, at most
+    this: as Kubernetes does it."""
+    deaths_most: int = 8
     """So many deaths in a row end a lease."""
+    update_probation: Span = Span(60 * SECOND)
+    """What was updated and dies sooner is taken back to what ran before."""
     stable_after: Span = Span(10 * MINUTE)
     """A run this long forgives earlier deaths."""
     stop_grace_s: int = 10

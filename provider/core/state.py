@@ -1,7 +1,7 @@
 """What an agent remembers: open bids, leases, what there is, how far it has read the market.
 
 All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
-``market`` and ``version`` are committed with every step; ``nodes``, ``runtime`` and ``connected`` are
+``market``, ``version`` and ``is_draining`` are committed with every step; ``nodes``, ``runtime`` and ``connected`` are
 looked up again after a start, and the policy comes from the configuration.
 """
 
@@ -18,7 +18,7 @@ from provider.domain.market import Bid, CloseReason, GroupSpec, Order, Placement
 from provider.domain.moment import Instant
 from provider.domain.money import Rate
 from provider.domain.node import Node
-from provider.domain.workload import PortBinding, RuntimeCapabilities
+from provider.domain.workload import Dependency, PortBinding, RuntimeCapabilities
 
 ORDERS_MOST = 1_000
 """Refused orders that are remembered: a market that never closes its orders costs no more than these."""
@@ -66,6 +66,16 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A manifest that was taken, and what it was given."""
+
+    manifest: Manifest
+    manifest_hash: str
+    dependencies: tuple[Dependency, ...] = ()
+    ports: tuple[PortBinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """One lease of this provider, from award to the last container's removal."""
 
@@ -73,6 +83,7 @@ class Lease:
     group: GroupSpec
     rate: Rate
     manifest_hash: str
+    """Of the manifest that is ordered."""
     placement: Placement
     version: int
     """The market's change counter of the award: part of its effects' ids."""
@@ -80,9 +91,13 @@ class Lease:
     due: Instant | None
     """When this phase asks for attention: a manifest overdue, a retry; None for never."""
     generation: int = 0
-    """Manifests taken so far."""
-    manifest: Manifest | None = None
-    ports: tuple[PortBinding, ...] = ()
+    """Changes of what runs so far: manifests taken, and taken back."""
+    current: Revision | None = None
+    """What runs, or is to run."""
+    former: Revision | None = None
+    """What ran before an update that has not proved itself yet: run again should the update fail."""
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    """For each service the generation in which its containers last changed."""
     failures: int = 0
     """Deaths and failed starts in a row, for the wait before the next start; a long run sets it back."""
     deaths: int = 0
@@ -90,12 +105,30 @@ class Lease:
     started_at: Instant | None = None
     """Of the last start."""
     restarts: int = 0
+    is_degraded: bool = False
+    """While it is being repaired: some of its containers run on."""
+    restarting: str = ""
+    """The service that is being restarted because its tenant asked for it."""
+    update_problem: str = ""
+    """Why the last update was taken back; empty once another is taken."""
+    ends_at: Instant | None = None
+    """When the operator takes it back, of which the tenant was told."""
+    ends_because: str = ""
     meter: Meter = Meter()
     reason: CloseReason | None = None
     """Once its end is decided."""
     detail: str = ""
     """One line: why it is where it is."""
     effects_issued: int = 0
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Of what runs, or is to run."""
+        return self.current.manifest if self.current else None
+
+    @property
+    def ports(self) -> tuple[PortBinding, ...]:
+        return self.current.ports if self.current else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,5 +148,7 @@ class AgentState:
     runtime: RuntimeCapabilities | None = None
     connected: bool = False
     link_problem: str = ""
+    is_draining: bool = False
+    """Its operator wants no new leases."""
     orphans: frozenset[LeaseId] = frozenset()
     """Being removed: found at the engine without a lease."""

@@ -13,7 +13,9 @@ from provider.core.lease import Phase, Trigger
 from provider.core.state import AgentState
 from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.market import CloseReason, Refused
+from provider.domain.moment import Instant
 from provider.domain.money import Money, Rate
+from provider.domain.workload import ExitCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,34 @@ class LeaseMoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerEnded:
+    """A container that should run does not."""
+
+    lease: LeaseId
+    service: str
+    replica: int
+    cause: ExitCause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTakenBack:
+    """What ran before runs again."""
+
+    lease: LeaseId
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeGiven:
+    """The operator takes the lease back at ``ends_at``."""
+
+    lease: LeaseId
+    ends_at: Instant
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseClosed:
     """The whole story of a lease that is over."""
 
@@ -69,7 +99,17 @@ class EffectGaveUp:
     what: str
 
 
-Note = OrderConsidered | BidEnded | LeaseMoved | LeaseClosed | OrphanFound | EffectGaveUp
+Note = (
+    OrderConsidered
+    | BidEnded
+    | LeaseMoved
+    | ContainerEnded
+    | UpdateTakenBack
+    | NoticeGiven
+    | LeaseClosed
+    | OrphanFound
+    | EffectGaveUp
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

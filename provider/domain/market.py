@@ -145,6 +145,9 @@ class Refusal(StrEnum):
     MANIFEST_HASH_DIFFERS = "manifest_hash_differs"
     MANIFEST_GROUP_MISSING = "manifest_group_missing"
     MANIFEST_RESOURCES_DIFFER = "manifest_resources_differ"
+    DEPENDENCIES_CIRCULAR = "dependencies_circular"
+    SERVICE_UNKNOWN = "service_unknown"
+    NOT_RUNNING = "not_running"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +219,10 @@ class LeaseHealth(StrEnum):
     """For the manifest."""
     STARTING = "starting"
     RUNNING = "running"
+    UPDATING = "updating"
+    """Becoming what the tenant changed it to; what ran before runs on as long as it can."""
+    DEGRADED = "degraded"
+    """Some of its containers are being repaired, the others run."""
     REPAIRING = "repairing"
     STOPPING = "stopping"
     CLOSED = "closed"

@@ -27,6 +27,14 @@ class PortBinding:
     proto: Proto = Proto.TCP
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Dependency:
+    """``service`` is started after ``needs``, once that is ready or has had its time to become so."""
+
+    service: str
+    needs: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaLaunch:
     """One container to run."""
@@ -34,6 +42,8 @@ class ReplicaLaunch:
     service: Service
     replica: int
     """From 0 within its service."""
+    generation: int = 1
+    """Of the launch in which it last changed: a container of an older one is replaced."""
     gpus: tuple[GpuUuid, ...] = ()
     ports: tuple[PortBinding, ...] = ()
     """Only replica 0 publishes ports."""
@@ -45,9 +55,11 @@ class Launch:
 
     lease: LeaseId
     generation: int
-    """Counts the manifests of a lease from 1; a container of an older one is replaced."""
+    """Counts the changes of a lease's manifest from 1."""
     replicas: tuple[ReplicaLaunch, ...]
-    """In the order in which they start."""
+    """Services sorted by name, replicas by number."""
+    dependencies: tuple[Dependency, ...] = ()
+    """Without circles."""
     simulated_gpus: bool = False
 
 
@@ -55,6 +67,28 @@ class ContainerState(StrEnum):
     CREATED = "created"
     RUNNING = "running"
     EXITED = "exited"
+
+
+class ExitCause(StrEnum):
+    """Why a container does not run any more."""
+
+    OWN = "own"
+    """Its process ended."""
+    OOM = "oom"
+    """It used more memory than it has."""
+    EVICTED = "evicted"
+    """It used more disk than it has, and was ended for it."""
+    GPU_LOST = "gpu_lost"
+    """It runs, but a GPU of its own is not visible inside any more: only a new container cures that."""
+    ENGINE = "engine"
+    """The engine or the machine went down under it."""
+    GONE = "gone"
+    """Somebody removed it."""
+
+    @property
+    def is_own_doing(self) -> bool:
+        """Whether the tenant's own workload is to blame."""
+        return self in {ExitCause.OWN, ExitCause.OOM, ExitCause.EVICTED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +99,15 @@ class Container:
     replica: int
     state: ContainerState
     id: str
+    generation: int = 1
+    """As its launch had it."""
     exit_code: int | None = None
-    oom_killed: bool = False
+    cause: ExitCause | None = None
+    """Set where it does not do its work any more: it exited, or lost its GPU."""
+    address: str | None = None
+    """In the lease's own network, while it runs."""
+    is_ready: bool = True
+    """Whether it listens on each port that it exposes; only ``look`` asks for it."""
     started_at: Instant | None = None
     finished_at: Instant | None = None
     problem: str | None = None
@@ -81,7 +122,6 @@ class Workload:
     """
 
     lease: LeaseId
-    generation: int
     containers: tuple[Container, ...]
 
 

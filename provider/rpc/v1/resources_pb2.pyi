@@ -53,6 +53,10 @@ class _LeaseHealthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseHeal
     LEASE_HEALTH_REPAIRING: _LeaseHealth.ValueType  # 4
     LEASE_HEALTH_STOPPING: _LeaseHealth.ValueType  # 5
     LEASE_HEALTH_CLOSED: _LeaseHealth.ValueType  # 6
+    LEASE_HEALTH_UPDATING: _LeaseHealth.ValueType  # 7
+    """Becoming what the tenant changed it to."""
+    LEASE_HEALTH_DEGRADED: _LeaseHealth.ValueType  # 8
+    """Some of its containers are being repaired, the others run."""
 
 class LeaseHealth(_LeaseHealth, metaclass=_LeaseHealthEnumTypeWrapper):
     """How a lease does, as its provider reports it."""
@@ -65,6 +69,10 @@ LEASE_HEALTH_RUNNING: LeaseHealth.ValueType  # 3
 LEASE_HEALTH_REPAIRING: LeaseHealth.ValueType  # 4
 LEASE_HEALTH_STOPPING: LeaseHealth.ValueType  # 5
 LEASE_HEALTH_CLOSED: LeaseHealth.ValueType  # 6
+LEASE_HEALTH_UPDATING: LeaseHealth.ValueType  # 7
+"""Becoming what the tenant changed it to."""
+LEASE_HEALTH_DEGRADED: LeaseHealth.ValueType  # 8
+"""Some of its containers are being repaired, the others run."""
 Global___LeaseHealth: _TypeAlias = LeaseHealth  # noqa: Y015
 
 class _CloseReason:
