@@ -49,6 +49,12 @@ def _ceiling_of(pid: int) -> int:
     return min(OPEN_FILES_MAX, most)
 
 
+def has_apparmor(info: Mapping[str, object]) -> bool:
+    """Whether the engine confines containers with AppArmor (``SecurityOptions`` of ``GET /info``)."""
+    options = info.get("SecurityOptions")
+    return isinstance(options, list) and any("name=apparmor" in str(option) for option in options)
+
+
 def holds_layers_to_size(info: Mapping[str, object]) -> bool:
     """Whether the engine can limit a container's writable layer: overlay2 on xfs with project quota.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from provider.adapters.runtime import containers, gpus, naming, networks, spec
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.engine import Engine, together
-from provider.adapters.runtime.host import holds_layers_to_size, open_files_ceiling
+from provider.adapters.runtime.host import has_apparmor, holds_layers_to_size, open_files_ceiling
 from provider.adapters.runtime.images import Images
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
@@ -127,6 +127,7 @@ class Launcher:
             image_gpu_env=image.gpu_env if image else (),
             open_files=open_files_ceiling(self._engine.settings.socket_path),
             limits_storage=holds_layers_to_size(info),
+            has_apparmor=has_apparmor(info),
         )
         name = naming.container_name(launch.lease, *key(replica))
         config = spec.container_config(launch, replica, ground)

@@ -15,9 +15,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from provider.adapters.runtime import mounts, naming
+from provider.adapters.runtime import mounts, naming, seccomp
 from provider.adapters.runtime.gpus import Attachment
 from provider.adapters.runtime.settings import DockerSettings
+from provider.domain.manifest import Service
 from provider.domain.workload import Launch, ReplicaLaunch
 
 Json = dict[str, object]
@@ -39,7 +40,10 @@ OPEN_FILES = 65_536
 OPEN_FILES_MAX = 1_048_576
 OOM_SCORE = 500
 """Tenants are killed before the agent and the engine."""
+SHM = "/dev/shm"  # noqa: S108 - the container's, not a place for temporary files
 SHM_BYTES_MIN = 64 * 1024 * 1024
+APPARMOR_PROFILE = "docker-default"
+"""Loaded by the engine itself; named, so that no other default of the engine's takes its place."""
 CPU_MILLIS_MIN = 10
 """The engine takes no less than 0.01 CPUs."""
 RESERVED = ("NVIDIA_", "PROVIDER_")
@@ -60,6 +64,8 @@ class Ground:
     """The most that the engine can give."""
     limits_storage: bool = False
     """Whether the engine can limit the writable layer."""
+    has_apparmor: bool = False
+    """Whether the kernel has it and the engine uses it."""
 
 
 def spec_hash(launch: Launch, replica: ReplicaLaunch) -> str:
@@ -150,7 +156,7 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "Privileged": False,
         "CapDrop": ["ALL"],
         "CapAdd": list(CAPABILITIES),
-        "SecurityOpt": ["no-new-privileges:true"],
+        "SecurityOpt": list(_security_options(ground)),
         "PidsLimit": settings.pids_limit,
         "Memory": memory,
         "MemorySwap": memory,
@@ -161,7 +167,8 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
             {"Name": "nofile", "Soft": min(OPEN_FILES, ground.open_files), "Hard": ground.open_files},
             {"Name": "core", "Soft": 0, "Hard": 0},
         ],
-        "ShmSize": max(SHM_BYTES_MIN, min(memory // 2, settings.shm_bytes_max)),
+        "ShmSize": _shm_bytes(replica.service)
+        or max(SHM_BYTES_MIN, min(memory // 2, settings.shm_bytes_max)),
         "IpcMode": "private",
         "CgroupnsMode": "private",
         "Init": True,
@@ -177,10 +184,30 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
             ]
             for port in replica.ports
         },
-        "Mounts": list(seen),
+        "Mounts": [each for each in seen if each["Type"] != "tmpfs" or not _is_shm(each["Target"])],
         "DeviceRequests": [dict(request) for request in ground.attachment.requests],
     }
     if ground.limits_storage:
         layer = next((each.size_bytes for each in resources.storage if each.name == "default"), None)
         config["StorageOpt"] = {} if layer is None else {"size": str(layer)}
     return config
+
+
+def _security_options(ground: Ground) -> Iterable[str]:
+    # Inline: an engine takes a path only from its own command line.
+    yield from ("no-new-privileges:true", f"seccomp={seccomp.profile()}")
+    if ground.has_apparmor:
+        yield f"apparmor={APPARMOR_PROFILE}"
+
+
+def _is_shm(target: object) -> bool:
+    """A ram volume where every container has one anyway: it only says how large that is."""
+    return str(target).rstrip("/") == SHM
+
+
+def _shm_bytes(service: Service) -> int | None:
+    """What the tenant asked for; None where it said nothing."""
+    asked = {point.name for point in mounts.points(service) if _is_shm(point.mount)}
+    return next(
+        (each.size_bytes for each in service.resources.storage if each.is_ram and each.name in asked), None
+    )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider import sdl
+from provider.adapters.runtime import seccomp
 from provider.adapters.runtime.gpus import Attachment
 from provider.adapters.runtime.settings import DockerSettings
 from provider.adapters.runtime.spec import Ground, container_config, environment, spec_hash
@@ -130,9 +131,27 @@ def test_memory_is_the_limit_of_everything_and_a_ram_volume_comes_on_top() -> No
     config = host(launch(replica(asked)))
 
     assert (config["Memory"], config["MemorySwap"]) == (72 * MIB, 72 * MIB)
-    assert config["Mounts"] == [
-        {"Type": "tmpfs", "Target": "/dev/shm", "TmpfsOptions": {"SizeBytes": 8 * MIB, "Mode": 0o1777}}
-    ]
+    assert (config["ShmSize"], config["Mounts"]) == (8 * MIB, [])
+
+
+def test_a_ram_volume_elsewhere_is_a_mount_and_leaves_shm_as_it_was() -> None:
+    ram = Volume(name="cache", size_bytes=8 * MIB, attributes=(Attribute(key="class", value="ram"),))
+    asked = service(params=ServiceParams(storage=(MountPoint(name="cache", mount="/cache"),)))
+    asked = replace(asked, resources=replace(asked.resources, storage=(ram,)))
+
+    config = host(launch(replica(asked)))
+
+    assert config["ShmSize"] == 64 * MIB
+    assert [each["Target"] for each in config["Mounts"]] == ["/cache"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("has_apparmor", [True, False])
+def test_every_container_is_confined(has_apparmor: bool) -> None:
+    options = host(launch(), replace(GROUND, has_apparmor=has_apparmor))["SecurityOpt"]
+
+    assert isinstance(options, list)
+    assert options[:2] == ["no-new-privileges:true", f"seccomp={seccomp.profile()}"]
+    assert options[2:] == (["apparmor=docker-default"] if has_apparmor else [])
 
 
 def test_an_images_volumes_are_covered_unless_the_tenant_covers_them() -> None:
@@ -178,9 +197,12 @@ def test_every_example_manifest_becomes_containers(path: Path) -> None:
         config = container_config(wanted, wanted.replicas[0], GROUND)
         host: Any = config["HostConfig"]
         asked = (each.params.storage if each.params else None) or ()
-        assert {mount["Target"] for mount in host["Mounts"]} == {point.mount for point in asked}
+        shown = {point.mount for point in asked} - {"/dev/shm"}
+        assert {mount["Target"] for mount in host["Mounts"]} == shown
         ram = {volume.name: volume.size_bytes for volume in each.resources.storage if volume.is_ram}
         bounds = {m["Target"]: m["TmpfsOptions"]["SizeBytes"] for m in host["Mounts"] if m["Type"] == "tmpfs"}
+        if any(point.mount == "/dev/shm" for point in asked):
+            bounds["/dev/shm"] = host["ShmSize"]
         assert bounds == {point.mount: ram[point.name] for point in asked if point.name in ram}
         assert host["Memory"] == each.resources.memory_bytes + sum(ram.values())
         assert config["Cmd"] == (None if each.args is None else list(each.args))
