@@ -101,7 +101,8 @@ def with_row(book: Book, row: Row) -> Book:
 
 def _with_deployment(book: Book, row: DeploymentRow) -> Book:
     live = book.live | {row.id} if row.closed_at is None else book.live - {row.id}
-    return replace(book, deployments=book.deployments.put(row.id, row), live=live)
+    version = max(book.version, row.updated_version)
+    return replace(book, deployments=book.deployments.put(row.id, row), live=live, version=version)
 
 
 def _with_visible(book: Book, row: Visible) -> Book:

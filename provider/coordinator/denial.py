@@ -28,10 +28,13 @@ class Denial(StrEnum):
     """The agent remembers a later change than the market has made."""
     # deployments
     DEPLOYMENT_UNKNOWN = "deployment_unknown"
+    DEPLOYMENT_ENDED = "deployment_ended"
     DEPOSIT_SMALL = "deposit_small"
     GROUPS_INVALID = "groups_invalid"
     DENOM_DIFFERS = "denom_differs"
     HASH_INVALID = "hash_invalid"
+    GROUPS_DIFFER = "groups_differ"
+    """An update asks for other resources than were ordered."""
     # bids
     ORDER_UNKNOWN = "order_unknown"
     ORDER_NOT_OPEN = "order_not_open"

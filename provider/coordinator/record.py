@@ -68,7 +68,11 @@ def verify(entries: Iterable[RecordEntry], tip: Tip = Tip()) -> str | None:
 
 def alias(salt: bytes, owner: Owner) -> str:
     """How an owner appears: 32 hex digits that only the market, which has the salt, can link to a name."""
-    return hashlib.sha256(salt + b"/" + owner.encode()).hexdigest()[:32]
+    return salted(salt, owner)
+
+
+def salted(salt: bytes, text: str) -> str:
+    return hashlib.sha256(salt + b"/" + text.encode()).hexdigest()[:32]
 
 
 def lease_opened(lease: Mapping[str, Json], rate: Rate, gpus: tuple[GpuOffer, ...]) -> dict[str, Json]:
@@ -87,6 +91,12 @@ def lease_opened(lease: Mapping[str, Json], rate: Rate, gpus: tuple[GpuOffer, ..
             for gpu in gpus
         ],
     }
+
+
+def lease_updated(lease: Mapping[str, Json], salt: bytes, manifest_hash: str) -> dict[str, Json]:
+    """Another manifest was ordered for the lease. Its hash is salted: of a manifest that is known but for a
+    password, the plain one would give that password to whoever tries them all."""
+    return {"event": "lease_updated", "lease": lease, "manifest": salted(salt, manifest_hash)}
 
 
 def lease_closed(lease: Mapping[str, Json], reason: CloseReason) -> dict[str, Json]:

@@ -74,6 +74,8 @@ class DeploymentRow:
     closed_at: Instant | None = None
     """When everything was settled and the rest refunded."""
     refunded: int = 0
+    updated_version: int = 0
+    """The market's change counter at which the manifest was last changed; 0 for the first one."""
 
 
 class OrderState(StrEnum):
@@ -145,7 +147,7 @@ class LeaseRow:
     settle_by: Instant | None = None
     """While closing: when the last usage is no longer awaited."""
     version: int = 0
-    """Of its end; 0 before."""
+    """Of its end, or of the last change of its manifest; 0 before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,16 @@ def award_from_pb(wire: market_pb2.LeaseAwarded, path: str = "lease_awarded") ->
     )
 
 
+def update_to_pb(lease: LeaseId, manifest_hash: str) -> market_pb2.LeaseUpdated:
+    return market_pb2.LeaseUpdated(lease=lease_id_to_pb(lease), manifest_hash=bytes.fromhex(manifest_hash))
+
+
+def update_from_pb(wire: market_pb2.LeaseUpdated, path: str = "lease_updated") -> tuple[LeaseId, str]:
+    """The lease, and the hash of the manifest that it is to run from now on."""
+    lease = lease_id_from_pb(wire.lease, present(wire, "lease", path))
+    return lease, sha256(wire.manifest_hash, f"{path}.manifest_hash")
+
+
 def health_from_pb(wire: resources_pb2.LeaseHealth.ValueType, path: str = "health") -> LeaseHealth:
     if wire not in _HEALTH_FROM_PB:
         raise broken(path, f"{wire} is no health of a lease")

@@ -1,6 +1,7 @@
-"""A manifest against what was ordered, as the provider compares them before it starts anything.
+"""A manifest against what was ordered, as the provider compares them before it starts anything; and new
+groups against ordered ones, as the market does before it takes an update.
 
-Owns the comparison and a reason for each difference (``go/manifest/v2beta3`` ``CheckAgainstGSpecs``).
+Owns the comparisons and a reason for each difference (``go/manifest/v2beta3`` ``CheckAgainstGSpecs``).
 Does not decide what follows from one. Invariant: a manifest and groups of one file have no mismatch.
 """
 
@@ -27,6 +28,10 @@ class Difference(StrEnum):
     GPU = "gpu"
     MEMORY = "memory"
     STORAGE = "storage"
+    UNIT_COUNT = "unit_count"
+    PRICE = "price"
+    REQUIREMENTS = "requirements"
+    ENDPOINTS = "endpoints"
     ENDPOINTS_OVER = "endpoints_over"
     ENDPOINTS_UNDER = "endpoints_under"
 
@@ -61,6 +66,10 @@ _WORDS = {
     Difference.GPU: "other GPUs than ordered",
     Difference.MEMORY: "other memory than ordered",
     Difference.STORAGE: "other storage than ordered",
+    Difference.UNIT_COUNT: "another number of resource units than ordered",
+    Difference.PRICE: "another price than ordered",
+    Difference.REQUIREMENTS: "other requirements of the provider than ordered",
+    Difference.ENDPOINTS: "other endpoints than ordered",
     Difference.ENDPOINTS_OVER: "more endpoints than ordered",
     Difference.ENDPOINTS_UNDER: "fewer endpoints than ordered",
 }
@@ -93,6 +102,65 @@ def cross_check_group(manifest: Manifest, ordered: GroupSpec) -> tuple[Mismatch,
     if group is None:
         return (Mismatch(why=Difference.GROUP_UNKNOWN, group=ordered.name),)
     return tuple(_group(group, ordered))
+
+
+def compare_groups(ordered: Sequence[GroupSpec], asked: Sequence[GroupSpec]) -> tuple[Mismatch, ...]:
+    """Every difference between the groups of a deployment and those of another file; none where equal."""
+    by_name = {group.name: group for group in ordered}
+    found: list[Mismatch] = []
+    if len(asked) != len(ordered):
+        there, here = str(len(ordered)), str(len(asked))
+        found.append(Mismatch(why=Difference.GROUP_COUNT, ordered=there, found=here))
+    for group in asked:
+        if group.name not in by_name:
+            found.append(Mismatch(why=Difference.GROUP_UNKNOWN, group=group.name))
+        else:
+            found.extend(_specs(by_name[group.name], group))
+    return tuple(found)
+
+
+def _specs(ordered: GroupSpec, asked: GroupSpec) -> list[Mismatch]:
+    found: list[Mismatch] = []
+    if asked.requirements != ordered.requirements:
+        found.append(Mismatch(why=Difference.REQUIREMENTS, group=asked.name))
+    if len(asked.units) != len(ordered.units):
+        there, here = str(len(ordered.units)), str(len(asked.units))
+        return [*found, Mismatch(why=Difference.UNIT_COUNT, group=asked.name, ordered=there, found=here)]
+    for mine, other in zip(asked.units, ordered.units, strict=True):
+        found.extend(_units(asked.name, other, mine))
+    return found
+
+
+def _units(group: str, ordered: ResourceUnit, asked: ResourceUnit) -> list[Mismatch]:
+    there, here = ordered.resources, asked.resources
+    number = here.id
+    if there.id != number:
+        return [Mismatch(why=Difference.RESOURCES_UNKNOWN, group=group, resources_id=number)]
+    over = Difference.REPLICAS_OVER if asked.count > ordered.count else Difference.REPLICAS_UNDER
+    compared = (
+        (over, asked.count == ordered.count, str(ordered.count), str(asked.count)),
+        (Difference.PRICE, asked.price == ordered.price, str(ordered.price), str(asked.price)),
+        (
+            Difference.CPU,
+            (here.cpu_millis, here.cpu_attributes) == (there.cpu_millis, there.cpu_attributes),
+            _cpu(there),
+            _cpu(here),
+        ),
+        (Difference.GPU, here.gpu == there.gpu, _gpu(there), _gpu(here)),
+        (
+            Difference.MEMORY,
+            here.memory_bytes == there.memory_bytes,
+            str(there.memory_bytes),
+            str(here.memory_bytes),
+        ),
+        (Difference.STORAGE, here.storage == there.storage, _storage(there), _storage(here)),
+        (Difference.ENDPOINTS, here.endpoints == there.endpoints, _endpoints(there), _endpoints(here)),
+    )
+    return [
+        Mismatch(why=why, group=group, resources_id=number, ordered=old, found=new)
+        for why, is_same, old, new in compared
+        if not is_same
+    ]
 
 
 def _group(group: ManifestGroup, spec: GroupSpec) -> list[Mismatch]:
@@ -161,3 +229,7 @@ def _storage(resources: Resources) -> str:
         " ".join([each.name, str(each.size_bytes), *(f"{one.key}={one.value}" for one in each.attributes)])
         for each in resources.storage
     )
+
+
+def _endpoints(resources: Resources) -> str:
+    return ", ".join(_ENDPOINTS[each.kind] for each in resources.endpoints) or "none"

@@ -7,14 +7,15 @@ what agents told, each message once. ``sim.link`` reads it in memory, ``sim.wire
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from provider.core.effects import Effect
-from provider.core.events import LeaseAwarded, LeaseEnded, OrderClosed, OrderOpened
+from provider.core.events import LeaseAwarded, LeaseEnded, LeaseUpdated, OrderClosed, OrderOpened
 from provider.domain.errors import Permanent
 from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.market import Award, CloseReason, Order
 
-MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseEnded
+MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded
 
 
 class SimulatedMarket:
@@ -31,6 +32,8 @@ class SimulatedMarket:
         self.refusals: dict[EffectId, Permanent] = {}
         """What is to be refused, for good."""
         self._resources: dict[OrderId | LeaseId, MarketEvent] = {}
+        self._updates: dict[LeaseId, LeaseUpdated] = {}
+        """Beside the awards that they change."""
         self._watchers: list[Callable[[], None]] = []
 
     def next_epoch(self) -> int:
@@ -46,14 +49,25 @@ class SimulatedMarket:
     def award(self, award: Award) -> None:
         self._change(award.id, LeaseAwarded(award=award, version=self.version + 1))
 
+    def update(self, lease: LeaseId, manifest_hash: str) -> None:
+        """Told after the award; an award that is told again brings the new hash itself."""
+        awarded = self._resources[lease]
+        assert isinstance(awarded, LeaseAwarded), "only what was awarded can be updated"
+        award = replace(awarded.award, manifest_hash=manifest_hash)
+        self._resources[lease] = replace(awarded, award=award)
+        update = LeaseUpdated(lease=lease, manifest_hash=manifest_hash, version=self.version + 1)
+        self._updates[lease] = update
+        self._changed(update.version)
+
     def end_lease(self, lease: LeaseId, reason: CloseReason) -> None:
+        self._updates.pop(lease, None)
         self._change(lease, LeaseEnded(lease=lease, reason=reason, version=self.version + 1))
 
     def since(self, version: int) -> tuple[MarketEvent, ...]:
         """What changed after ``version``, oldest first."""
         return tuple(
             sorted(
-                (event for event in self._resources.values() if event.version > version),
+                (event for event in self._events() if event.version > version),
                 key=lambda event: event.version,
             )
         )
@@ -71,7 +85,13 @@ class SimulatedMarket:
         return lambda: self._watchers.remove(changed)
 
     def _change(self, resource: OrderId | LeaseId, event: MarketEvent) -> None:
-        self.version = event.version
         self._resources[resource] = event
+        self._changed(event.version)
+
+    def _events(self) -> tuple[MarketEvent, ...]:
+        return *self._resources.values(), *self._updates.values()
+
+    def _changed(self, version: int) -> None:
+        self.version = version
         for changed in tuple(self._watchers):
             changed()

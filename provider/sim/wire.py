@@ -22,7 +22,7 @@ from provider.core.effects import (
     ReportUsage,
     WithdrawBid,
 )
-from provider.core.events import LeaseAwarded, LeaseEnded, OrderClosed, OrderOpened
+from provider.core.events import LeaseAwarded, LeaseEnded, LeaseUpdated, OrderClosed, OrderOpened
 from provider.domain.errors import PeerError, Permanent, ProviderError
 from provider.domain.ids import EffectId
 from provider.domain.market import Refused
@@ -37,6 +37,7 @@ from provider.rpc.codec_market import (
     order_to_pb,
     refusal_from_pb,
     report_from_pb,
+    update_to_pb,
     usage_from_pb,
 )
 from provider.rpc.fields import present
@@ -68,6 +69,8 @@ def news_to_pb(event: MarketEvent) -> dict[str, Any]:
             return {"order_closed": pb.OrderClosed(order=order_id_to_pb(event.order))}
         case LeaseAwarded():
             return {"lease_awarded": award_to_pb(event.award)}
+        case LeaseUpdated():
+            return {"lease_updated": update_to_pb(event.lease, event.manifest_hash)}
         case LeaseEnded():
             ended = pb.LeaseEnded(lease=lease_id_to_pb(event.lease), reason=REASON_TO_PB[event.reason])
             return {"lease_ended": ended}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from provider.core.events import Event, LeaseAwarded, LeaseEnded, OrderClosed, OrderOpened
+from provider.core.events import Event, LeaseAwarded, LeaseEnded, LeaseUpdated, OrderClosed, OrderOpened
 from provider.rpc.codec import lease_id_from_pb, order_id_from_pb
-from provider.rpc.codec_market import award_from_pb, order_from_pb, reason_from_pb
+from provider.rpc.codec_market import award_from_pb, order_from_pb, reason_from_pb, update_from_pb
 from provider.rpc.fields import at_least, present
 from provider.rpc.v1.market_pb2 import SessionResponse
 
@@ -23,6 +23,9 @@ def event_from_pb(wire: SessionResponse) -> Event | None:
             return OrderClosed(order=order_id_from_pb(wire.order_closed.order, path), version=_version(wire))
         case "lease_awarded":
             return LeaseAwarded(award=award_from_pb(wire.lease_awarded), version=_version(wire))
+        case "lease_updated":
+            lease, manifest_hash = update_from_pb(wire.lease_updated)
+            return LeaseUpdated(lease=lease, manifest_hash=manifest_hash, version=_version(wire))
         case "lease_ended":
             path = present(wire.lease_ended, "lease", "lease_ended")
             return LeaseEnded(

@@ -130,10 +130,13 @@ def confirm(draft: Draft, request: ConfirmLease) -> tuple[Draft, Reply] | Denied
         return orders.award_lost(draft, row, CloseReason.NOT_CONFIRMED), Done()
     draft = draft.put(replace(row, state=BidState.WON))
     draft = orders.others_lost(draft, request.lease.order)
-    draft = draft.put(
-        replace(draft.book.orders[request.lease.order], state=OrderState.CLOSED, version=draft.next_version),
-        LeaseRow(id=request.lease, state=LeaseState.ACTIVE, rate=row.bid.rate, confirmed_at=draft.at),
-    )
+    order = draft.book.orders[request.lease.order]
+    draft = draft.put(replace(order, state=OrderState.CLOSED, version=draft.next_version))
+    lease = LeaseRow(id=request.lease, state=LeaseState.ACTIVE, rate=row.bid.rate, confirmed_at=draft.at)
+    if draft.book.deployments[request.lease.deployment].updated_version > row.version:
+        # The award may have told of the manifest before: the provider hears of the change after its word.
+        lease = replace(lease, version=draft.next_version)
+    draft = draft.put(lease)
     name = record.lease_name(request.lease, draft.book.salt)
     return draft.recorded(record.lease_opened(name, row.bid.rate, row.bid.gpus)), Done()
 

@@ -28,7 +28,7 @@ from provider.domain.market import CloseReason, GroupSpec, Order
 from provider.domain.moment import Instant, after
 from provider.domain.money import Denom, Money
 
-_HASH = re.compile(r"[0-9a-f]{64}")
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def decide(draft: Draft, request: CreateDeployment | CloseDeployment) -> tuple[Draft, Reply] | Denied:
@@ -203,7 +203,7 @@ def _check(request: CreateDeployment, rules: Rules) -> Denied | None:
             what=f"a deposit is at least {rules.deposit_min}{deposit.denom}, not {deposit}",
             remedy=f"deposit {rules.deposit_min}{deposit.denom} or more: what is left comes back",
         )
-    if not _HASH.fullmatch(request.manifest_hash):
+    if not HASH.fullmatch(request.manifest_hash):
         return Denied(why=Denial.HASH_INVALID, what="the manifest's hash is not 64 hex digits")
     if not 1 <= len(request.groups) <= rules.groups_max:
         return Denied(

@@ -43,13 +43,22 @@ class LeaseAwarded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseUpdated:
+    """Never sent before the award that it changes. May tell of what the award had already."""
+
+    lease: LeaseId
+    manifest_hash: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseEnded:
     lease: LeaseId
     reason: CloseReason
     version: int
 
 
-Notice = OrderOpened | OrderClosed | LeaseAwarded | LeaseEnded
+Notice = OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded
 
 
 def notice(book: Book, row: Visible, provider: ProviderId, *, since: int) -> Notice | None:
@@ -62,7 +71,7 @@ def notice(book: Book, row: Visible, provider: ProviderId, *, since: int) -> Not
         case BidRow():
             return _of_bid(book, row) if row.bid.id.provider == provider else None
         case LeaseRow():
-            return _of_lease(row) if row.id.provider == provider else None
+            return _of_lease(book, row) if row.id.provider == provider else None
         case LeaseUnknown():
             if row.lease.provider != provider:
                 return None
@@ -105,7 +114,8 @@ def _of_bid(book: Book, row: BidRow) -> Notice | None:
     return LeaseAwarded(award=award, version=row.version)
 
 
-def _of_lease(row: LeaseRow) -> Notice | None:
+def _of_lease(book: Book, row: LeaseRow) -> Notice:
     if row.reason is None:
-        return None
+        manifest_hash = book.orders[row.id.order].order.manifest_hash
+        return LeaseUpdated(lease=row.id, manifest_hash=manifest_hash, version=row.version)
     return LeaseEnded(lease=row.id, reason=row.reason, version=row.version)

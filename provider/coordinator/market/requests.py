@@ -135,6 +135,16 @@ class CreateDeployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateDeployment:
+    owner: Owner
+    key: str
+    deployment: DeploymentId
+    groups: tuple[GroupSpec, ...]
+    """As the new file has them: what was ordered stays, so they must be that."""
+    manifest_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptBid:
     owner: Owner
     key: str
@@ -176,6 +186,7 @@ Keyed = (
     | ReportLease
     | EndLease
     | CreateDeployment
+    | UpdateDeployment
     | AcceptBid
     | CloseDeployment
 )

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from provider.coordinator.book import Book
 from provider.coordinator.denial import Denial, Denied
-from provider.coordinator.market import bidding, deployments, membership, reporting
+from provider.coordinator.market import bidding, deployments, membership, reporting, updating
 from provider.coordinator.market.draft import RULES, Draft, Rules, Step
 from provider.coordinator.market.requests import (
     AcceptBid,
@@ -34,6 +34,7 @@ from provider.coordinator.market.requests import (
     Request,
     Resumed,
     TimePassed,
+    UpdateDeployment,
     WithdrawBid,
 )
 from provider.coordinator.rows import Accepted, AnswerRow, AnswersForgotten, Created, Done, MemberId, Role
@@ -78,7 +79,7 @@ def _once(draft: Draft, request: Keyed) -> Outcome:
 
 def _asker(request: Keyed) -> MemberId:
     match request:
-        case CreateDeployment() | AcceptBid() | CloseDeployment():
+        case CreateDeployment() | UpdateDeployment() | AcceptBid() | CloseDeployment():
             return MemberId(role=Role.TENANT, name=request.owner)
         case _:
             return MemberId(role=Role.PROVIDER, name=request.provider)
@@ -90,6 +91,8 @@ def _decide(draft: Draft, request: Request) -> Outcome:
             return membership.decide(draft, request)
         case CreateDeployment() | CloseDeployment():
             return deployments.decide(draft, request)
+        case UpdateDeployment():
+            return updating.update(draft, request)
         case PlaceBid() | WithdrawBid() | AcceptBid() | ConfirmLease() | RefuseLease():
             return bidding.decide(draft, request)
         case ReportLease() | EndLease() | ReportUsage():

@@ -19,7 +19,14 @@ from grpc import StatusCode
 
 from provider.coordinator import denial
 from provider.coordinator.market import requests
-from provider.coordinator.market.notices import LeaseAwarded, LeaseEnded, Notice, OrderClosed, OrderOpened
+from provider.coordinator.market.notices import (
+    LeaseAwarded,
+    LeaseEnded,
+    LeaseUpdated,
+    Notice,
+    OrderClosed,
+    OrderOpened,
+)
 from provider.coordinator.refusals import granted
 from provider.coordinator.sessions import Outgoing, Sessions
 from provider.coordinator.writer import Clock, Writer
@@ -258,6 +265,9 @@ def body_of(notice: Notice) -> dict[str, Any]:
             return {"version": notice.version, "order_closed": body}
         case LeaseAwarded():
             return {"version": notice.version, "lease_awarded": codec_market.award_to_pb(notice.award)}
+        case LeaseUpdated():
+            updated = codec_market.update_to_pb(notice.lease, notice.manifest_hash)
+            return {"version": notice.version, "lease_updated": updated}
         case LeaseEnded():
             reason = codec_market.REASON_TO_PB[notice.reason]
             body = pb.LeaseEnded(lease=codec.lease_id_to_pb(notice.lease), reason=reason)

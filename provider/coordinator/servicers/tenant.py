@@ -93,6 +93,20 @@ class TenantServicer(tenant_pb2_grpc.TenantServiceServicer):
         accepted = granted(await self._writer.ask(ask), Accepted)
         return pb.AcceptBidResponse(confirm_by_ms=accepted.confirm_by)
 
+    async def UpdateDeployment(
+        self, request: pb.UpdateDeploymentRequest, context: _Context
+    ) -> pb.UpdateDeploymentResponse:
+        owner = self._gate.owner(context)
+        ask = requests.UpdateDeployment(
+            owner=owner,
+            key=word(request.key, "update_deployment.key"),
+            deployment=DeploymentId(owner=owner, dseq=request.dseq),
+            groups=each(request.groups, codec.group_from_pb, "update_deployment.groups"),
+            manifest_hash=sha256(request.manifest_hash, "update_deployment.manifest_hash"),
+        )
+        granted(await self._writer.ask(ask), Done)
+        return pb.UpdateDeploymentResponse()
+
     async def CloseDeployment(
         self, request: pb.CloseDeploymentRequest, context: _Context
     ) -> pb.CloseDeploymentResponse:
