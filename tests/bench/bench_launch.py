@@ -23,12 +23,14 @@ from provider.adapters.runtime.spec import Ground, container_config
 from provider.app import busybox_image
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.workload import Launch
-from tests.launches import IMAGE, launch, lease_id, replica, service
+from tests.launches import IMAGE, IMAGES, launch, lease_id, replica, service
 
 ROUNDS = 15
 HOST_PORT = 31_890
 TOOLS = Path("build/tools")
-SETTINGS = DockerSettings(provider=ProviderId("bench"), simulated_gpus=True, bind_address="127.0.0.1")
+SETTINGS = DockerSettings(
+    provider=ProviderId("bench"), simulated_gpus=True, bind_address="127.0.0.1", images=IMAGES
+)
 
 
 def rows() -> list[dict[str, object]]:

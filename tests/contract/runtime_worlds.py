@@ -15,6 +15,7 @@ from provider.domain.ids import ProviderId
 from provider.ports import Runtime
 from provider.sim.engine import ImageScript, SimulatedEngine
 from provider.sim.runtime import SimulatedRuntime
+from tests.launches import IMAGES
 
 NO_IMAGE = "Not/An-Image:1"
 NO_REGISTRY = "127.0.0.1:9/none:1"
@@ -50,6 +51,7 @@ async def dockers(socket: str) -> AsyncIterator[World]:
         socket=socket,
         simulated_gpus=True,
         bind_address="127.0.0.1",
+        images=IMAGES,
     )
     nowhere = replace(settings, socket="unix:///nonexistent/docker.sock")
     async with (

@@ -16,11 +16,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Self
 
-from provider.adapters.runtime import containers, events, gpus, launcher, logs, naming, remover
+from provider.adapters.runtime import containers, events, fitness, gpus, launcher, logs, naming, remover
 from provider.adapters.runtime.commands import DockerExec
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.host import holds_layers_to_size
+from provider.adapters.runtime.images.disk import DiskReading, read_disk
+from provider.adapters.runtime.images.observer import PullObserver
+from provider.adapters.runtime.images.parts import image_parts
 from provider.adapters.runtime.settings import DockerSettings
 from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId
@@ -38,15 +41,25 @@ from provider.ports import Clock, ExecRequest, ExecSession, LogRequest
 class DockerRuntime:
     """``ports.Runtime`` on one Docker engine."""
 
-    def __init__(self, settings: DockerSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: DockerSettings,
+        clock: Clock,
+        *,
+        pulls: PullObserver | None = None,
+        disk: DiskReading = read_disk,
+    ) -> None:
+        """``pulls`` is told how images come; ``disk`` says how full the engine's disk is."""
         self._settings = settings
         self._clock = clock
         self._engine = Engine(settings)
-        self._launcher = launcher.Launcher(self._engine)
+        self._images = image_parts(self._engine, clock, pulls, disk)
+        self._launcher = launcher.Launcher(self._engine, self._images.images)
         self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._held.callback(self._images.record.close)
         self._held.push_async_callback(self._engine.close)
         self._pumps = logs.Pumps(await self._held.enter_async_context(asyncio.TaskGroup()))
         self._held.callback(self._pumps.cancel)
@@ -65,6 +78,7 @@ class DockerRuntime:
             gpu_attachment=attachment,
             gpu_problem=problem,
             limits_storage=holds_layers_to_size(info),
+            unfit=await asyncio.to_thread(fitness.unfit, facts.components, info, roads, self._settings),
         )
 
     async def start(self, launch: Launch) -> Workload:
@@ -79,6 +93,11 @@ class DockerRuntime:
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._lock(lease):
             await remover.remove_all(self._engine, self._clock, lease, grace_s)
+            self._images.images.forget(lease)
+
+    async def keep_images(self) -> None:
+        """Pull what the operator wants here, and remove idle images when the disk fills. Until cancelled."""
+        await self._images.housekeeping.run()
 
     async def list(self) -> tuple[Workload, ...]:
         provider = self._settings.provider

@@ -1,7 +1,7 @@
 """The way up: from what is there of a lease to all of its containers running.
 
-Owns the order: images; then network and misfits' removal at once; then the containers; then starting them
-one after the other, as the launch lists them. Does not own who may work on a lease, see ``docker``.
+Owns the order: images; then network and misfits' removal at once; then the containers; then starting them,
+all at once but for those that need others. Does not own who may work on a lease, see ``docker``.
 
 Invariant: whatever step was reached by a process that was killed, the next one goes on from there.
 """
@@ -17,7 +17,7 @@ from provider.adapters.runtime import containers, gpus, naming, networks, spec
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.host import has_apparmor, holds_layers_to_size, open_files_ceiling
-from provider.adapters.runtime.images import Images
+from provider.adapters.runtime.images.stock import Images, Wanted
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.workload import ContainerState, Launch, ReplicaLaunch
@@ -47,15 +47,17 @@ def key(replica: ReplicaLaunch) -> Key:
     return replica.service.name, replica.replica
 
 
-def sort(launch: Launch, found: Iterable[Found]) -> Sorted:
-    """Which of ``found`` are what ``launch`` wants."""
-    wanted = {key(replica): spec.spec_hash(launch, replica) for replica in launch.replicas}
+def sort(launch: Launch, found: Iterable[Found], spoilt: Collection[str] = ()) -> Sorted:
+    """Which of ``found`` are what ``launch`` wants; those that are ``spoilt`` never are."""
+    wanted = {
+        key(replica): (replica.generation, spec.spec_hash(launch, replica)) for replica in launch.replicas
+    }
     fit: dict[Key, Found] = {}
     misfits: list[Found] = []
     for each in found:
         name = (each.service, each.replica)
-        same = each.generation == launch.generation and wanted.get(name) == each.spec and not each.is_going
-        if same and name not in fit:
+        same = wanted.get(name) == (each.generation, each.spec) and not each.is_going
+        if same and name not in fit and each.id not in spoilt:
             fit[name] = each
         else:
             misfits.append(each)
@@ -65,38 +67,61 @@ def sort(launch: Launch, found: Iterable[Found]) -> Sorted:
 class Launcher:
     """Starts leases on one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, images: Images) -> None:
         self._engine = engine
-        self._images = Images(engine)
+        self._images = images
 
     async def launch(self, launch: Launch, there: Sorted) -> None:
         """Make all of ``launch`` run. After a failure nothing that this began goes on."""
         made: dict[Key, str] = {name: each.id for name, each in there.fit.items()}
         missing = [replica for replica in launch.replicas if key(replica) not in made]
         # First the images: as long as they are not there, an older generation may as well serve on.
-        await together(
-            *(self._have(each) for each in {each.service.image: each for each in missing}.values())
-        )
+        await together(*(self._images.ensure(each) for each in {_wanted(launch, each) for each in missing}))
         await together(
             networks.ensure(self._engine, launch.lease, len(launch.replicas)),
             self._write_gpus(launch),
-            *(remove(self._engine, each) for each in there.misfits),
+            *(self._replace(each, launch.grace_s) for each in there.misfits),
         )
 
         async def make(replica: ReplicaLaunch) -> None:
             made[key(replica)] = await self._create(launch, replica)
 
         await together(*(make(each) for each in missing))
+        await self._start_all(launch, there, made)
+
+    async def _start_all(self, launch: Launch, there: Sorted, made: Mapping[Key, str]) -> None:
+        """Wave by wave; a wave begins once what it needs is ready, or has had its time."""
         begun: list[str] = []
+
+        async def begin(replica: ReplicaLaunch) -> None:
+            begun.append(made[key(replica)])
+            begun.append(await self._begin(launch, replica, made[key(replica)]))
+
+        running = {name for name, each in there.fit.items() if each.state is ContainerState.RUNNING}
         try:
-            for replica in launch.replicas:
-                old = there.fit.get(key(replica))
-                if old is None or old.state is not ContainerState.RUNNING:
-                    begun.append(made[key(replica)])
-                    begun.append(await self._begin(launch, replica, made[key(replica)]))
+            for wave in waves(launch):
+                absent = [each for each in wave if key(each) not in running]
+                needed = {
+                    each.needs
+                    for each in launch.dependencies
+                    if each.service in {replica.service.name for replica in absent}
+                }
+                await self._until_ready([each for each in launch.replicas if each.service.name in needed])
+                await together(*(begin(each) for each in absent))
         except ProviderError:
             await self._halt(begun)
             raise
+
+    async def _until_ready(self, needed: list[ReplicaLaunch]) -> None:
+        """What never becomes ready keeps nobody waiting for ever: on Akash nobody waits at all."""
+        patience = after(self._clock.now(), READY_PATIENCE)
+        for replica in needed:
+            name = naming.container_name(self._lease_of(replica), *key(replica))
+            while self._clock.now() < patience:
+                pid = await self._engine.call(f"looking at {name}", lambda api, name=name: containers.pid_of(api, name))
+                if pid and not readiness.missing(pid, readiness.exposed(replica.service)):
+                    break
+                await self._clock.sleep_until(after(self._clock.now(), READY_PAUSE))
 
     async def _begin(self, launch: Launch, replica: ReplicaLaunch, container: str) -> str:
         """Start it; make it anew when what it was made on is gone. The id of what runs."""
@@ -109,9 +134,6 @@ class Launcher:
             raise Temporary(f"{doing}: its container or network was removed")
         return anew
 
-    async def _have(self, replica: ReplicaLaunch) -> None:
-        await self._images.ensure(replica.service.image, replica.service.credentials)
-
     async def _create(self, launch: Launch, replica: ReplicaLaunch) -> str:
         info = await self._engine.info()
         roads = gpus.roads(info, self._engine.settings)
@@ -119,12 +141,13 @@ class Launcher:
             attachment = gpus.attach_simulated(launch.lease, replica.gpus, roads)
         else:
             attachment = await asyncio.to_thread(gpus.attach, replica.gpus, roads, self._engine.settings)
-        image = await self._images.look(replica.service.image)
+        image = await self._images.pinned(launch.lease, replica.generation, replica.service.image)
         ground = spec.Ground(
             settings=self._engine.settings,
             attachment=attachment,
-            image_volumes=image.volumes if image else (),
-            image_gpu_env=image.gpu_env if image else (),
+            image=image.id,
+            image_volumes=image.volumes,
+            image_gpu_env=image.gpu_env,
             open_files=open_files_ceiling(self._engine.settings.socket_path),
             limits_storage=holds_layers_to_size(info),
             has_apparmor=has_apparmor(info),
@@ -153,6 +176,16 @@ class Launcher:
 
         with suppress(ProviderError):
             await together(*(kill(each) for each in begun))
+
+
+def _wanted(launch: Launch, replica: ReplicaLaunch) -> Wanted:
+    service = replica.service
+    return Wanted(
+        image=service.image,
+        credentials=service.credentials,
+        lease=launch.lease,
+        generation=replica.generation,
+    )
 
 
 async def remove(engine: Engine, found: Found) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from provider.adapters.runtime.images.settings import ImageSettings
+from provider.adapters.runtime.advisories import Part
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
 from provider.domain.resources import GIB, MIB
 
 UNIX = "unix://"
+PLAIN_RUNTIME = "runc"
+"""The OCI runtime that every engine has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,11 @@ class DockerSettings:
     """What tenants know the host by; empty when it has no name."""
     mirror: str = ""
     """``host:port`` of a registry that is asked first for images of the default registry; empty for none."""
-    oci_runtime: str = "runc"
+    images: ImageSettings = ImageSettings()
+    oci_runtime: str = PLAIN_RUNTIME
     """Set on every container: an engine whose default is another one may attach GPUs unasked."""
+    allow_unsafe: frozenset[Part] = frozenset()
+    """May be older than what is safe for strangers."""
     nvidia_hook: str = "nvidia-container-runtime-hook"
     """The program whose presence lets the engine serve ``nvidia`` device requests."""
     cdi_vendor_class: str = "nvidia.com/gpu"

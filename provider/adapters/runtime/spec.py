@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from provider.adapters.runtime import mounts, naming, seccomp
+from provider.adapters.runtime import mounts, naming, readiness, seccomp
 from provider.adapters.runtime.gpus import Attachment
 from provider.adapters.runtime.settings import DockerSettings
 from provider.domain.manifest import Service
@@ -56,6 +56,8 @@ class Ground:
 
     settings: DockerSettings
     attachment: Attachment
+    image: str = ""
+    """Id of the image that the service's name stands for; empty for whatever the engine takes it for."""
     image_volumes: tuple[str, ...] = ()
     """Paths that the image declares as volumes."""
     image_gpu_env: tuple[str, ...] = ()
@@ -91,7 +93,7 @@ def container_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> 
     service = replica.service
     network = naming.network_name(launch.lease)
     return {
-        "Image": service.image,
+        "Image": ground.image or service.image,
         "Hostname": f"{service.name}-{replica.replica}"[:63],
         "Entrypoint": None if service.command is None else list(service.command),
         "Cmd": None if service.args is None else list(service.args),
@@ -139,9 +141,10 @@ def _labels(launch: Launch, replica: ReplicaLaunch, settings: DockerSettings) ->
     return naming.lease_labels(settings.provider, launch.lease) | {
         naming.SERVICE: replica.service.name,
         naming.REPLICA: str(replica.replica),
-        naming.GENERATION: str(launch.generation),
+        naming.GENERATION: str(replica.generation),
         naming.SPEC: spec_hash(launch, replica),
         naming.GPUS: ",".join(replica.gpus),
+        naming.PORTS: readiness.as_label(readiness.exposed(replica.service)),
         naming.SIMULATED: str(launch.simulated_gpus and bool(replica.gpus)).lower(),
     }
 

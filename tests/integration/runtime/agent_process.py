@@ -12,12 +12,16 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, DockerSettings
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.workload import Launch
-from tests.launches import launch, replica, service
+from tests.launches import IMAGES, launch, replica, service
 
 
 def settings(socket: str, provider: str) -> DockerSettings:
     return DockerSettings(
-        provider=ProviderId(provider), socket=socket, simulated_gpus=True, bind_address="127.0.0.1"
+        provider=ProviderId(provider),
+        socket=socket,
+        simulated_gpus=True,
+        bind_address="127.0.0.1",
+        images=IMAGES,
     )
 
 

@@ -14,12 +14,14 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, DockerSettings
 from provider.domain.ids import ProviderId
 from tests.conftest import ENGINE
+from tests.launches import IMAGES
 
 SETTINGS = DockerSettings(
     provider=ProviderId(f"integration-{os.getpid()}"),
     simulated_gpus=True,
     bind_address="127.0.0.1",
     pull_stall_s=20,
+    images=IMAGES,
 )
 
 Check = Callable[[DockerRuntime], Coroutine[object, object, None]]

@@ -50,7 +50,7 @@ def guarded_registry(upstream: str) -> Iterator[GuardedRegistry]:
                 self._reply(401, {"WWW-Authenticate": 'Basic realm="test"'}, b"{}", method)
                 return
             connection = http.client.HTTPConnection(upstream, timeout=10)
-            accept = {"Accept": self.headers.get("Accept", "*/*")}
+            accept = {"Accept": ", ".join(self.headers.get_all("Accept", ["*/*"]))}
             connection.request(method, self.path, headers=accept)
             answer = connection.getresponse()
             body = answer.read()

@@ -25,7 +25,7 @@ from tests.integration.runtime.engines import (
     second_engine,
 )
 from tests.integration.runtime.inside import shell
-from tests.launches import IMAGE, eventually, launch, replica, service
+from tests.launches import IMAGE, IMAGES, eventually, launch, replica, service
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
@@ -35,7 +35,9 @@ MEMORY_DEVICES = {ONE: ("/dev/full", 7), TWO: ("/dev/zero", 5)}
 
 
 def settings(engine: SecondEngine, **changes: object) -> DockerSettings:
-    plain = DockerSettings(provider=ProviderId("gpus"), socket=engine.socket, nvidia_hook="/nonexistent")
+    plain = DockerSettings(
+        provider=ProviderId("gpus"), socket=engine.socket, nvidia_hook="/nonexistent", images=IMAGES
+    )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
