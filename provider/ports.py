@@ -120,15 +120,25 @@ class Runtime(Protocol):
     async def start(self, launch: Launch) -> Workload:
         """Pull, create and start all of ``launch``; return what runs once every container does.
 
-        A lease that already runs at this generation is left as it is; containers of an older
-        generation are replaced. ``Temporary``: engine or registry away. ``ImageUnavailable``: no such
-        image, or not ours to pull. ``Permanent``: the engine cannot run it so. After a failure
-        nothing that this call began is left running; an older generation serves on until the newer
-        one's image is there, and what was made may remain until ``stop``.
+        A container that already runs at its replica's generation is left as it is; one of an older
+        generation is replaced. A service is started after those that it needs, once they are ready or have
+        had their time. ``Temporary``: engine or registry away. ``ImageUnavailable``: no such image, or not
+        ours to pull. ``Permanent``: the engine cannot run it so. After a failure nothing that this call
+        began is left running; an older generation serves on until the newer one's images are there, and
+        what was made may remain until ``stop``.
+        """
+
+    async def restart(self, lease: LeaseId, service: str, grace_s: int) -> Workload:
+        """Stop and start the containers of ``service`` as they are; what runs of the lease then.
+
+        ``Temporary`` when the engine is away or one of them is not there.
         """
 
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         """Remove the lease's containers, network and volumes. Fine when there are none."""
+
+    async def look(self, lease: LeaseId) -> Workload | None:
+        """One lease afresh, with readiness; None when nothing of it exists."""
 
     async def list(self) -> tuple[Workload, ...]:
         """All that exists of our leases, running or not, sorted by lease: the truth after a crash."""

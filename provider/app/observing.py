@@ -16,20 +16,31 @@ from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics
 from provider.adapters.telemetry.view import LeaseView, TelemetryView
 from provider.core import metering
 from provider.core.effects import ConfirmLease, Effect, PlaceBid
-from provider.core.events import CoordinatorConnected, CoordinatorLost, Event, Failed, Performed
+from provider.core.events import (
+    CoordinatorConnected,
+    CoordinatorLost,
+    Event,
+    Failed,
+    NodesRead,
+    Performed,
+)
 from provider.core.state import AgentState
 from provider.core.step import (
     BidEnded,
+    ContainerEnded,
     EffectGaveUp,
     LeaseClosed,
     LeaseMoved,
     Note,
+    NoticeGiven,
     OrderConsidered,
     OrphanFound,
     Step,
+    UpdateTakenBack,
 )
 from provider.domain.moment import Instant
 from provider.domain.money import earned
+from provider.domain.workload import RuntimeCapabilities, Unfit
 from provider.ports import Clock, Store
 from provider.shell.lanes import Performs
 
@@ -42,12 +53,15 @@ class Observing:
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._told_unfit: tuple[Unfit, ...] = ()
 
     def step(self, event: Event, step: Step, at: Instant) -> None:
         """One step, after its commit."""
         match event:
             case CoordinatorConnected():
                 log.info("coordinator_connected", market=event.market, epoch=event.epoch)
+            case NodesRead():
+                self._unfit(event.runtime)
             case CoordinatorLost():
                 log.warning("coordinator_lost", problem=event.why)
                 self._metrics.coordinator_lost()
@@ -60,6 +74,13 @@ class Observing:
                 pass
         for note in step.notes:
             self._note(note, at)
+
+    def _unfit(self, runtime: RuntimeCapabilities) -> None:
+        if runtime.unfit == self._told_unfit:
+            return
+        self._told_unfit = runtime.unfit
+        for each in runtime.unfit:
+            log.warning("engine_unfit", problem=str(each), bids="allowed" if each.is_allowed else "none")
 
     def _note(self, note: Note, at: Instant) -> None:
         match note:
@@ -81,6 +102,19 @@ class Observing:
                     after=note.after,
                     detail=note.detail,
                 )
+            case ContainerEnded():
+                log.warning(
+                    "container_ended",
+                    lease=str(note.lease),
+                    service=note.service,
+                    replica=note.replica,
+                    cause=note.cause,
+                    detail=note.detail,
+                )
+            case UpdateTakenBack():
+                log.warning("update_taken_back", lease=str(note.lease), reason=note.why)
+            case NoticeGiven():
+                log.info("notice_given", lease=str(note.lease), ends_at=note.ends_at, reason=note.why)
             case LeaseClosed():
                 log.info(
                     "lease_closed",

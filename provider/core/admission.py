@@ -79,6 +79,18 @@ def _is_ready(_order: Order, state: AgentState) -> Refused | None:
     return None
 
 
+def _is_fit(order: Order, state: AgentState) -> Refused | None:
+    """Not with an engine through which a tenant gets at the host, unless the operator says so."""
+    for each in state.runtime.unfit if state.runtime else ():
+        if not each.is_allowed and (order.group.gpu_count or not each.only_for_gpus):
+            return Refused(
+                why=Refusal.RUNTIME_UNFIT,
+                required=f"{each.part} {each.required} ({each.why})",
+                available=each.found,
+            )
+    return None
+
+
 def _denom(order: Order, state: AgentState) -> Refused | None:
     denom = order.group.max_rate.denom
     if denom in state.policy.denoms:
@@ -120,6 +132,22 @@ def _endpoints(order: Order, _state: AgentState) -> Refused | None:
     return None
 
 
+def _storage_classes(order: Order, state: AgentState) -> Refused | None:
+    """Persistent storage only of classes that are here: a class is a promise about the disk."""
+    if state.runtime is None:
+        return None
+    offered = {each.name for each in state.runtime.storage_classes}
+    for unit in order.group.units:
+        for volume in unit.resources.storage:
+            if volume.is_persistent and volume.storage_class not in offered:
+                return Refused(
+                    why=Refusal.STORAGE_CLASS_UNKNOWN,
+                    required=f"persistent storage of class {volume.storage_class or 'default'}",
+                    available=state.runtime.storage_problem or ", ".join(sorted(offered)) or "none",
+                )
+    return None
+
+
 def _gpu_attachment(order: Order, state: AgentState) -> Refused | None:
     if not order.group.gpu_count or state.runtime is None:
         return None
@@ -132,4 +160,13 @@ def _gpu_attachment(order: Order, state: AgentState) -> Refused | None:
     return None
 
 
-RULES: tuple[Rule, ...] = (_is_ready, _denom, _attributes, _auditors, _endpoints, _gpu_attachment)
+RULES: tuple[Rule, ...] = (
+    _is_ready,
+    _is_fit,
+    _denom,
+    _attributes,
+    _auditors,
+    _endpoints,
+    _storage_classes,
+    _gpu_attachment,
+)

@@ -51,7 +51,7 @@ def expected(lease: Lease) -> list[tuple[str, int]]:
     return [(service.name, replica) for service in group.services for replica in range(service.count)]
 
 
-def launch(lease: Lease, *, simulated_gpus: bool) -> Launch:
+def launch(lease: Lease, *, grace_s: int, simulated_gpus: bool) -> Launch:
     """What to run for a lease whose manifest was taken."""
     assert lease.current is not None, "only a lease with a manifest is launched"
     group = lease.current.manifest.group(lease.group.name)
@@ -82,6 +82,7 @@ def launch(lease: Lease, *, simulated_gpus: bool) -> Launch:
         generation=lease.generation,
         replicas=tuple(replicas),
         dependencies=lease.current.dependencies,
+        grace_s=grace_s,
         simulated_gpus=simulated_gpus,
     )
 

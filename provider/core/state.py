@@ -1,8 +1,8 @@
 """What an agent remembers: open bids, leases, what there is, how far it has read the market.
 
 All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
-``market``, ``version`` and ``is_draining`` are committed with every step; ``nodes``, ``runtime`` and ``connected`` are
-looked up again after a start, and the policy comes from the configuration.
+``market``, ``version`` and ``is_draining`` are committed with every step; ``nodes``, ``runtime`` and
+``connected`` are looked up again after a start, and the policy comes from the configuration.
 """
 
 from __future__ import annotations

@@ -60,6 +60,8 @@ class Launch:
     """Services sorted by name, replicas by number."""
     dependencies: tuple[Dependency, ...] = ()
     """Without circles."""
+    grace_s: int = 10
+    """For containers that are replaced: between asking a process to end and ending it."""
     simulated_gpus: bool = False
 
 
@@ -156,6 +158,38 @@ class GpuAttachment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """A part of the engine that strangers must not be let onto: too old, or missing."""
+
+    part: str
+    """``runc``."""
+    found: str
+    """``1.1.5``."""
+    required: str
+    """``1.2.8 or newer``."""
+    why: str
+    """``CVE-2024-21626``."""
+    only_for_gpus: bool = False
+    is_allowed: bool = False
+    """The operator lets it be used all the same."""
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.found} is unsafe ({self.why}); safe is {self.required}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageClass:
+    """A class of persistent storage that is offered."""
+
+    name: str
+    """``beta2``."""
+    disk: str
+    """Classes of one disk share its bytes, also with whatever else is on it."""
+    capacity_bytes: int
+    """Of that disk, for leases: what is free, and what volumes of leases hold of it already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeCapabilities:
     """What an engine can do, as probed, never as guessed from its name."""
 
@@ -165,4 +199,12 @@ class RuntimeCapabilities:
     gpu_problem: str | None = None
     """Why GPUs cannot be attached, one line; None where they can."""
     limits_storage: bool = False
-    """Whether a replica's writable layer is held to its size by the engine."""
+    """Whether a replica's writable layer is held to its size by the engine, as tried; else it is measured."""
+    storage_classes: tuple[StorageClass, ...] = ()
+    """Of persistent storage, those that are offered, sorted by name."""
+    storage_problem: str | None = None
+    """Why there is no persistent storage, one line; None where there is."""
+    layers_disk: str = ""
+    """The disk of images and containers' layers, named as in ``StorageClass``; empty where it is not known."""
+    unfit: tuple[Unfit, ...] = ()
+    """What is not fit for strangers, allowed or not."""

@@ -1,8 +1,9 @@
 """Lanes: effects of one lane are performed in order, lanes run side by side.
 
 A lane lives while it has something to do. Invariant: an effect's result is in the loop's inbox before
-the next effect of its lane begins. A stop overtakes: a start that is under way in the same lane is
-cancelled, because pulling an image for half an hour is no reason to keep a lease that has ended.
+the next effect of its lane begins. A stop overtakes, and so does a newer start: a start that is under way in
+the same lane is cancelled, because pulling an image for half an hour is no reason to keep a lease that has
+ended, or to wait with what its tenant wants by now.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from provider.core.effects import Effect, StartWorkload, StopWorkload
+from provider.core.effects import Effect, RestartService, StartWorkload, StopWorkload
 from provider.core.events import Event, Failed, Performed
 
 Put = Callable[[Event], Awaitable[None]]
+OVERTAKES = StopWorkload | StartWorkload
+"""What makes a start that waits or is under way pointless."""
 
 
 class Performs(Protocol):
@@ -50,27 +53,27 @@ class Lanes:
                 self._group.create_task(self._drain(effect.lane, lane))
                 continue
             lane.waiting.append(effect)
-            if isinstance(effect, StopWorkload) and lane.starting is not None:
+            if isinstance(effect, OVERTAKES) and lane.starting is not None:
                 lane.starting.cancel()
 
     async def _drain(self, name: str, lane: _Lane) -> None:
         while lane.waiting:
             effect = lane.waiting.popleft()
-            if isinstance(effect, StartWorkload):
+            if isinstance(effect, StartWorkload | RestartService):
                 result = await self._start(lane, effect)
             else:
                 result = await self._performer.perform(effect)
             await self._put(result)
         del self._lanes[name]
 
-    async def _start(self, lane: _Lane, effect: StartWorkload) -> Performed | Failed:
-        if any(isinstance(later, StopWorkload) for later in lane.waiting):
-            return Failed(effect=effect, what="the lease ended before it started", is_final=False)
+    async def _start(self, lane: _Lane, effect: StartWorkload | RestartService) -> Performed | Failed:
+        if any(isinstance(later, OVERTAKES) for later in lane.waiting):
+            return Failed(effect=effect, what="something newer was wanted before it started", is_final=False)
         lane.starting = self._group.create_task(self._performer.perform(effect))
         try:
             await asyncio.wait([lane.starting])
             if lane.starting.cancelled():
-                return Failed(effect=effect, what="the lease ended while it was starting", is_final=False)
+                return Failed(effect=effect, what="something newer was wanted meanwhile", is_final=False)
             return lane.starting.result()
         finally:
             lane.starting.cancel()

@@ -21,6 +21,7 @@ from provider.core.effects import (
     RefuseLease,
     ReportLease,
     ReportUsage,
+    RestartService,
     StartWorkload,
     StopWorkload,
     WithdrawBid,
@@ -35,7 +36,9 @@ from provider.shell import backoff
 
 log = structlog.get_logger()
 
-TRIED_ONCE = (StartWorkload,)
+Telling = PlaceBid | WithdrawBid | ConfirmLease | RefuseLease | ReportLease | ReportUsage | EndLease
+"""What is done to the market, not to the engine."""
+TRIED_ONCE = (StartWorkload, RestartService)
 """Whose failures the core must hear of at once, because it decides when the next try is due."""
 NEVER_GIVEN_UP = (StopWorkload,)
 """Tried until it is done, whatever the engine says: a lease is over once nothing of it is left."""
@@ -72,12 +75,21 @@ class Performer:
                 return Performed(effect=effect, workload=workload)
 
     async def _call(self, effect: Effect) -> Workload | None:
-        link, key = self._link, effect.id
         match effect:
             case StartWorkload():
                 return await self._runtime.start(effect.launch)
+            case RestartService():
+                return await self._runtime.restart(effect.lease, effect.service, effect.grace_s)
             case StopWorkload():
                 await self._runtime.stop(effect.lease, effect.grace_s)
+            case _:
+                await self._tell(effect)
+        return None
+
+    async def _tell(self, effect: Telling) -> None:
+        """The market."""
+        link, key = self._link, effect.id
+        match effect:
             case PlaceBid():
                 await link.place_bid(key, effect.bid)
             case WithdrawBid():
@@ -94,7 +106,6 @@ class Performer:
                 await link.end_lease(key, effect.lease, effect.reason, effect.detail)
             case _:
                 assert_never(effect)
-        return None
 
 
 def _reason(failure: Permanent) -> CloseReason:

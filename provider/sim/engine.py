@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.moment import Instant, Span, after
-from provider.domain.workload import Container, ContainerState, LogLine, ReplicaLaunch
+from provider.domain.workload import Container, ContainerState, ExitCause, LogLine, ReplicaLaunch
 from provider.ports import Clock
 from provider.sim.script import Timeline
 
@@ -40,7 +40,6 @@ class SimContainer:
     """A container: what it was asked to be, and when it began and ended."""
 
     id: str
-    generation: int
     replica: ReplicaLaunch
     runs: Timeline
     started_at: Instant
@@ -63,8 +62,9 @@ class SimContainer:
             replica=self.replica.replica,
             state=ContainerState.EXITED if has_ended else ContainerState.RUNNING,
             id=self.id,
+            generation=self.replica.generation,
             exit_code=(self.runs.exit_code if by_itself else self.killed_code) if has_ended else None,
-            oom_killed=has_ended and self.oom_killed,
+            cause=(ExitCause.OOM if self.oom_killed else ExitCause.OWN) if has_ended else None,
             started_at=self.started_at,
             finished_at=ends_at if has_ended else None,
         )

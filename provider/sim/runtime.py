@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
-from provider.domain.errors import Permanent
+from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.moment import Instant, after
 from provider.domain.workload import (
@@ -71,6 +71,23 @@ class SimulatedRuntime:
                 self._begin(launch, replica)
             await self.engine.notify()
             return self._workload(launch.lease)
+
+    async def restart(self, lease: LeaseId, service: str, grace_s: int) -> Workload:
+        async with self._locks.setdefault(lease, asyncio.Lock()):
+            self.engine.check()
+            there = [each for key, each in self.engine.leases.get(lease, {}).items() if key[0] == service]
+            if not there:
+                raise Temporary(f"{service} of {lease} is not here")
+            for container in there:
+                self.engine.starts += 1
+                container.started_at, container.killed_at = self.engine.clock.now(), None
+                self._watch(container)
+            await self.engine.notify()
+            return self._workload(lease)
+
+    async def look(self, lease: LeaseId) -> Workload | None:
+        self.engine.check()
+        return self._workload(lease) if lease in self.engine.leases else None
 
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._locks.setdefault(lease, asyncio.Lock()):
@@ -134,7 +151,6 @@ class SimulatedRuntime:
         argv = (*(replica.service.command or ()), *(replica.service.args or ()))
         container = SimContainer(
             id=f"{launch.lease.key}{self.engine.starts:052x}",
-            generation=launch.generation,
             replica=replica,
             runs=script.runs or timeline(argv),
             started_at=self.engine.clock.now(),
@@ -160,13 +176,12 @@ class SimulatedRuntime:
         there = self.engine.leases[lease]
         return Workload(
             lease=lease,
-            generation=min((each.generation for each in there.values()), default=0),
             containers=tuple(there[key].described(self.engine.clock.now()) for key in sorted(there)),
         )
 
 
 def _fits(container: SimContainer, launch: Launch) -> bool:
-    return container.generation == launch.generation and container.replica in launch.replicas
+    return container.replica in launch.replicas
 
 
 def _goes_on(container: SimContainer, now: Instant) -> bool:

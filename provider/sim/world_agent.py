@@ -15,7 +15,7 @@ from functools import partial
 from provider.coordinator.market import notices
 from provider.coordinator.market.notices import Notice
 from provider.core.agent import next_due, transition
-from provider.core.effects import Effect, StartWorkload, StopWorkload
+from provider.core.effects import Effect, RestartService, StartWorkload, StopWorkload
 from provider.core.events import (
     CoordinatorConnected,
     CoordinatorLost,
@@ -23,6 +23,7 @@ from provider.core.events import (
     Failed,
     LeaseAwarded,
     LeaseEnded,
+    LeaseUpdated,
     NodesRead,
     OrderClosed,
     OrderOpened,
@@ -40,6 +41,7 @@ from provider.domain.market import CloseReason
 from provider.domain.moment import SECOND, Instant, Span
 from provider.domain.node import HostCapacity, Node
 from provider.domain.workload import GpuAttachment, RuntimeCapabilities, Workload
+from provider.shell.lanes import OVERTAKES
 from provider.shell.sources import LIST_EVERY
 from provider.sim.agenda import Act
 from provider.sim.store import MemoryStore
@@ -57,8 +59,6 @@ class _Life:
     state: AgentState
     lanes: dict[str, deque[Effect]] = field(default_factory=dict)
     """The first of each is under way."""
-    cancelled: set[str] = field(default_factory=set)
-    """Lanes whose start under way was overtaken by a stop."""
     line: Line | None = None
     woken_for: Instant | None = None
 
@@ -162,8 +162,6 @@ class WorldAgent:
             lane.append(effect)
             if len(lane) == 1:
                 self._later(1, "begins", partial(self._begin, effect.lane))
-            elif isinstance(effect, StopWorkload) and isinstance(lane[0], StartWorkload):
-                self._life.cancelled.add(effect.lane)
 
     def _begin(self, name: str) -> None:
         assert self._life is not None, "only a live agent performs"
@@ -172,6 +170,8 @@ class WorldAgent:
         match effect:
             case StartWorkload():
                 self._later(self._chance.delay() * 3, "started", partial(self._start_workload, effect, done))
+            case RestartService():
+                self._later(self._chance.delay() * 3, "restarted", partial(self._restart, effect, done))
             case StopWorkload():
                 self._later(self._chance.delay(), "stopped", partial(self._stop_workload, effect, done))
             case _:
@@ -185,10 +185,8 @@ class WorldAgent:
         return life.line is not None and not life.line.is_cut
 
     def _start_workload(self, effect: StartWorkload, done: Callable[[Performed | Failed], None]) -> None:
-        assert self._life is not None, "only a live agent performs"
-        if effect.lane in self._life.cancelled:
-            self._life.cancelled.discard(effect.lane)
-            done(Failed(effect=effect, what="the lease ended", is_final=False))
+        if self._is_overtaken(effect):
+            done(Failed(effect=effect, what="something newer was wanted", is_final=False))
             return
         if self._chance.fails_a_start():
             done(Failed(effect=effect, what="the registry is away", is_final=False))
@@ -207,11 +205,22 @@ class WorldAgent:
             # The engine has it; the agent hears of it a little later, if it lives.
             self._later(self._chance.delay(), "heard", partial(self._heard, effect, runs, done))
 
+    def _restart(self, effect: RestartService, done: Callable[[Performed | Failed], None]) -> None:
+        try:
+            runs = self.engine.restart(effect.lease, self.now())
+        except Temporary as failure:
+            done(Failed(effect=effect, what=failure.what, is_final=False))
+        else:
+            self._later(self._chance.delay(), "heard", partial(self._heard, effect, runs, done))
+
+    def _is_overtaken(self, effect: Effect) -> bool:
+        assert self._life is not None, "only a live agent performs"
+        _, *later = self._life.lanes[effect.lane]
+        return any(isinstance(each, OVERTAKES) for each in later)
+
     def _heard(self, effect: Effect, runs: Workload, done: Callable[[Performed | Failed], None]) -> None:
-        assert self._life is not None, "only a live agent hears"
-        if effect.lane in self._life.cancelled:
-            self._life.cancelled.discard(effect.lane)
-            done(Failed(effect=effect, what="the lease ended", is_final=False))
+        if self._is_overtaken(effect):
+            done(Failed(effect=effect, what="something newer was wanted", is_final=False))
         else:
             done(Performed(effect=effect, workload=runs))
 
@@ -306,6 +315,8 @@ def event_of(told: Notice) -> Event:
             return OrderClosed(order=closed, version=version)
         case notices.LeaseAwarded(award=award, version=version):
             return LeaseAwarded(award=award, version=version)
+        case notices.LeaseUpdated(lease=lease, manifest_hash=ordered, version=version):
+            return LeaseUpdated(lease=lease, manifest_hash=ordered, version=version)
         case notices.LeaseEnded(lease=lease, reason=reason, version=version):
             return LeaseEnded(lease=lease, reason=reason, version=version)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from provider.domain.errors import ImageUnavailable, Permanent, Temporary
 from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import Instant
-from provider.domain.workload import Container, ContainerState, Launch, Workload
+from provider.domain.workload import Container, ContainerState, ExitCause, Launch, Workload
 
 MISSING_IMAGE = "missing"
 REFUSED_IMAGE = "refused"
@@ -30,14 +30,15 @@ class Running:
         state = ContainerState.RUNNING if self.ended_at is None else ContainerState.EXITED
         return Workload(
             lease=self.launch.lease,
-            generation=self.launch.generation,
             containers=tuple(
                 Container(
                     service=each.service.name,
                     replica=each.replica,
                     state=state,
                     id=f"{self.launch.lease.key}-{each.service.name}-{each.replica}",
+                    generation=each.generation,
                     exit_code=None if self.ended_at is None else 1,
+                    cause=None if self.ended_at is None else ExitCause.OWN,
                     started_at=self.since,
                     finished_at=self.ended_at,
                 )
@@ -71,6 +72,14 @@ class WorldEngine:
             self.end(launch.lease, at)
             self.leases[launch.lease] = Running(launch=launch, since=at)
         return self.leases[launch.lease].workload()
+
+    def restart(self, lease: LeaseId, at: Instant) -> Workload:
+        self._check()
+        if lease not in self.leases:
+            raise Temporary("its containers are gone")
+        self.end(lease, at)
+        self.leases[lease] = replace(self.leases[lease], since=at, ended_at=None)
+        return self.leases[lease].workload()
 
     def stop(self, lease: LeaseId, at: Instant) -> None:
         self._check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provider.core.lease import Phase
-from provider.core.leasing import HEALTH
+from provider.core.leasing import health
 from provider.core.metering import total_ms
 from provider.core.placement import free
 from provider.core.state import AgentState, Lease
@@ -37,7 +37,7 @@ def lease_status_to_pb(
     ]
     held = set(lease.placement.gpus)
     return lease_pb2.GetLeaseStatusResponse(
-        health=HEALTH_TO_PB[HEALTH[lease.phase]],
+        health=HEALTH_TO_PB[health(lease)],
         services=services,
         ports=map(port_to_pb, lease.ports),
         gpu_uuids=lease.placement.gpus,
@@ -97,7 +97,7 @@ def agent_lease_to_pb(lease: Lease, at: Instant) -> operator_pb2.AgentLease:
     return operator_pb2.AgentLease(
         id=lease_id_to_pb(lease.id),
         key=lease.id.key,
-        health=HEALTH_TO_PB[HEALTH[lease.phase]],
+        health=HEALTH_TO_PB[health(lease)],
         rate=rate_to_pb(lease.rate),
         running_ms=running_ms,
         earned=money_to_pb(earned(lease.rate, running_ms)),

@@ -15,12 +15,15 @@ import docker
 import docker.errors
 
 from provider.adapters.runtime import naming
+from provider.adapters.runtime.readiness import Listening, from_label
 from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId, ProviderId
-from provider.domain.moment import Instant
-from provider.domain.workload import Container, ContainerState, Workload
+from provider.domain.moment import SECOND, Instant, Span
+from provider.domain.workload import Container, ContainerState, ExitCause, Workload
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ENGINE_RESTARTS = Span(30 * SECOND)
+"""An exit so near to the engine's start is the engine's doing: it waits 10 s for containers that it stops."""
 _STATES = {
     "created": ContainerState.CREATED,
     "running": ContainerState.RUNNING,
@@ -43,6 +46,12 @@ class Found:
     state: ContainerState
     is_going: bool
     """Being removed, or stuck in that."""
+    address: str | None = None
+    """In its lease's network, while it runs."""
+    ports: tuple[Listening, ...] = ()
+    """That it exposes."""
+    published: frozenset[tuple[str, int]] = frozenset()
+    """Protocol and port of the host, while it runs."""
 
 
 def find(client: docker.APIClient, labels: Mapping[str, str]) -> list[Found]:
@@ -66,9 +75,24 @@ def find(client: docker.APIClient, labels: Mapping[str, str]) -> list[Found]:
                     spec=marks.get(naming.SPEC, ""),
                     state=_STATES.get(told.get("State", ""), ContainerState.EXITED),
                     is_going=told.get("State") in {"dead", "removing"},
+                    address=_address(told),
+                    ports=from_label(marks.get(naming.PORTS, "")),
+                    published=_published(told),
                 )
             )
     return sorted(found, key=lambda each: (each.lease, each.service, each.replica))
+
+
+def _address(told: Mapping[str, Any]) -> str | None:
+    networks = (told.get("NetworkSettings") or {}).get("Networks") or {}
+    return next((str(each["IPAddress"]) for each in networks.values() if each.get("IPAddress")), None)
+
+
+def _published(told: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
+    listed: Sequence[Mapping[str, Any]] = told.get("Ports") or ()
+    return frozenset(
+        (str(each["Type"]), int(each["PublicPort"])) for each in listed if each.get("PublicPort")
+    )
 
 
 def filters(labels: Mapping[str, str]) -> list[str]:
@@ -147,16 +171,24 @@ def _await_removal(client: docker.APIClient, container: str) -> None:
         return
 
 
-def inspect(client: docker.APIClient, found: Found) -> Container | None:
-    """All that the engine knows of it; None when it is gone by now."""
+def inspect(client: docker.APIClient, found: Found, began: Instant | None) -> Container | None:
+    """All that the engine, which began at ``began``, knows of it; None when it is gone by now."""
     try:
         told = client.inspect_container(found.id)
     except docker.errors.NotFound:
         return None
-    return described(found, told["State"])
+    return described(found, told["State"], began)
 
 
-def described(found: Found, told: Mapping[str, Any]) -> Container:
+def pid_of(client: docker.APIClient, container: str) -> int:
+    """Of its first process, on the host; 0 when it does not run."""
+    try:
+        return int(client.inspect_container(container)["State"].get("Pid") or 0)
+    except docker.errors.NotFound:
+        return 0
+
+
+def described(found: Found, told: Mapping[str, Any], began: Instant | None = None) -> Container:
     """From the ``State`` of ``GET /containers/{id}/json``.
 
     ``OOMKilled`` is also set when only a child was killed and the container went on to end well, so it
@@ -165,25 +197,42 @@ def described(found: Found, told: Mapping[str, Any]) -> Container:
     state = _STATES.get(told["Status"], ContainerState.EXITED)
     exited = state is ContainerState.EXITED
     code = int(told.get("ExitCode") or 0)
+    finished_at = instant(told.get("FinishedAt")) if exited else None
+    cause = None
+    if exited:
+        oom = bool(told.get("OOMKilled")) and code != 0
+        cause = ExitCause.OOM if oom else _cause(code, finished_at, began)
     return Container(
         service=found.service,
         replica=found.replica,
         state=state,
         id=found.id,
+        generation=found.generation,
         exit_code=code if exited else None,
-        oom_killed=exited and bool(told.get("OOMKilled")) and code != 0,
+        cause=cause,
+        address=found.address if state is ContainerState.RUNNING else None,
         started_at=instant(told.get("StartedAt")),
-        finished_at=instant(told.get("FinishedAt")) if exited else None,
+        finished_at=finished_at,
         problem=str(told.get("Error") or "") or None,
     )
 
 
+def _cause(code: int, finished_at: Instant | None, began: Instant | None) -> ExitCause:
+    """Its own, unless the engine went down or came up about then and the status is what that leaves behind.
+
+    An engine that stops asks containers to end (0, 143) and ends them (137); what ended while it was down
+    it reports as 255, at the time it came up (seen on 20.10 and 26.1).
+    """
+    if finished_at is None or began is None or code not in {0, 137, 143, 255}:
+        return ExitCause.OWN
+    return ExitCause.ENGINE if abs(finished_at - began) <= ENGINE_RESTARTS else ExitCause.OWN
+
+
 def workload(lease: LeaseId, found: Sequence[Found], described: Mapping[str, Container]) -> Workload:
-    """Of one lease, ``described`` by id. Its generation is its oldest container's, 0 when it has none."""
+    """Of one lease, ``described`` by id."""
     there = [each for each in found if each.id in described]
     return Workload(
         lease=lease,
-        generation=min((each.generation for each in there), default=0),
         containers=tuple(
             sorted((described[each.id] for each in there), key=lambda each: (each.service, each.replica))
         ),

@@ -12,23 +12,36 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import Self
 
-from provider.adapters.runtime import containers, events, fitness, gpus, launcher, logs, naming, remover
+from provider.adapters.runtime import (
+    containers,
+    ending,
+    events,
+    fitness,
+    gpus,
+    launcher,
+    logs,
+    naming,
+    readiness,
+    remover,
+)
 from provider.adapters.runtime.commands import DockerExec
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.engine import Engine, together
+from provider.adapters.runtime.fitness import Advice
 from provider.adapters.runtime.host import holds_layers_to_size
 from provider.adapters.runtime.images.disk import DiskReading, read_disk
 from provider.adapters.runtime.images.observer import PullObserver
 from provider.adapters.runtime.images.parts import image_parts
+from provider.adapters.runtime.looks import Looks
 from provider.adapters.runtime.settings import DockerSettings
-from provider.domain.errors import Permanent
+from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.workload import (
-    Container,
     ContainerState,
     Launch,
     LogLine,
@@ -54,7 +67,8 @@ class DockerRuntime:
         self._clock = clock
         self._engine = Engine(settings)
         self._images = image_parts(self._engine, clock, pulls, disk)
-        self._launcher = launcher.Launcher(self._engine, self._images.images)
+        self._launcher = launcher.Launcher(self._engine, self._images.images, clock)
+        self._looks = Looks(self._engine, clock)
         self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held = AsyncExitStack()
 
@@ -81,14 +95,47 @@ class DockerRuntime:
             unfit=await asyncio.to_thread(fitness.unfit, facts.components, info, roads, self._settings),
         )
 
+    async def advice(self) -> tuple[Advice, ...]:
+        """What of the engine's settings its operator should know; not part of the port."""
+        return fitness.advice(await self._engine.info())
+
     async def start(self, launch: Launch) -> Workload:
         async with self._lock(launch.lease):
-            there = launcher.sort(launch, await self._find(launch.lease))
+            found = await self._find(launch.lease)
+            spoilt = [each.id for each in found if self._looks.is_spoilt(each.id)]
+            there = launcher.sort(launch, found, spoilt)
             if not there.is_done(launch):
                 await self._launcher.launch(launch, there)
-            found = await self._find(launch.lease)
-            described = await self._inspect(found)
-        return containers.workload(launch.lease, found, described)
+            return await self._workload(launch.lease)
+
+    async def restart(self, lease: LeaseId, service: str, grace_s: int) -> Workload:
+        async with self._lock(lease):
+            doing = f"restarting {service} of {lease}"
+            wanted = [each for each in await self._find(lease) if each.service == service]
+            if not wanted:
+                raise Temporary(f"{doing}: its containers are gone")
+
+            async def again(each: Found) -> None:
+                await ending.ask_to_end(self._engine, each, grace_s)
+                if not await self._engine.call(doing, lambda api: containers.start(api, each.id)):
+                    raise Temporary(f"{doing}: its container or network was removed")
+
+            await together(*(again(each) for each in wanted))
+            return await self._workload(lease)
+
+    async def look(self, lease: LeaseId) -> Workload | None:
+        found = await self._find(lease)
+        if not found:
+            return None
+        described = await self._looks.at(found, fresh=True)
+
+        async def ready(each: Found) -> tuple[str, bool]:
+            pid = await self._engine.call(f"looking at {lease}", lambda api: containers.pid_of(api, each.id))
+            return each.id, pid > 0 and not readiness.missing(pid, each.ports)
+
+        are_ready = dict(await asyncio.gather(*(ready(each) for each in found)))
+        told = {name: replace(each, is_ready=are_ready[name]) for name, each in described.items()}
+        return containers.workload(lease, found, told)
 
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._lock(lease):
@@ -115,7 +162,8 @@ class DockerRuntime:
             left.update(await self._engine.call(doing, lambda api: containers.leases_left(api, provider)))
 
         await together(look(), look_beside())
-        described = await self._inspect(found)
+        self._looks.keep_only(found)
+        described = await self._looks.at(found)
         by_lease: dict[LeaseId, Sequence[Found]] = dict.fromkeys(left, ())
         for each in found:
             by_lease[each.lease] = (*by_lease.get(each.lease, ()), each)
@@ -152,14 +200,7 @@ class DockerRuntime:
         labels = naming.lease_labels(self._settings.provider, lease)
         return await self._engine.call(f"looking for {lease}", lambda api: containers.find(api, labels))
 
-    async def _inspect(self, found: Sequence[Found]) -> Mapping[str, Container]:
-        """By id; those that are gone by now are not in it."""
-        described: dict[str, Container] = {}
-
-        async def inspect(each: Found) -> None:
-            told = await self._engine.call("inspecting", lambda api: containers.inspect(api, each))
-            if told is not None:
-                described[each.id] = told
-
-        await together(*(inspect(each) for each in found))
-        return described
+    async def _workload(self, lease: LeaseId) -> Workload:
+        """As it is just now, after something was done to it."""
+        found = await self._find(lease)
+        return containers.workload(lease, found, await self._looks.at(found, fresh=True))

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from provider.adapters.runtime.spec import OPEN_FILES, OPEN_FILES_MAX
+from provider.domain.moment import Instant
 
 _CAP_SYS_RESOURCE = 24
 """linux/capability.h: lets a process raise a hard limit, up to ``fs.nr_open``."""
@@ -21,6 +22,12 @@ def open_files_ceiling(socket_path: str) -> int:
     Read from the process behind the socket (or the one that listens in its place). Where that cannot be
     seen, from another PID namespace, what every engine can give is assumed.
     """
+    pid = engine_pid(socket_path)
+    return OPEN_FILES if pid is None else _ceiling_of(pid)
+
+
+def engine_pid(socket_path: str) -> int | None:
+    """Of the process that listens on the engine's socket; None when there is none, or none to be seen."""
     peer = socket.socket(socket.AF_UNIX)
     try:
         with peer:
@@ -28,8 +35,21 @@ def open_files_ceiling(socket_path: str) -> int:
             peer.connect(socket_path)
             raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     except OSError:
-        return OPEN_FILES
-    return _ceiling_of(struct.unpack("3i", raw)[0])
+        return None
+    pid: int = struct.unpack("3i", raw)[0]
+    return pid or None
+
+
+def engine_began(socket_path: str) -> Instant | None:
+    """When that process started; None when it cannot be seen (proc_pid_stat(5), field 22)."""
+    pid = engine_pid(socket_path)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    except (OSError, StopIteration):
+        return None
+    ticks = int(fields[19])
+    return Instant(int(boot.split()[1]) * 1000 + ticks * 1000 // os.sysconf("SC_CLK_TCK"))
 
 
 @lru_cache(maxsize=8)

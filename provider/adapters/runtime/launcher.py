@@ -9,11 +9,13 @@ Invariant: whatever step was reached by a process that was killed, the next one 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from provider.adapters.runtime import containers, gpus, naming, networks, spec
+import structlog
+
+from provider.adapters.runtime import containers, ending, gpus, naming, networks, ordering, spec
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.host import has_apparmor, holds_layers_to_size, open_files_ceiling
@@ -21,6 +23,9 @@ from provider.adapters.runtime.images.stock import Images, Wanted
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.workload import ContainerState, Launch, ReplicaLaunch
+from provider.ports import Clock
+
+log = structlog.get_logger()
 
 Key = tuple[str, int]
 """A service's name and the number of the replica."""
@@ -67,8 +72,9 @@ def sort(launch: Launch, found: Iterable[Found], spoilt: Collection[str] = ()) -
 class Launcher:
     """Starts leases on one engine."""
 
-    def __init__(self, engine: Engine, images: Images) -> None:
+    def __init__(self, engine: Engine, images: Images, clock: Clock) -> None:
         self._engine = engine
+        self._clock = clock
         self._images = images
 
     async def launch(self, launch: Launch, there: Sorted) -> None:
@@ -80,7 +86,7 @@ class Launcher:
         await together(
             networks.ensure(self._engine, launch.lease, len(launch.replicas)),
             self._write_gpus(launch),
-            *(self._replace(each, launch.grace_s) for each in there.misfits),
+            *(ending.end(self._engine, each, launch.grace_s) for each in there.misfits),
         )
 
         async def make(replica: ReplicaLaunch) -> None:
@@ -99,29 +105,16 @@ class Launcher:
 
         running = {name for name, each in there.fit.items() if each.state is ContainerState.RUNNING}
         try:
-            for wave in waves(launch):
+            for wave in ordering.waves(launch):
                 absent = [each for each in wave if key(each) not in running]
-                needed = {
-                    each.needs
-                    for each in launch.dependencies
-                    if each.service in {replica.service.name for replica in absent}
-                }
-                await self._until_ready([each for each in launch.replicas if each.service.name in needed])
+                needed = ordering.needed_by(launch, absent)
+                late = await ordering.until_ready(self._engine, self._clock, launch, needed)
+                if late:
+                    log.info("service_not_ready", lease=str(launch.lease), services=sorted(set(late)))
                 await together(*(begin(each) for each in absent))
         except ProviderError:
             await self._halt(begun)
             raise
-
-    async def _until_ready(self, needed: list[ReplicaLaunch]) -> None:
-        """What never becomes ready keeps nobody waiting for ever: on Akash nobody waits at all."""
-        patience = after(self._clock.now(), READY_PATIENCE)
-        for replica in needed:
-            name = naming.container_name(self._lease_of(replica), *key(replica))
-            while self._clock.now() < patience:
-                pid = await self._engine.call(f"looking at {name}", lambda api, name=name: containers.pid_of(api, name))
-                if pid and not readiness.missing(pid, readiness.exposed(replica.service)):
-                    break
-                await self._clock.sleep_until(after(self._clock.now(), READY_PAUSE))
 
     async def _begin(self, launch: Launch, replica: ReplicaLaunch, container: str) -> str:
         """Start it; make it anew when what it was made on is gone. The id of what runs."""
@@ -186,12 +179,6 @@ def _wanted(launch: Launch, replica: ReplicaLaunch) -> Wanted:
         lease=launch.lease,
         generation=replica.generation,
     )
-
-
-async def remove(engine: Engine, found: Found) -> None:
-    """One container, at once."""
-    name = naming.container_name(found.lease, found.service, found.replica)
-    await engine.call(f"removing {name}", lambda api: containers.remove(api, found.id))
 
 
 async def forget_gpus(engine: Engine, lease: LeaseId) -> None:

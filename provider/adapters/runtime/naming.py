@@ -18,7 +18,13 @@ REPLICA = "gp.replica"
 GENERATION = "gp.generation"
 SPEC = "gp.spec"
 GPUS = "gp.gpus"
+PORTS = "gp.ports"
+"""That it exposes, ``80/tcp,53/udp``."""
 SIMULATED = "gp.simulated-gpus"
+LAYER_BYTES = "gp.layer-bytes"
+"""What a container may write beside its volumes."""
+PROOF = "gp.proof"
+"""On what was made only to try the engine out."""
 
 
 def lease_labels(provider: ProviderId, lease: LeaseId) -> dict[str, str]:

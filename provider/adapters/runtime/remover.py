@@ -12,15 +12,12 @@ from typing import Any
 import docker
 import docker.errors
 
-from provider.adapters.runtime import containers, naming
-from provider.adapters.runtime.containers import Found
-from provider.adapters.runtime.engine import Engine, accepted, together
-from provider.adapters.runtime.launcher import forget_gpus, remove
-from provider.adapters.runtime.wire import Request
-from provider.domain.errors import Permanent, Temporary
+from provider.adapters.runtime import containers, ending, naming
+from provider.adapters.runtime.engine import Engine, together
+from provider.adapters.runtime.launcher import forget_gpus
+from provider.domain.errors import Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.moment import Span, after
-from provider.domain.workload import ContainerState
 from provider.ports import Clock
 
 TRIES = 50
@@ -32,26 +29,13 @@ async def remove_all(engine: Engine, clock: Clock, lease: LeaseId, grace_s: int)
     """``Temporary`` when something of it is still there in the end."""
     labels = naming.lease_labels(engine.settings.provider, lease)
     found = await engine.call(f"looking for {lease}", lambda api: containers.find(api, labels))
-    await together(*(_end(engine, each, grace_s) for each in found))
+    await together(*(ending.end(engine, each, grace_s) for each in found))
     wanted = {"label": containers.filters(labels)}
     await together(
         _until_gone(engine, clock, f"removing the network of {lease}", lambda api: _networks(api, wanted)),
         _until_gone(engine, clock, f"removing the volumes of {lease}", lambda api: _volumes(api, wanted)),
         forget_gpus(engine, lease),
     )
-
-
-async def _end(engine: Engine, found: Found, grace_s: int) -> None:
-    """Not in a thread: as many of them may wait for their grace as there are leases."""
-    if found.state is ContainerState.RUNNING and grace_s > 0:
-        doing = f"stopping {found.service}/{found.replica} of {found.lease}"
-        request = Request(method="POST", path=f"/containers/{found.id}/stop", query={"t": str(grace_s)})
-        try:
-            async with engine.stream(doing, request, grace_s + engine.settings.call_timeout_s) as answer:
-                await accepted(answer, doing)
-        except Permanent:
-            pass  # it is gone, or going
-    await remove(engine, found)
 
 
 async def _until_gone(

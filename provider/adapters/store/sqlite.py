@@ -45,7 +45,7 @@ class SqliteStore:
     def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
         """The last committed state, and every effect whose result was not committed, oldest first."""
         connection = self._database.connection
-        (market, version) = connection.execute("SELECT market, version FROM position").fetchone()
+        position = connection.execute("SELECT market, version, is_draining FROM position").fetchone()
         bids = {
             LeaseId.parse(name): rows.row_value(body, OpenBid)
             for name, body in connection.execute("SELECT id, body FROM bid")
@@ -67,8 +67,9 @@ class SqliteStore:
             bids=bids,
             leases=leases,
             orders=dict(sorted(orders.items(), key=lambda item: item[1].version)),
-            market=market,
-            version=version,
+            market=position[0],
+            version=position[1],
+            is_draining=bool(position[2]),
         )
         return self._committed, effects
 
@@ -83,9 +84,9 @@ class SqliteStore:
             self._committed = after
             return
         with self._database.transaction() as connection:
-            if (before.market, before.version) != (after.market, after.version):
+            if _position(before) != _position(after):
                 connection.execute(
-                    "UPDATE position SET market = ?, version = ?", (after.market, after.version)
+                    "UPDATE position SET market = ?, version = ?, is_draining = ?", _position(after)
                 )
             _write_changes(connection, "bid", before.bids, after.bids)
             _write_changes(connection, "lease", before.leases, after.leases)
@@ -104,8 +105,12 @@ def _same(before: AgentState, after: AgentState) -> bool:
         before.bids is after.bids
         and before.leases is after.leases
         and before.orders is after.orders
-        and (before.market, before.version) == (after.market, after.version)
+        and _position(before) == _position(after)
     )
+
+
+def _position(state: AgentState) -> tuple[str, int, int]:
+    return state.market, state.version, int(state.is_draining)
 
 
 def _write_changes(
