@@ -43,8 +43,40 @@ class RuntimeConfig:
     """Host ports for tenants, both ends included."""
     subnets: str = "10.213.0.0/16"
     """Lease networks are cut from this."""
+    allow_unsafe: tuple[str, ...] = ()
+    """Bid although these are older than what is safe for strangers: engine, runc, toolkit."""
+    sandbox: str = ""
+    """OCI runtime of the engine for tenants' containers, such as runsc; empty for runc."""
+    pids_limit: int = 4096
+    """Processes and threads of one container."""
     mirror: str = ""
     """host:port of a registry that is asked first for images without a registry in their name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """Which images tenants may use, and how many are kept. Patterns are globs over host/repository."""
+
+    allow: tuple[str, ...] = ()
+    """Registries (ghcr.io) and repositories (docker.io/library/*) that tenants may use; empty: all."""
+    deny: tuple[str, ...] = ()
+    """Those that they may not, whatever allow says."""
+    private_registries: tuple[str, ...] = ()
+    """Registries, host:port, that may be at a private or loopback address."""
+    local: tuple[str, ...] = ()
+    """Images of this machine that every tenant may use without a registry being asked."""
+    prepull: tuple[str, ...] = ()
+    """Pulled when the daemon starts, and kept."""
+    size_most_gib: int = 100
+    """The largest image that is pulled, as it is transferred; 0: no limit."""
+    disk_keep_gib: int = 2
+    """A pull that would leave less free on the engine's disk is given up."""
+    collect_above_percent: int = 85
+    """Of the engine's disk in use: from there on unused images are removed."""
+    collect_below_percent: int = 80
+    """Removed until that is reached."""
+    collect_min_age_s: int = 120
+    """Since its last use, before an image is removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +141,7 @@ class ProviderConfig:
     log_level: str = "info"
     gpu: GpuConfig = GpuConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    images: ImageConfig = ImageConfig()
     reserve: ReserveConfig = ReserveConfig()
     lease: LeaseConfig = LeaseConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from provider.adapters.runtime.settings import DockerSettings
+from provider.adapters.runtime.advisories import Part
+from provider.adapters.runtime.images.settings import ImageSettings
+from provider.adapters.runtime.settings import PLAIN_RUNTIME, DockerSettings
 from provider.app import addresses
 from provider.app.config import ProviderConfig
+from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
+from provider.domain.resources import GIB
+
+PIDS_LEAST = 64
+"""An init, a shell and a program with some threads."""
 
 
 def docker_settings(config: ProviderConfig, provider: ProviderId) -> DockerSettings:
@@ -18,7 +25,44 @@ def docker_settings(config: ProviderConfig, provider: ProviderId) -> DockerSetti
         subnet_pool=config.runtime.subnets,
         public_hostname=public_host(config),
         mirror=config.runtime.mirror,
+        images=_image_settings(config),
+        oci_runtime=config.runtime.sandbox or PLAIN_RUNTIME,
+        pids_limit=_pids_limit(config.runtime.pids_limit),
+        allow_unsafe=frozenset(_part(text) for text in config.runtime.allow_unsafe),
     )
+
+
+def _image_settings(config: ProviderConfig) -> ImageSettings:
+    images = config.images
+    return ImageSettings(
+        record=config.state_dir / "images.db",
+        allow=images.allow,
+        deny=images.deny,
+        private_registries=images.private_registries,
+        local=images.local,
+        prepull=images.prepull,
+        size_most_bytes=images.size_most_gib * GIB,
+        disk_keep_bytes=images.disk_keep_gib * GIB,
+        collect_above_percent=images.collect_above_percent,
+        collect_below_percent=images.collect_below_percent,
+        collect_min_age_s=images.collect_min_age_s,
+    )
+
+
+def _part(text: str) -> Part:
+    try:
+        return Part(text)
+    except ValueError:
+        raise ConfigError(
+            f"runtime.allow_unsafe: there is no {text!r}", remedy=f"use some of {', '.join(Part)}"
+        ) from None
+
+
+def _pids_limit(count: int) -> int:
+    # The engine takes 0 and -1 for "no limit".
+    if count < PIDS_LEAST:
+        raise ConfigError(f"runtime.pids_limit: {count} is too few", remedy=f"use {PIDS_LEAST} or more")
+    return count
 
 
 def advertised(config: ProviderConfig) -> str:

@@ -6,9 +6,10 @@ anywhere else.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -108,13 +109,27 @@ async def _machine(
         docker_settings(config, provider),
         clock,
     )
+    held = await stack.enter_async_context(runtime)
+    await stack.enter_async_context(_beside(held.keep_images()))
     return Machine(
         name=node,
         gpus=await stack.enter_async_context(probe),
         host=LinuxHost(ENGINE_ROOT if ENGINE_ROOT.exists() else config.state_dir, reserve=reserve),
-        runtime=await stack.enter_async_context(runtime),
+        runtime=held,
         clock=clock,
     )
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """``work`` goes on until this is left."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _lease_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) -> LeaseServer:

@@ -132,6 +132,9 @@ class World:
     def _environment(self) -> dict[str, str]:
         return {
             "PROVIDER_RUNTIME__DOCKER": DOCKER,
+            "PROVIDER_IMAGES__PRIVATE_REGISTRIES": '["127.0.0.1:*"]',
+            # Debian 12's engine is not for strangers; here there are none.
+            "PROVIDER_RUNTIME__ALLOW_UNSAFE": "[engine, runc]",
             "PROVIDER_RUNTIME__PUBLISH_ADDRESS": "127.0.0.1",
             "PROVIDER_RUNTIME__PORTS": self.ports,
             "PROVIDER_LEASE__LISTEN": f"127.0.0.1:{self.lease_port}",

@@ -7,6 +7,7 @@ wire, a real pull, a real container. Nothing here waits for time to pass; each s
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import sys
 import tempfile
@@ -71,6 +72,8 @@ class Story:
         self._port, self._tenants_port = free_port(), free_port()
         """Of the provider's LeaseService, and of the service that it will run."""
         self._metrics = f"127.0.0.1:{free_port()}"
+        self._unsafe: list[str] = []
+        """Parts of the engine that are not fit for strangers."""
 
     async def tell(self) -> Receipt:
         """All of it. Whatever happens, nothing is left behind, unless everything is to be kept."""
@@ -114,7 +117,12 @@ class Story:
 
     async def _look_around(self) -> bool:
         engine = await look.engine(self._options.docker)
-        self._show.detail(f"engine: {engine}")
+        self._show.detail(f"engine: {engine.engine}")
+        self._unsafe = [each.part for each in engine.unfit]
+        for each in engine.unfit:
+            self._show.detail(f"[yellow]not for strangers[/yellow]: {each.part} {each.found}, {each.why}")
+        if engine.unfit:
+            self._show.detail("here everybody is you, so the demo allows it: runtime.allow_unsafe")
         async with NvmlProbe(NvmlSettings(), SystemClock()) as probe:
             inventory = await probe.discover()
         if inventory.gpus:
@@ -164,6 +172,8 @@ class Story:
             [*program_argv("provider"), "--config", config, "run"],
             {
                 "PROVIDER_RUNTIME__DOCKER": self._options.docker,
+                "PROVIDER_IMAGES__PRIVATE_REGISTRIES": json.dumps([self.receipt.image.partition("/")[0]]),
+                "PROVIDER_RUNTIME__ALLOW_UNSAFE": f"[{', '.join(self._unsafe)}]",
                 "PROVIDER_RUNTIME__PUBLISH_ADDRESS": "127.0.0.1",
                 "PROVIDER_RUNTIME__PORTS": f"{self._tenants_port}-{self._tenants_port}",
                 "PROVIDER_LEASE__LISTEN": f"127.0.0.1:{self._port}",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provider.domain.errors import ConfigError
+from provider.adapters.runtime.images.reference import Reference
+from provider.domain.errors import ConfigError, ImageUnavailable
 from provider.domain.resources import GIB
 
 
@@ -38,6 +39,11 @@ class ImageSettings:
     collect_every_s: int = 300
 
     def __post_init__(self) -> None:
+        for image in self.prepull:
+            try:
+                Reference.parse(image)
+            except ImageUnavailable as wrong:
+                raise ConfigError(f"images.prepull: {wrong.what}", remedy=wrong.remedy) from wrong
         if not 0 < self.collect_below_percent <= self.collect_above_percent <= 100:
             raise ConfigError(
                 f"images are collected above {self.collect_above_percent} % until "
