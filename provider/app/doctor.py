@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
+from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.docker import DockerRuntime
 from provider.app import addresses
 from provider.app.config import ProviderConfig
@@ -19,7 +20,7 @@ from provider.domain.errors import ConfigError, ProviderError
 from provider.domain.ids import ProviderId
 from provider.domain.moment import rfc3339
 from provider.domain.resources import GIB
-from provider.domain.workload import GpuAttachment
+from provider.domain.workload import GpuAttachment, RuntimeCapabilities
 from provider.rpc import identity
 from provider.rpc.member import Role
 
@@ -79,18 +80,55 @@ async def _engine(config: ProviderConfig) -> AsyncIterator[Finding]:
         settings = docker_settings(config, ProviderId("doctor"))
         async with DockerRuntime(settings, SystemClock()) as runtime:
             capabilities = await runtime.capabilities()
+            advice = await runtime.advice()
     except ProviderError as failure:
         yield Finding(
             check="engine", is_well=False, found=failure.what, remedy=failure.remedy or "", is_fatal=True
         )
         return
     yield Finding(check="engine", is_well=True, found=capabilities.engine)
+    for finding in fitness_findings(capabilities):
+        yield finding
+    for each in advice:
+        yield Finding(check=each.about, is_well=not each.remedy, found=each.found, remedy=each.remedy)
     yield Finding(
         check="gpu attachment",
         is_well=capabilities.gpu_attachment is not GpuAttachment.NONE,
         found=capabilities.gpu_problem or capabilities.gpu_attachment,
         remedy="install the NVIDIA container toolkit, and turn on CDI in the engine",
     )
+
+
+def fitness_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
+    """What is not fit for strangers: nothing is bid on with it unless it is allowed."""
+    if not capabilities.unfit:
+        yield Finding(check="fit for strangers", is_well=True, found="nothing is known against its versions")
+    for each in capabilities.unfit:
+        newer = f"{each.part} {each.required}, from Docker's or NVIDIA's own packages"
+        if each.is_allowed:
+            yield Finding(
+                check="fit for strangers",
+                is_well=False,
+                found=f"{each}; runtime.allow_unsafe lets it serve all the same",
+                remedy=newer,
+            )
+        elif each.part in list(Part):
+            remedy = f"{newer}; or, for tenants whom you know, runtime.allow_unsafe: [{each.part}]"
+            yield Finding(
+                check="fit for strangers",
+                is_well=False,
+                found=f"{each}; nothing is bid on",
+                remedy=remedy,
+                is_fatal=True,
+            )
+        else:
+            yield Finding(
+                check=each.part,
+                is_well=False,
+                found=f"{each.required} is not there: {each.found}; nothing is bid on",
+                remedy=f"install it into the engine, or change the setting: {each.why}",
+                is_fatal=True,
+            )
 
 
 async def _gpus(config: ProviderConfig) -> Finding:

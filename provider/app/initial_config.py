@@ -26,6 +26,9 @@ pricing:                      # an hour, in whole units of the order's currency 
 
 runtime:
   ports: 31000-31999          # of this host, for tenants: open them in the firewall
+  # An engine, a runc or a container toolkit with known holes is not bid with: provider doctor tells which.
+  # For tenants whom you know, or where your distribution has mended an old version, name the part here.
+  allow_unsafe: []            # such as [engine, runc]
 
 bidding:
   denoms: [uact]

@@ -174,7 +174,7 @@ class Unfit:
     """The operator lets it be used all the same."""
 
     def __str__(self) -> str:
-        return f"{self.part} {self.found} is unsafe ({self.why}); safe is {self.required}"
+        return f"{self.part} {self.found}: {self.why}; safe is {self.required}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,7 @@ async def _agent(folder: Path, who: Identity) -> AsyncIterator[Path]:
     config, log = folder / "provider.yaml", folder / "log"
     config.write_text(f"state_dir: {folder}/state\ngpu: {{simulate: [{{model: h100, count: 2}}]}}\n")
     settings = {
+        "PROVIDER_RUNTIME__ALLOW_UNSAFE": "[engine, runc]",
         "PROVIDER_LEASE__LISTEN": f"127.0.0.1:{free_port()}",
         "PROVIDER_TELEMETRY__LISTEN": f"127.0.0.1:{free_port()}",
         "PROVIDER_RESERVE__CPU_MILLIS": "0",

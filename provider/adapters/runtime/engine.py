@@ -43,6 +43,8 @@ class Facts:
     """Agreed on, ``1.41``."""
     architecture: str
     """As images name it, ``amd64``."""
+    components: Mapping[str, str]
+    """Versions by name: ``Engine``, ``containerd``, ``runc``; newer engines may tell more, old ones less."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +140,12 @@ class Engine:
             if answer.status != 200:
                 raise refused(answer.status, text, doing)
             told = cast("dict[str, str]", json.loads(text))
-            facts = Facts(version=told["Version"], api=_agree(told), architecture=told["Arch"])
+            facts = Facts(
+                version=told["Version"],
+                api=_agree(told),
+                architecture=told["Arch"],
+                components=_components(told),
+            )
         except RAISED as error:
             raise engine_error(error, doing) from error
         except (ValueError, KeyError) as error:
@@ -155,6 +162,15 @@ class Engine:
         if self._link is not None:
             self._link.client.close()
             self._link = None
+
+
+def _components(told: Mapping[str, object]) -> dict[str, str]:
+    listed = told.get("Components")
+    return {
+        str(each.get("Name")): str(each.get("Version"))
+        for each in (listed if isinstance(listed, list) else [])
+        if isinstance(each, dict)
+    }
 
 
 def _agree(told: dict[str, str]) -> str:

@@ -16,11 +16,9 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
+from provider.adapters.runtime import cdi_specs
 from provider.adapters.runtime.settings import DockerSettings
 from provider.domain.errors import Permanent
 from provider.domain.ids import GpuUuid, LeaseId
@@ -71,7 +69,7 @@ def offered(found: GpuRoads, settings: DockerSettings) -> tuple[GpuAttachment, s
     """How the GPUs for sale would be attached, and why not if they cannot be."""
     if settings.simulated_gpus:
         return (GpuAttachment.CDI if _can_simulate(found) else GpuAttachment.ENVIRONMENT), None
-    if found.cdi_dirs and cdi_devices(found.cdi_dirs, settings.cdi_vendor_class):
+    if found.cdi_dirs and cdi_specs.devices(found.cdi_dirs, settings.cdi_vendor_class):
         return GpuAttachment.CDI, None
     if found.has_hook:
         return GpuAttachment.DEVICE_REQUEST, None
@@ -88,7 +86,7 @@ def attach(gpus: tuple[GpuUuid, ...], found: GpuRoads, settings: DockerSettings)
     if not gpus:
         return Attachment()
     named = ("PROVIDER_GPUS", ",".join(gpus))
-    known = cdi_devices(found.cdi_dirs, settings.cdi_vendor_class)
+    known = cdi_specs.devices(found.cdi_dirs, settings.cdi_vendor_class)
     if all(uuid in known for uuid in gpus):
         ids = [f"{settings.cdi_vendor_class}={uuid}" for uuid in gpus]
         return Attachment(how=GpuAttachment.CDI, requests=(_cdi_request(ids),), environment=(named, VOID))
@@ -144,31 +142,6 @@ def remove_simulated(lease: LeaseId, found: GpuRoads) -> None:
     """Fine when there is none."""
     if found.cdi_dirs:
         _simulated_spec(lease, found).unlink(missing_ok=True)
-
-
-def cdi_devices(dirs: tuple[str, ...], kind: str) -> frozenset[str]:
-    """The device names of ``kind`` in the specs of ``dirs``; a spec that cannot be read names none."""
-    names: set[str] = set()
-    for spec in (path for place in dirs for path in sorted(Path(place).glob("*"))):
-        try:
-            stamp = spec.stat()
-        except OSError:
-            continue
-        if spec.suffix in {".json", ".yaml", ".yml"}:
-            names |= _devices_in(spec, kind, (stamp.st_mtime_ns, stamp.st_size))
-    return frozenset(names)
-
-
-@lru_cache(maxsize=64)
-def _devices_in(spec: Path, kind: str, _stamp: tuple[int, int]) -> frozenset[str]:
-    """Kept as long as the file stays as it is: NVIDIA's specs are long and this runs at every start."""
-    try:
-        told = yaml.load(spec.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
-    except (OSError, ValueError, yaml.YAMLError):
-        return frozenset()
-    if not isinstance(told, dict) or told.get("kind") != kind:
-        return frozenset()
-    return frozenset(str(each.get("name")) for each in told.get("devices") or () if isinstance(each, dict))
 
 
 def _cdi_request(ids: list[str]) -> dict[str, object]:

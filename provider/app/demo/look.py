@@ -13,6 +13,7 @@ from provider.adapters.runtime.settings import DockerSettings
 from provider.app.tenancy import Tenancy
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId, ProviderId
+from provider.domain.workload import RuntimeCapabilities
 from provider.rpc.calls import cancelled_after
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import lease_pb2, operator_pb2
@@ -24,10 +25,10 @@ def _runtime(docker: str, provider: str = "demo") -> DockerRuntime:
     return DockerRuntime(DockerSettings(provider=ProviderId(provider), socket=docker), SystemClock())
 
 
-async def engine(docker: str) -> str:
-    """Name and version of the engine; its own error where it cannot be reached."""
+async def engine(docker: str) -> RuntimeCapabilities:
+    """What the engine is and can do; its own error where it cannot be reached."""
     async with _runtime(docker) as runtime:
-        return (await runtime.capabilities()).engine
+        return await runtime.capabilities()
 
 
 async def clear_engine(docker: str, provider: str, image: str) -> list[str]:
