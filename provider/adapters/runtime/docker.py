@@ -31,6 +31,7 @@ from provider.adapters.runtime import (
 )
 from provider.adapters.runtime.commands import DockerExec
 from provider.adapters.runtime.containers import Found
+from provider.adapters.runtime.egress.warden import Warden
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.fitness import Advice
 from provider.adapters.runtime.host import holds_layers_to_size
@@ -67,7 +68,8 @@ class DockerRuntime:
         self._clock = clock
         self._engine = Engine(settings)
         self._images = image_parts(self._engine, clock, pulls, disk)
-        self._launcher = launcher.Launcher(self._engine, self._images.images, clock)
+        self._warden = Warden(self._engine)
+        self._launcher = launcher.Launcher(self._engine, self._images.images, self._warden, clock)
         self._looks = Looks(self._engine, clock)
         self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held = AsyncExitStack()
@@ -92,7 +94,10 @@ class DockerRuntime:
             gpu_attachment=attachment,
             gpu_problem=problem,
             limits_storage=holds_layers_to_size(info),
-            unfit=await asyncio.to_thread(fitness.unfit, facts.components, info, roads, self._settings),
+            unfit=(
+                *await asyncio.to_thread(fitness.unfit, facts.components, info, roads, self._settings),
+                *await self._warden.unfit(),
+            ),
         )
 
     async def advice(self) -> tuple[Advice, ...]:
@@ -114,6 +119,7 @@ class DockerRuntime:
             wanted = [each for each in await self._find(lease) if each.service == service]
             if not wanted:
                 raise Temporary(f"{doing}: its containers are gone")
+            await self._warden.guard(lease)
 
             async def again(each: Found) -> None:
                 await ending.ask_to_end(self._engine, each, grace_s)
@@ -140,6 +146,7 @@ class DockerRuntime:
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._lock(lease):
             await remover.remove_all(self._engine, self._clock, lease, grace_s)
+            await self._warden.forget(lease)
             self._images.images.forget(lease)
 
     async def keep_images(self) -> None:
@@ -162,6 +169,7 @@ class DockerRuntime:
             left.update(await self._engine.call(doing, lambda api: containers.leases_left(api, provider)))
 
         await together(look(), look_beside())
+        await self._warden.check(found, left)
         self._looks.keep_only(found)
         described = await self._looks.at(found)
         by_lease: dict[LeaseId, Sequence[Found]] = dict.fromkeys(left, ())

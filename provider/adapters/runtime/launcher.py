@@ -17,6 +17,7 @@ import structlog
 
 from provider.adapters.runtime import containers, ending, gpus, naming, networks, ordering, spec
 from provider.adapters.runtime.containers import Found
+from provider.adapters.runtime.egress.warden import Warden
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.host import has_apparmor, holds_layers_to_size, open_files_ceiling
 from provider.adapters.runtime.images.stock import Images, Wanted
@@ -72,8 +73,9 @@ def sort(launch: Launch, found: Iterable[Found], spoilt: Collection[str] = ()) -
 class Launcher:
     """Starts leases on one engine."""
 
-    def __init__(self, engine: Engine, images: Images, clock: Clock) -> None:
+    def __init__(self, engine: Engine, images: Images, warden: Warden, clock: Clock) -> None:
         self._engine = engine
+        self._warden = warden
         self._clock = clock
         self._images = images
 
@@ -84,7 +86,7 @@ class Launcher:
         # First the images: as long as they are not there, an older generation may as well serve on.
         await together(*(self._images.ensure(each) for each in {_wanted(launch, each) for each in missing}))
         await together(
-            networks.ensure(self._engine, launch.lease, len(launch.replicas)),
+            self._connect(launch),
             self._write_gpus(launch),
             *(ending.end(self._engine, each, launch.grace_s) for each in there.misfits),
         )
@@ -139,6 +141,7 @@ class Launcher:
             settings=self._engine.settings,
             attachment=attachment,
             image=image.id,
+            dns=tuple(map(str, self._warden.resolvers)),
             image_volumes=image.volumes,
             image_gpu_env=image.gpu_env,
             open_files=open_files_ceiling(self._engine.settings.socket_path),
@@ -148,6 +151,15 @@ class Launcher:
         name = naming.container_name(launch.lease, *key(replica))
         config = spec.container_config(launch, replica, ground)
         return await self._engine.call(f"creating {name}", lambda api: containers.create(api, name, config))
+
+    async def _connect(self, launch: Launch) -> None:
+        """Its network, with rules that know it before anything starts on it."""
+        published = [port for replica in launch.replicas for port in replica.ports]
+        await together(
+            self._warden.guard(launch.lease, published),
+            networks.ensure(self._engine, launch.lease, len(launch.replicas)),
+        )
+        await self._warden.shape(launch.lease)
 
     async def _write_gpus(self, launch: Launch) -> None:
         uuids = tuple(uuid for replica in launch.replicas for uuid in replica.gpus)
