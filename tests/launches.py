@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from provider.adapters.runtime.images.settings import ImageSettings
 from provider.domain.ids import GpuUuid, LeaseId, Owner, ProviderId
 from provider.domain.manifest import Service
 from provider.domain.resources import MIB, Resources, Volume
@@ -18,8 +17,6 @@ T = TypeVar("T")
 
 IMAGE = "gp-test/hello-gpu:1"
 """Made by the fixture ``hello_image``."""
-IMAGES = ImageSettings(local=("gp-test/*",), private_registries=("127.0.0.1:*",))
-"""Lets launches use it, and images of registries on loopback."""
 BOUND_S = 30.0
 _numbers = itertools.count(1)
 

@@ -23,7 +23,8 @@ from provider.adapters.runtime.spec import Ground, container_config
 from provider.app import busybox_image
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.workload import Launch
-from tests.launches import IMAGE, IMAGES, launch, lease_id, replica, service
+from tests.engine_images import IMAGES
+from tests.launches import IMAGE, launch, lease_id, replica, service
 
 ROUNDS = 15
 HOST_PORT = 31_890

@@ -15,7 +15,7 @@ from provider.domain.ids import ProviderId
 from provider.ports import Runtime
 from provider.sim.engine import ImageScript, SimulatedEngine
 from provider.sim.runtime import SimulatedRuntime
-from tests.launches import IMAGES
+from tests.engine_images import IMAGES
 
 NO_IMAGE = "Not/An-Image:1"
 NO_REGISTRY = "127.0.0.1:9/none:1"

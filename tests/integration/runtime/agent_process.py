@@ -12,7 +12,8 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, DockerSettings
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.workload import Launch
-from tests.launches import IMAGES, launch, replica, service
+from tests.engine_images import IMAGES
+from tests.launches import launch, replica, service
 
 
 def settings(socket: str, provider: str) -> DockerSettings:

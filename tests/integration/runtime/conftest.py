@@ -14,7 +14,7 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, DockerSettings
 from provider.domain.ids import ProviderId
 from tests.conftest import ENGINE
-from tests.launches import IMAGES
+from tests.engine_images import IMAGES
 
 SETTINGS = DockerSettings(
     provider=ProviderId(f"integration-{os.getpid()}"),

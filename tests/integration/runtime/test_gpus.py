@@ -17,6 +17,7 @@ from provider.adapters.runtime import DockerRuntime, DockerSettings
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import ProviderId
 from provider.domain.workload import GpuAttachment, Launch
+from tests.engine_images import IMAGES
 from tests.integration.runtime.engines import (
     SecondEngine,
     machines_engine,
@@ -25,7 +26,7 @@ from tests.integration.runtime.engines import (
     second_engine,
 )
 from tests.integration.runtime.inside import shell
-from tests.launches import IMAGE, IMAGES, eventually, launch, replica, service
+from tests.launches import IMAGE, eventually, launch, replica, service
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
