@@ -13,7 +13,7 @@ from provider.core.state import AgentState
 from provider.domain.market import GroupSpec, Refusal, Refused, Requirements, SignedBy
 from provider.domain.money import Denom, Rate
 from provider.domain.resources import Attribute, Endpoint, EndpointKind, GpuAsk
-from provider.domain.workload import GpuAttachment, RuntimeCapabilities
+from provider.domain.workload import GpuAttachment, RuntimeCapabilities, Unfit
 from tests.agents import CAPABLE, POLICY, PROVIDER, ask, gpu, group, node, order, rate, resources, unit
 
 CLAIMS = (
@@ -113,3 +113,21 @@ def test_a_card_without_a_price_is_not_sold() -> None:
     policy = replace(POLICY, price=PriceScale(gpu_hour={"a100": Decimal(1)}))
     verdict = consider(order(), replace(STATE, policy=policy))
     assert verdict == Refused(why=Refusal.GPU_UNKNOWN, required="a price for h100", available="none is set")
+
+
+OLD_RUNC = Unfit(part="runc", found="1.1.5", required="1.2.8 or newer", why="CVE-2024-21626")
+
+
+def test_an_engine_with_known_holes_is_not_for_strangers() -> None:
+    state = replace(STATE, runtime=replace(CAPABLE, unfit=(OLD_RUNC,)))
+    assert consider(order(), state) == Refused(
+        why=Refusal.RUNTIME_UNFIT, required="runc 1.2.8 or newer (CVE-2024-21626)", available="1.1.5"
+    )
+    allowed = replace(state, runtime=replace(CAPABLE, unfit=(replace(OLD_RUNC, is_allowed=True),)))
+    assert isinstance(consider(order(), allowed), Accepted)
+
+
+def test_an_old_toolkit_matters_to_orders_with_gpus_alone() -> None:
+    state = replace(STATE, runtime=replace(CAPABLE, unfit=(replace(OLD_RUNC, only_for_gpus=True),)))
+    assert isinstance(consider(order(), state), Refused)
+    assert isinstance(consider(order(of=group(unit(resources(gpus=GpuAsk())))), state), Accepted)
