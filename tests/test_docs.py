@@ -88,6 +88,8 @@ def shown(default: object) -> str:
             return "none"
         case "":
             return "empty"
+        case bool():
+            return "`on`" if default else "`off`"
         case tuple():
             return f"`[{', '.join(str(each) for each in default)}]`"
         case Mapping():

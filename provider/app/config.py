@@ -80,6 +80,28 @@ class ImageConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """What leases reach of the network, and how fast."""
+
+    filter: bool = True
+    """Keep leases from this host, its network and each other."""
+    allow: tuple[str, ...] = ()
+    """Reached although private: CIDR, with ports after a colon."""
+    deny: tuple[str, ...] = ()
+    """Not reached although public; goes over allow."""
+    dns: tuple[str, ...] = ()
+    """Resolvers of the containers; empty: the host's own."""
+    smtp: bool = False
+    """Let leases reach port 25 of the internet."""
+    download_mbit: int = 0
+    """Most a second towards one lease; 0 for no limit."""
+    upload_mbit: int = 0
+    """Most a second from one lease; 0 for no limit."""
+    connections_most: int = 4096
+    """Of one lease at once; 0 for no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReserveConfig:
     """What the operator keeps of the machine."""
 
@@ -141,6 +163,7 @@ class ProviderConfig:
     log_level: str = "info"
     gpu: GpuConfig = GpuConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    network: NetworkConfig = NetworkConfig()
     images: ImageConfig = ImageConfig()
     reserve: ReserveConfig = ReserveConfig()
     lease: LeaseConfig = LeaseConfig()

@@ -134,6 +134,8 @@ class _Reader:
         return {str(key): self.read(each, kind, _join(place, str(key))) for key, each in value.items()}
 
     def _scalar(self, value: object, kind: Any, place: str) -> Any:
+        if kind is bool:
+            return self._switch(value, place)
         expected, convert = _SCALARS[kind]
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             self.problems.append(f"{place}: expected {expected}, found {_shown(value)}")
@@ -143,6 +145,11 @@ class _Reader:
         except (ValueError, InvalidOperation):
             self.problems.append(f"{place}: expected {expected}, found {_shown(value)}")
             return None
+
+    def _switch(self, value: object, place: str) -> bool:
+        if not isinstance(value, bool):
+            self.problems.append(f"{place}: expected on or off, found {_shown(value)}")
+        return bool(value)
 
 
 def _whole(value: str | float) -> int:

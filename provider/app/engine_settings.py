@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.images.settings import ImageSettings
+from provider.adapters.runtime.egress.settings import Destination, NetworkSettings, resolver
 from provider.adapters.runtime.settings import PLAIN_RUNTIME, DockerSettings
 from provider.app import addresses
-from provider.app.config import ProviderConfig
+from provider.app.config import NetworkConfig, ProviderConfig
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
 from provider.domain.resources import GIB
@@ -26,6 +27,7 @@ def docker_settings(config: ProviderConfig, provider: ProviderId) -> DockerSetti
         public_hostname=public_host(config),
         mirror=config.runtime.mirror,
         images=_image_settings(config),
+        network=network_settings(config.network),
         oci_runtime=config.runtime.sandbox or PLAIN_RUNTIME,
         pids_limit=_pids_limit(config.runtime.pids_limit),
         allow_unsafe=frozenset(_part(text) for text in config.runtime.allow_unsafe),
@@ -46,6 +48,20 @@ def _image_settings(config: ProviderConfig) -> ImageSettings:
         collect_above_percent=images.collect_above_percent,
         collect_below_percent=images.collect_below_percent,
         collect_min_age_s=images.collect_min_age_s,
+    )
+
+
+def network_settings(config: NetworkConfig) -> NetworkSettings:
+    """``ConfigError`` names the setting that is wrong."""
+    return NetworkSettings(
+        filters=config.filter,
+        allow=tuple(Destination.parse(text, "network.allow") for text in config.allow),
+        deny=tuple(Destination.parse(text, "network.deny") for text in config.deny),
+        dns=tuple(resolver(text) for text in config.dns),
+        smtp=config.smtp,
+        download_mbit=config.download_mbit,
+        upload_mbit=config.upload_mbit,
+        connections_most=config.connections_most,
     )
 
 

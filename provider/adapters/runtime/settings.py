@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from provider.adapters.runtime.images.settings import ImageSettings
 from provider.adapters.runtime.advisories import Part
+from provider.adapters.runtime.egress.settings import NetworkSettings
+from provider.adapters.runtime.images.settings import ImageSettings
+from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
 from provider.domain.resources import GIB, MIB
@@ -35,6 +37,8 @@ class DockerSettings:
     mirror: str = ""
     """``host:port`` of a registry that is asked first for images of the default registry; empty for none."""
     images: ImageSettings = ImageSettings()
+    network: NetworkSettings = NetworkSettings()
+    storage: StorageSettings = StorageSettings()
     oci_runtime: str = PLAIN_RUNTIME
     """Set on every container: an engine whose default is another one may attach GPUs unasked."""
     allow_unsafe: frozenset[Part] = frozenset()
