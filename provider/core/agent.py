@@ -36,6 +36,7 @@ from provider.core.events import (
     LeaseEnded,
     LeaseUpdated,
     ManifestArrived,
+    MigrationRequested,
     NodesRead,
     OperatorCloses,
     OrderClosed,
@@ -51,7 +52,7 @@ from provider.domain.ids import EffectId
 from provider.domain.moment import Instant
 
 MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded
-Asked = ManifestArrived | RestartRequested | OperatorCloses | DrainSet
+Asked = ManifestArrived | RestartRequested | MigrationRequested | OperatorCloses | DrainSet
 
 
 def transition(state: AgentState, event: Event, at: Instant) -> Step:
@@ -71,7 +72,7 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             draft.state = replace(draft.state, connected=True, link_problem="", market=event.market)
         case CoordinatorLost():
             draft.state = replace(draft.state, connected=False, link_problem=event.why)
-        case ManifestArrived() | RestartRequested() | OperatorCloses() | DrainSet():
+        case ManifestArrived() | RestartRequested() | MigrationRequested() | OperatorCloses() | DrainSet():
             _asked(draft, event, at)
         case NodesRead():
             draft.state = replace(draft.state, nodes=event.nodes, runtime=event.runtime)
@@ -99,6 +100,8 @@ def _asked(draft: Draft, event: Asked, at: Instant) -> None:
             requests.manifest_arrived(draft, event, at)
         case RestartRequested():
             requests.restart_requested(draft, event, at)
+        case MigrationRequested():
+            requests.migration_requested(draft, event)
         case OperatorCloses():
             requests.operator_closes(draft, event, at)
         case DrainSet():

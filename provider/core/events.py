@@ -92,6 +92,15 @@ class RestartRequested:
     service: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationRequested:
+    """A tenant, already known to own ``lease``, wants names moved to it. ``refused`` answers."""
+
+    lease: LeaseId
+    source: LeaseId
+    hostnames: tuple[str, ...]
+
+
 # --- from the operator
 
 
@@ -174,6 +183,7 @@ Event = (
     | CoordinatorLost
     | ManifestArrived
     | RestartRequested
+    | MigrationRequested
     | OperatorCloses
     | DrainSet
     | NodesRead

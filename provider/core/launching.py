@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from provider.core import hostnames
 from provider.core.revising import revision_of
 from provider.core.state import Lease
 from provider.domain.ids import GpuUuid
@@ -19,13 +20,15 @@ def port_bindings(
     group: ManifestGroup, host_ports: tuple[int, ...], kept: tuple[PortBinding, ...] = ()
 ) -> tuple[PortBinding, ...]:
     """A host port for each globally exposed port: the one it had in ``kept``, else the next in the manifest's
-    order."""
+    order. Where the bid counted on the ingress for HTTP ports, these have none."""
     exposed = [
         (service.name, expose)
         for service in group.services
         for expose in service.expose
         if expose.is_global and not expose.ip
     ]
+    if len(exposed) > len(host_ports):
+        exposed = [(name, expose) for name, expose in exposed if not hostnames.is_http(expose)]
     assert len(exposed) <= len(host_ports), "the placement holds a port for each endpoint of the order"
     had = {(port.service, port.port, port.external_port, port.proto): port.host_port for port in kept}
     wanted = [(name, expose.port, expose.effective_port, expose.proto) for name, expose in exposed]

@@ -8,7 +8,7 @@ Invariant: no GPU is placed twice, and none that is not healthy is placed at all
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from provider.core.state import AgentState
@@ -27,11 +27,13 @@ class Need:
     memory_bytes: int
     storage_bytes: int
     ports: int
+    http_ports: int
+    """Of ``ports``, those that an ingress serves under a name where there is one."""
 
 
 def need(group: GroupSpec) -> Need:
     """The sum over all units and replicas; every endpoint but a leased IP takes a host port."""
-    cpu = memory = storage = ports = 0
+    cpu = memory = storage = ports = http = 0
     for unit in group.units:
         resources = unit.resources
         ram = sum(volume.size_bytes for volume in resources.storage if volume.is_ram)
@@ -40,7 +42,8 @@ def need(group: GroupSpec) -> Need:
         memory += (resources.memory_bytes + ram) * unit.count
         storage += disk * unit.count
         ports += sum(endpoint.kind is not EndpointKind.LEASED_IP for endpoint in resources.endpoints)
-    return Need(cpu_millis=cpu, memory_bytes=memory, storage_bytes=storage, ports=ports)
+        http += sum(endpoint.kind is EndpointKind.SHARED_HTTP for endpoint in resources.endpoints)
+    return Need(cpu_millis=cpu, memory_bytes=memory, storage_bytes=storage, ports=ports, http_ports=http)
 
 
 def matches(gpu: Gpu, alternative: GpuAlternative) -> bool:
@@ -117,6 +120,8 @@ def place(state: AgentState, group: GroupSpec) -> Placement | Refused:
 
 def _place_on(state: AgentState, node: Node, group: GroupSpec) -> Placement | Refused:
     left, needed = free(state, node), need(group)
+    if state.policy.ingress is not None:
+        needed = replace(needed, ports=needed.ports - needed.http_ports)
     shortage = _shortage(left, needed)
     if shortage is not None:
         return shortage

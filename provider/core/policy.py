@@ -29,6 +29,22 @@ class PriceScale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IngressPolicy:
+    """Under which names HTTP ports are served."""
+
+    domain: str
+    """Leases get names under it."""
+    blocked: tuple[str, ...] = ()
+    """Names that no tenant gets; ``.example.com`` is the whole domain."""
+    scheme: str = "http"
+    port: int | None = None
+    """As the world sees it; None for the scheme's own."""
+
+    def uri(self, hostname: str) -> str:
+        return f"{self.scheme}://{hostname}" + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What to bid on, at what price, and how patiently."""
 
@@ -55,3 +71,5 @@ class Policy:
     stable_after: Span = Span(10 * MINUTE)
     """A run this long forgives earlier deaths."""
     stop_grace_s: int = 10
+    ingress: IngressPolicy | None = None
+    """None where HTTP ports are published like any other."""

@@ -9,9 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from provider import sdl
-from provider.core import launching, leasing, revising
+from provider.core import hostnames, launching, leasing, revising
 from provider.core.draft import Draft
-from provider.core.events import LeaseUpdated, ManifestArrived, OperatorCloses, RestartRequested
+from provider.core.events import (
+    LeaseUpdated,
+    ManifestArrived,
+    MigrationRequested,
+    OperatorCloses,
+    RestartRequested,
+)
 from provider.core.lease import Phase, Trigger
 from provider.core.state import Lease, Revision
 from provider.core.step import NoticeGiven
@@ -38,6 +44,10 @@ def manifest_arrived(draft: Draft, event: ManifestArrived, at: Instant) -> None:
         return  # a tenant's repeat of a manifest that was taken already
     group = event.manifest.group(lease.group.name)
     assert group is not None, "checked above"
+    names = hostnames.claim(draft.state, lease, group)
+    if isinstance(names, Refused):
+        draft.refused = names
+        return
     dependencies, _ = launching.sensible(event.dependencies, group)
     revision = Revision(
         manifest=event.manifest,
@@ -45,7 +55,7 @@ def manifest_arrived(draft: Draft, event: ManifestArrived, at: Instant) -> None:
         dependencies=dependencies,
         ports=launching.port_bindings(group, lease.placement.host_ports, kept=lease.ports),
     )
-    changed = revising.taken(lease, revision)
+    changed = revising.taken(replace(lease, hostnames=names), revision)
     if lease.phase is Phase.AWARDED:
         leasing.move(draft, changed, Trigger.MANIFEST, at)
     elif lease.phase in {Phase.RUNNING, Phase.UPDATING}:
@@ -78,6 +88,16 @@ def _manifest_refusal(lease: Lease | None, event: ManifestArrived) -> Refused | 
             available=f"{circle.service} needs {circle.needs}, which needs it",
         )
     return None
+
+
+def migration_requested(draft: Draft, event: MigrationRequested) -> None:
+    """Names move from one lease of a tenant to another, in one step."""
+    moved = hostnames.migrated(draft.state, event.source, event.lease, event.hostnames)
+    if isinstance(moved, Refused):
+        draft.refused = moved
+        return
+    for lease in moved:
+        draft.put_lease(lease)
 
 
 def restart_requested(draft: Draft, event: RestartRequested, at: Instant) -> None:

@@ -114,6 +114,8 @@ class Lease:
     ends_at: Instant | None = None
     """When the operator takes it back, of which the tenant was told."""
     ends_because: str = ""
+    hostnames: tuple[str, ...] = ()
+    """Names of its tenant that it was given, sorted."""
     meter: Meter = Meter()
     reason: CloseReason | None = None
     """Once its end is decided."""

@@ -151,6 +151,13 @@ class Refusal(StrEnum):
     MANIFEST_RESOURCES_DIFFER = "manifest_resources_differ"
     DEPENDENCIES_CIRCULAR = "dependencies_circular"
     SERVICE_UNKNOWN = "service_unknown"
+    HOSTNAME_INVALID = "hostname_invalid"
+    HOSTNAME_BLOCKED = "hostname_blocked"
+    """It is the operator's own, or on the operator's list."""
+    HOSTNAME_TAKEN = "hostname_taken"
+    """Another tenant's lease asks for it here."""
+    HOSTNAME_UNKNOWN = "hostname_unknown"
+    """It cannot be moved: the one lease does not have it, or the other does not ask for it."""
     NOT_RUNNING = "not_running"
 
 
