@@ -22,23 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from provider.rpc.v1 import resources_pb2 as provider_dot_rpc_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprovider/rpc/v1/tunnel.proto\x12\x0fprovider.rpc.v1\"K\n\x0b\x44ialRequest\x12\x12\n\x08provider\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x03 \x01(\x08H\x00\x42\x06\n\x04\x62ody\"M\n\x0c\x44ialResponse\x12\x13\n\tconnected\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x03 \x01(\x08H\x00\x42\x06\n\x04\x62ody\"K\n\rAnswerRequest\x12\x10\n\x06tunnel\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x03 \x01(\x08H\x00\x42\x06\n\x04\x62ody\":\n\x0e\x41nswerResponse\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x02 \x01(\x08H\x00\x42\x06\n\x04\x62ody2\xa7\x01\n\rTunnelService\x12G\n\x04\x44ial\x12\x1c.provider.rpc.v1.DialRequest\x1a\x1d.provider.rpc.v1.DialResponse(\x01\x30\x01\x12M\n\x06\x41nswer\x12\x1e.provider.rpc.v1.AnswerRequest\x1a\x1f.provider.rpc.v1.AnswerResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprovider/rpc/v1/tunnel.proto\x12\x0fprovider.rpc.v1\x1a\x1fprovider/rpc/v1/resources.proto\"b\n\x0b\x44ialRequest\x12)\n\x05lease\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.LeaseIdH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x03 \x01(\x08H\x00\x42\x06\n\x04\x62ody\"M\n\x0c\x44ialResponse\x12\x13\n\tconnected\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x03 \x01(\x08H\x00\x42\x06\n\x04\x62ody\"K\n\rAnswerRequest\x12\x10\n\x06tunnel\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x03 \x01(\x08H\x00\x42\x06\n\x04\x62ody\":\n\x0e\x41nswerResponse\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06\x63losed\x18\x02 \x01(\x08H\x00\x42\x06\n\x04\x62ody2\xa7\x01\n\rTunnelService\x12G\n\x04\x44ial\x12\x1c.provider.rpc.v1.DialRequest\x1a\x1d.provider.rpc.v1.DialResponse(\x01\x30\x01\x12M\n\x06\x41nswer\x12\x1e.provider.rpc.v1.AnswerRequest\x1a\x1f.provider.rpc.v1.AnswerResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'provider.rpc.v1.tunnel_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DIALREQUEST']._serialized_start=49
-  _globals['_DIALREQUEST']._serialized_end=124
-  _globals['_DIALRESPONSE']._serialized_start=126
-  _globals['_DIALRESPONSE']._serialized_end=203
-  _globals['_ANSWERREQUEST']._serialized_start=205
-  _globals['_ANSWERREQUEST']._serialized_end=280
-  _globals['_ANSWERRESPONSE']._serialized_start=282
-  _globals['_ANSWERRESPONSE']._serialized_end=340
-  _globals['_TUNNELSERVICE']._serialized_start=343
-  _globals['_TUNNELSERVICE']._serialized_end=510
+  _globals['_DIALREQUEST']._serialized_start=82
+  _globals['_DIALREQUEST']._serialized_end=180
+  _globals['_DIALRESPONSE']._serialized_start=182
+  _globals['_DIALRESPONSE']._serialized_end=259
+  _globals['_ANSWERREQUEST']._serialized_start=261
+  _globals['_ANSWERREQUEST']._serialized_end=336
+  _globals['_ANSWERRESPONSE']._serialized_start=338
+  _globals['_ANSWERRESPONSE']._serialized_end=396
+  _globals['_TUNNELSERVICE']._serialized_start=399
+  _globals['_TUNNELSERVICE']._serialized_end=566
 # @@protoc_insertion_point(module_scope)

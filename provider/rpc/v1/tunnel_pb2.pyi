@@ -8,6 +8,7 @@ session as on the straight road.
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from provider.rpc.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,27 +24,27 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class DialRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    PROVIDER_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
-    provider: _builtins.str
-    """Name of the provider."""
     data: _builtins.bytes
     """At most 64 KiB."""
     closed: _builtins.bool
     """Nothing more comes this way."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
     def __init__(
         self,
         *,
-        provider: _builtins.str = ...,
+        lease: _resources_pb2.LeaseId | None = ...,
         data: _builtins.bytes = ...,
         closed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "closed", b"closed", "data", b"data", "provider", b"provider"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "closed", b"closed", "data", b"data", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "closed", b"closed", "data", b"data", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "closed", b"closed", "data", b"data", "lease", b"lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["provider", "data", "closed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["lease", "data", "closed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

@@ -50,7 +50,8 @@ class TunnelServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Dial(self, request_iterator, context):
-        """From a tenant: one connection to a provider that holds a lease of its own. The first message names it.
+        """From a tenant: one connection to the provider of a lease of its own. The first message names the lease.
+        Ends with UNAVAILABLE when the other side goes, nothing has passed for long, or the lease has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

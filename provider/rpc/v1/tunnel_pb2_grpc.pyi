@@ -35,7 +35,9 @@ class TunnelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TunnelServiceAsyncStub: ...
     Dial: _grpc.StreamStreamMultiCallable[_tunnel_pb2.DialRequest, _tunnel_pb2.DialResponse]
-    """From a tenant: one connection to a provider that holds a lease of its own. The first message names it."""
+    """From a tenant: one connection to the provider of a lease of its own. The first message names the lease.
+    Ends with UNAVAILABLE when the other side goes, nothing has passed for long, or the lease has ended.
+    """
     Answer: _grpc.StreamStreamMultiCallable[_tunnel_pb2.AnswerRequest, _tunnel_pb2.AnswerResponse]
     """From a provider: take up the tunnel that it was asked for. The first message names it."""
 
@@ -43,7 +45,9 @@ class TunnelServiceStub:
 class TunnelServiceAsyncStub(TunnelServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Dial: _aio.StreamStreamMultiCallable[_tunnel_pb2.DialRequest, _tunnel_pb2.DialResponse]  # type: ignore[assignment]
-    """From a tenant: one connection to a provider that holds a lease of its own. The first message names it."""
+    """From a tenant: one connection to the provider of a lease of its own. The first message names the lease.
+    Ends with UNAVAILABLE when the other side goes, nothing has passed for long, or the lease has ended.
+    """
     Answer: _aio.StreamStreamMultiCallable[_tunnel_pb2.AnswerRequest, _tunnel_pb2.AnswerResponse]  # type: ignore[assignment]
     """From a provider: take up the tunnel that it was asked for. The first message names it."""
 
@@ -54,7 +58,9 @@ class TunnelServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_tunnel_pb2.DialRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_tunnel_pb2.DialResponse], _abc.AsyncIterator[_tunnel_pb2.DialResponse]]:
-        """From a tenant: one connection to a provider that holds a lease of its own. The first message names it."""
+        """From a tenant: one connection to the provider of a lease of its own. The first message names the lease.
+        Ends with UNAVAILABLE when the other side goes, nothing has passed for long, or the lease has ended.
+        """
 
     @_abc_1.abstractmethod
     def Answer(
