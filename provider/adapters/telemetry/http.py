@@ -16,7 +16,9 @@ from http import HTTPStatus
 from typing import Self
 
 from provider.adapters.telemetry.exposition import Exposition
-from provider.adapters.telemetry.request import (
+from provider.domain.errors import ConfigError
+from provider.domain.secret import Secret
+from provider.rpc.http_message import (
     HEAD_MOST_BYTES,
     BadRequest,
     Request,
@@ -26,8 +28,6 @@ from provider.adapters.telemetry.request import (
     serialize,
     takes_gzip,
 )
-from provider.domain.errors import ConfigError
-from provider.domain.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.adapters.telemetry.request import BadRequest, parse, plain, serialize, takes_gzip
+from provider.rpc.http_message import BadRequest, parse, plain, serialize, takes_gzip
 
 
 def test_a_scrapers_request() -> None:

@@ -1,4 +1,4 @@
-"""The little of HTTP/1.1 that a scrape needs: one request head in, one response out. Pure.
+"""The little of HTTP/1.1 that a scrape or a question of the ingress needs: a request head in, a response out.
 
 Owns parsing and its limits. A request with a body is refused outright: nothing here takes one, and a body
 that is not read would be taken for the next request.
@@ -21,6 +21,8 @@ class Request:
 
     method: str
     path: str
+    query: str
+    """As it was sent, without the ``?``."""
     headers: dict[str, str]
     keep_alive: bool
 
@@ -48,9 +50,11 @@ def parse(head: bytes) -> Request:
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise BadRequest(HTTPStatus.BAD_REQUEST)
     connection = headers.get("connection", "").lower()
+    path, _, query = match[2].partition("?")
     return Request(
         method=match[1],
-        path=match[2].partition("?")[0],
+        path=path,
+        query=query,
         headers=headers,
         keep_alive=connection != "close" and (match[3] == "1" or connection == "keep-alive"),
     )
