@@ -205,6 +205,6 @@ class RuntimeCapabilities:
     storage_problem: str | None = None
     """Why there is no persistent storage, one line; None where there is."""
     layers_disk: str = ""
-    """The disk of images and containers' layers, named as in ``StorageClass``; empty where it is not known."""
+    """Of images and containers' layers, named as in ``StorageClass``; empty where it is not known."""
     unfit: tuple[Unfit, ...] = ()
     """What is not fit for strangers, allowed or not."""

@@ -34,12 +34,13 @@ from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.egress.warden import Warden
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.fitness import Advice
-from provider.adapters.runtime.host import holds_layers_to_size
 from provider.adapters.runtime.images.disk import DiskReading, read_disk
 from provider.adapters.runtime.images.observer import PullObserver
 from provider.adapters.runtime.images.parts import image_parts
 from provider.adapters.runtime.looks import Looks
 from provider.adapters.runtime.settings import DockerSettings
+from provider.adapters.runtime.storage.overuse import OveruseWatch
+from provider.adapters.runtime.storage.volumes import Volumes
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.workload import (
@@ -69,16 +70,23 @@ class DockerRuntime:
         self._engine = Engine(settings)
         self._images = image_parts(self._engine, clock, pulls, disk)
         self._warden = Warden(self._engine)
-        self._launcher = launcher.Launcher(self._engine, self._images.images, self._warden, clock)
+        self._volumes = Volumes(self._engine)
+        self._launcher = launcher.Launcher(
+            self._engine, clock, images=self._images.images, warden=self._warden, volumes=self._volumes
+        )
         self._looks = Looks(self._engine, clock)
+        self._overuse = OveruseWatch(self._engine, clock, self._volumes, self._looks)
         self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._held.callback(self._images.record.close)
         self._held.push_async_callback(self._engine.close)
+        self._held.callback(self._volumes.close)
+        self._overuse.remember()
         self._pumps = logs.Pumps(await self._held.enter_async_context(asyncio.TaskGroup()))
         self._held.callback(self._pumps.cancel)
+        self._pumps.spawn(self._overuse.run())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -89,11 +97,15 @@ class DockerRuntime:
         facts = await self._engine.facts()
         roads = gpus.roads(info, self._settings)
         attachment, problem = await asyncio.to_thread(gpus.offered, roads, self._settings)
+        classes = await self._volumes.offered()
         return RuntimeCapabilities(
             engine=f"docker {facts.version}",
             gpu_attachment=attachment,
             gpu_problem=problem,
-            limits_storage=holds_layers_to_size(info),
+            limits_storage=await self._volumes.layers_are_held(),
+            storage_classes=classes,
+            storage_problem=await self._volumes.problem(),
+            layers_disk=self._volumes.layers_disk(info),
             unfit=(
                 *await asyncio.to_thread(fitness.unfit, facts.components, info, roads, self._settings),
                 *await self._warden.unfit(),
@@ -123,6 +135,7 @@ class DockerRuntime:
 
             async def again(each: Found) -> None:
                 await ending.ask_to_end(self._engine, each, grace_s)
+                await self._volumes.ready(lease, each.service, each.replica)
                 if not await self._engine.call(doing, lambda api: containers.start(api, each.id)):
                     raise Temporary(f"{doing}: its container or network was removed")
 
@@ -145,7 +158,7 @@ class DockerRuntime:
 
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._lock(lease):
-            await remover.remove_all(self._engine, self._clock, lease, grace_s)
+            await remover.remove_all(self._engine, self._clock, self._volumes, lease, grace_s)
             await self._warden.forget(lease)
             self._images.images.forget(lease)
 
@@ -167,6 +180,7 @@ class DockerRuntime:
         async def look_beside() -> None:
             doing = "listing networks and volumes"
             left.update(await self._engine.call(doing, lambda api: containers.leases_left(api, provider)))
+            left.update(await self._volumes.leases())
 
         await together(look(), look_beside())
         await self._warden.check(found, left)

@@ -19,8 +19,9 @@ from provider.adapters.runtime import containers, ending, gpus, naming, networks
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.egress.warden import Warden
 from provider.adapters.runtime.engine import Engine, together
-from provider.adapters.runtime.host import has_apparmor, holds_layers_to_size, open_files_ceiling
+from provider.adapters.runtime.host import has_apparmor, open_files_ceiling
 from provider.adapters.runtime.images.stock import Images, Wanted
+from provider.adapters.runtime.storage.volumes import Volumes
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.workload import ContainerState, Launch, ReplicaLaunch
@@ -73,8 +74,11 @@ def sort(launch: Launch, found: Iterable[Found], spoilt: Collection[str] = ()) -
 class Launcher:
     """Starts leases on one engine."""
 
-    def __init__(self, engine: Engine, images: Images, warden: Warden, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, *, images: Images, warden: Warden, volumes: Volumes
+    ) -> None:
         self._engine = engine
+        self._volumes = volumes
         self._warden = warden
         self._clock = clock
         self._images = images
@@ -96,6 +100,7 @@ class Launcher:
 
         await together(*(make(each) for each in missing))
         await self._start_all(launch, there, made)
+        await self._volumes.end_older(launch)
 
     async def _start_all(self, launch: Launch, there: Sorted, made: Mapping[Key, str]) -> None:
         """Wave by wave; a wave begins once what it needs is ready, or has had its time."""
@@ -121,6 +126,7 @@ class Launcher:
     async def _begin(self, launch: Launch, replica: ReplicaLaunch, container: str) -> str:
         """Start it; make it anew when what it was made on is gone. The id of what runs."""
         doing = f"starting {replica.service.name}/{replica.replica} of {launch.lease}"
+        await self._volumes.ready(launch.lease, *key(replica))
         if await self._engine.call(doing, lambda api: containers.start(api, container)):
             return container
         await self._engine.call(doing, lambda api: containers.remove(api, container))
@@ -143,9 +149,10 @@ class Launcher:
             image=image.id,
             dns=tuple(map(str, self._warden.resolvers)),
             image_volumes=image.volumes,
+            places=await self._volumes.furnish(launch.lease, replica, image.volumes),
             image_gpu_env=image.gpu_env,
             open_files=open_files_ceiling(self._engine.settings.socket_path),
-            limits_storage=holds_layers_to_size(info),
+            limits_storage=await self._volumes.layers_are_held(),
             has_apparmor=has_apparmor(info),
         )
         name = naming.container_name(launch.lease, *key(replica))

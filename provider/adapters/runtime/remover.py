@@ -15,6 +15,7 @@ import docker.errors
 from provider.adapters.runtime import containers, ending, naming
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.launcher import forget_gpus
+from provider.adapters.runtime.storage.volumes import Volumes
 from provider.domain.errors import Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.moment import Span, after
@@ -25,7 +26,7 @@ PAUSE = Span(100)
 """What leaves a network or a volume does so a little after its container is gone."""
 
 
-async def remove_all(engine: Engine, clock: Clock, lease: LeaseId, grace_s: int) -> None:
+async def remove_all(engine: Engine, clock: Clock, volumes: Volumes, lease: LeaseId, grace_s: int) -> None:
     """``Temporary`` when something of it is still there in the end."""
     labels = naming.lease_labels(engine.settings.provider, lease)
     found = await engine.call(f"looking for {lease}", lambda api: containers.find(api, labels))
@@ -36,6 +37,8 @@ async def remove_all(engine: Engine, clock: Clock, lease: LeaseId, grace_s: int)
         _until_gone(engine, clock, f"removing the volumes of {lease}", lambda api: _volumes(api, wanted)),
         forget_gpus(engine, lease),
     )
+    # Last: until the engine has let go of a volume its file cannot.
+    await volumes.remove(lease)
 
 
 async def _until_gone(

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from provider.adapters.runtime import mounts, naming, readiness, seccomp
 from provider.adapters.runtime.gpus import Attachment
@@ -58,8 +59,12 @@ class Ground:
     attachment: Attachment
     image: str = ""
     """Id of the image that the service's name stands for; empty for whatever the engine takes it for."""
+    dns: tuple[str, ...] = ()
+    """Addresses of resolvers; empty for the engine's own choice."""
     image_volumes: tuple[str, ...] = ()
     """Paths that the image declares as volumes."""
+    places: Mapping[str, Path] = field(default_factory=dict)
+    """Where volumes of ours are mounted, by the tenant's name or the image's path."""
     image_gpu_env: tuple[str, ...] = ()
     """Names of the ``NVIDIA_*`` environment that the image declares."""
     open_files: int = OPEN_FILES_MAX
@@ -98,7 +103,7 @@ def container_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> 
         "Entrypoint": None if service.command is None else list(service.command),
         "Cmd": None if service.args is None else list(service.args),
         "Env": list(environment(launch, replica, ground)),
-        "Labels": _labels(launch, replica, ground.settings),
+        "Labels": _labels(launch, replica, ground),
         "ExposedPorts": {f"{port.port}/{port.proto.lower()}": {} for port in replica.ports},
         "Healthcheck": {"Test": ["NONE"]},
         "Tty": False,
@@ -137,13 +142,14 @@ def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Itera
     return [*said, *(name for name in ground.image_gpu_env if name not in ours)]
 
 
-def _labels(launch: Launch, replica: ReplicaLaunch, settings: DockerSettings) -> dict[str, str]:
-    return naming.lease_labels(settings.provider, launch.lease) | {
+def _labels(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> dict[str, str]:
+    return naming.lease_labels(ground.settings.provider, launch.lease) | {
         naming.SERVICE: replica.service.name,
         naming.REPLICA: str(replica.replica),
         naming.GENERATION: str(replica.generation),
         naming.SPEC: spec_hash(launch, replica),
         naming.GPUS: ",".join(replica.gpus),
+        naming.LAYER_BYTES: str(mounts.measured_bytes(replica.service, ground.places)),
         naming.PORTS: readiness.as_label(readiness.exposed(replica.service)),
         naming.SIMULATED: str(launch.simulated_gpus and bool(replica.gpus)).lower(),
     }
@@ -151,7 +157,7 @@ def _labels(launch: Launch, replica: ReplicaLaunch, settings: DockerSettings) ->
 
 def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json:
     settings, resources = ground.settings, replica.service.resources
-    seen = mounts.container_mounts(launch, replica, settings.provider, ground.image_volumes)
+    seen = mounts.container_mounts(launch, replica, settings.provider, ground.image_volumes, ground.places)
     # A ram volume is charged to the container, so it comes on top, as on Akash.
     memory = resources.memory_bytes + sum(each.size_bytes for each in resources.storage if each.is_ram)
     config: Json = {
@@ -181,6 +187,7 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
             "Config": {"max-size": str(settings.log_file_bytes), "max-file": str(settings.log_files)},
         },
         "NetworkMode": naming.network_name(launch.lease),
+        "Dns": list(ground.dns),
         "PortBindings": {
             f"{port.port}/{port.proto.lower()}": [
                 {"HostIp": settings.bind_address, "HostPort": str(port.host_port)}
@@ -191,8 +198,7 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "DeviceRequests": [dict(request) for request in ground.attachment.requests],
     }
     if ground.limits_storage:
-        layer = next((each.size_bytes for each in resources.storage if each.name == "default"), None)
-        config["StorageOpt"] = {} if layer is None else {"size": str(layer)}
+        config["StorageOpt"] = {"size": str(mounts.layer_bytes(replica.service))}
     return config
 
 
