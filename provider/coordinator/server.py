@@ -21,15 +21,18 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 from provider.coordinator import clockwork
 from provider.coordinator.authority import Authority
 from provider.coordinator.clockwork import Clockwork
+from provider.coordinator.market.permission import tunnel_denied
 from provider.coordinator.market.requests import Resumed
 from provider.coordinator.servicers.admin import AdminServicer
 from provider.coordinator.servicers.enrolment import EnrolmentServicer
 from provider.coordinator.servicers.market import MarketServicer
 from provider.coordinator.servicers.session import SUPERSEDED, SessionSettings
 from provider.coordinator.servicers.tenant import TenantServicer
+from provider.coordinator.servicers.tunnel import TunnelServicer
 from provider.coordinator.sessions import Sessions
 from provider.coordinator.settings import BOOK, CoordinatorSettings, host_of
 from provider.coordinator.store import BookStore
+from provider.coordinator.tunnels import NAME_BYTES, Tunnels
 from provider.coordinator.watchers import Watchers
 from provider.coordinator.writer import Clock, Committed, Writer
 from provider.domain.errors import ConfigError
@@ -46,6 +49,8 @@ from provider.rpc.v1 import (
     market_pb2_grpc,
     tenant_pb2,
     tenant_pb2_grpc,
+    tunnel_pb2,
+    tunnel_pb2_grpc,
 )
 
 _ENROLMENTS_AT_ONCE = 64
@@ -57,6 +62,7 @@ _SERVICES = tuple(
         (market_pb2.DESCRIPTOR, "MarketService"),
         (tenant_pb2.DESCRIPTOR, "TenantService"),
         (enrolment_pb2.DESCRIPTOR, "EnrolmentService"),
+        (tunnel_pb2.DESCRIPTOR, "TunnelService"),
     )
 )
 
@@ -148,6 +154,7 @@ class _Parts:
         self._health = health.HealthServicer()
         self._watchers = Watchers()
         self._sessions = Sessions(writer.book, SUPERSEDED)
+        self._tunnels = Tunnels(settings.tunnels, lambda: entropy(NAME_BYTES).hex())
         self.clockwork = Clockwork(writer, clock)
         self.clockwork.watch(writer.book, writer.book.live)
         self.identity = LiveIdentity(authority.own_identity(clock.now()))
@@ -157,6 +164,8 @@ class _Parts:
         self._sessions.publish(committed)
         touched = clockwork.touched(committed.rows)
         self._watchers.wake(touched)
+        book = committed.book
+        self._tunnels.review(touched, lambda lease: tunnel_denied(book, lease.owner, lease) is None)
         self.clockwork.watch(committed.book, touched)
 
     async def start(self) -> RunningCoordinator:
@@ -193,6 +202,9 @@ class _Parts:
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(
             EnrolmentServicer(writer, self._authority, self._clock), server
         )
+        tunnel_pb2_grpc.add_TunnelServiceServicer_to_server(
+            TunnelServicer(writer, self._sessions, self._tunnels), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server, wire.bind(server, settings.listen, wire.mtls_server_credentials(self.identity))
 
@@ -219,6 +231,7 @@ class _Parts:
         """Agents are asked to leave and given a grace; then everything ends."""
         await self._health.enter_graceful_shutdown()
         self._watchers.stop()
+        self._tunnels.stop()
         try:
             async with asyncio.timeout(self._settings.stop_grace_s):
                 await self._sessions.stop()

@@ -10,8 +10,9 @@ that opens misses nothing between what it catches up on and what it hears live.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from provider.coordinator.book import Book
@@ -81,6 +82,8 @@ class Outgoing:
         """Why the session is over; None while it is not."""
         self.is_stopping = False
         """The coordinator says goodbye, and the agent is to leave."""
+        self.tunnels: deque[str] = deque()
+        """Names of tunnels that the provider is to take up: hints, kept nowhere."""
         self._most = len(self.waiting) + QUEUE_MAX
 
     def push(self, told: Told) -> None:
@@ -103,6 +106,8 @@ class Sessions:
         """When each provider last said anything."""
         self._feed = Feed(book)
         self._live: dict[ProviderId, Outgoing] = {}
+        self._wanted: defaultdict[ProviderId, set[str]] = defaultdict(set)
+        """Names of tunnels that somebody waits for."""
         self._superseded = superseded
         self._empty = asyncio.Event()
         self._empty.set()
@@ -123,6 +128,7 @@ class Sessions:
         if current is not None:
             current.close(self._superseded)
         outgoing.is_stopping = self._is_stopping
+        outgoing.tunnels.extend(self._wanted.get(provider, ()))
         self._live[provider] = outgoing
         self._empty.clear()
         return outgoing
@@ -133,6 +139,20 @@ class Sessions:
             del self._live[provider]
         if not self._live:
             self._empty.set()
+
+    @contextmanager
+    def wanting(self, provider: ProviderId, tunnel: str) -> Iterator[None]:
+        """Ask ``provider`` for a tunnel of this name, and again in each session that begins meanwhile."""
+        self._wanted[provider].add(tunnel)
+        if (current := self._live.get(provider)) is not None:
+            current.tunnels.append(tunnel)
+            current.wake.set()
+        try:
+            yield
+        finally:
+            self._wanted[provider].discard(tunnel)
+            if not self._wanted[provider]:
+                del self._wanted[provider]
 
     def publish(self, committed: Committed) -> None:
         """Tell every live session what concerns it."""

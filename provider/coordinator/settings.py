@@ -8,6 +8,7 @@ from pathlib import Path
 
 from provider.coordinator.market import Rules
 from provider.coordinator.market.draft import RULES
+from provider.coordinator.tunnels import TUNNEL_LIMITS, TunnelLimits
 from provider.domain.errors import ConfigError
 from provider.rpc.settings import HEARTBEAT_INTERVAL_MS
 
@@ -33,6 +34,7 @@ class CoordinatorSettings:
     concurrent_calls_max: int = 20_000
     """Sessions and watches are calls too."""
     rules: Rules = RULES
+    tunnels: TunnelLimits = TUNNEL_LIMITS
 
     @property
     def socket(self) -> Path:

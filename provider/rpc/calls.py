@@ -36,7 +36,7 @@ async def unary(call: grpc.aio.UnaryUnaryCall[Any, Response]) -> Response:
     except grpc.aio.AioRpcError as error:
         raise error_from_rpc(error) from error
     except asyncio.CancelledError:
-        if _is_task_cancelled():
+        if is_task_cancelled():
             raise
         raise Temporary(_CLOSED) from None
     finally:
@@ -51,14 +51,14 @@ async def cancelled_after(call: Call) -> AsyncIterator[Call]:
     except grpc.aio.AioRpcError as error:
         raise error_from_rpc(error) from error
     except asyncio.CancelledError:
-        if _is_task_cancelled():
+        if is_task_cancelled():
             raise
         raise Temporary(_CLOSED) from None
     finally:
         call.cancel()
 
 
-def _is_task_cancelled() -> bool:
-    """Whether it is the task that was cancelled, and not the call alone."""
+def is_task_cancelled() -> bool:
+    """Whether it is this task that was cancelled, and not a call alone."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -44,6 +44,10 @@ MANIFEST_BYTES = 256 * 1024
 """Largest manifest JSON."""
 CHUNK_BYTES = 32 * 1024
 """Of logs and exec streams: larger chunks gained nothing (measured), smaller ones cost calls."""
+TUNNEL_PIECE_BYTES = 64 * 1024
+"""Largest piece of a tunnel's bytes: the largest read of a socket that asyncio makes by default."""
+TUNNELS_MOST = 64
+"""That a provider has open at once."""
 METADATA_BYTES = 16 * 1024
 """Largest request metadata: a token has about 350 bytes."""
 STREAMS_PER_CONNECTION = 256
@@ -193,10 +197,11 @@ def bind(target: grpc.aio.Server, address: str, credentials: grpc.ServerCredenti
         ) from error
 
 
-def bind_unix(target: grpc.aio.Server, path: Path) -> None:
+def bind_unix(target: grpc.aio.Server, path: Path, credentials: grpc.ServerCredentials | None = None) -> None:
     """Listen at a socket file that only this user may open (0600); a dead daemon's file is replaced.
 
-    ``ConfigError`` when a living daemon listens there: gRPC itself would silently take its place.
+    With ``credentials``, TLS inside as on a port. ``ConfigError`` when a living daemon listens there: gRPC
+    itself would silently take its place.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and _is_listening(path):
@@ -205,7 +210,10 @@ def bind_unix(target: grpc.aio.Server, path: Path) -> None:
         )
     before = os.umask(0o177)  # the file is never, not even for a moment, open to others
     try:
-        target.add_insecure_port(f"unix:{path}")
+        if credentials is None:
+            target.add_insecure_port(f"unix:{path}")
+        else:
+            target.add_secure_port(f"unix:{path}", credentials)
     except RuntimeError as error:
         raise ConfigError(
             f"cannot listen at {path}", remedy="check that the directory exists and is writable"

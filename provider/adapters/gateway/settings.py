@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,6 +12,8 @@ class GatewaySettings:
 
     listen: str = "0.0.0.0:8443"
     """host:port of the LeaseService."""
+    socket: Path | None = None
+    """A socket file that it listens at too, with the same TLS: where tunnels come in."""
     host: str = ""
     """Host name or address at which tenants reach leased ports; empty where it is not known."""
     calls_most: int = 256

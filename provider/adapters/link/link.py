@@ -23,6 +23,7 @@ from provider.adapters.link.keys import TokenKeys
 from provider.adapters.link.renewal import Renewal
 from provider.adapters.link.session import Session, SessionSink, Told
 from provider.adapters.link.settings import LinkSettings
+from provider.adapters.link.tunnel import Tunnels
 from provider.core.events import CoordinatorConnected, CoordinatorLost
 from provider.domain.errors import ConfigError, PeerError, Permanent, ProviderError, Temporary
 from provider.domain.ids import EffectId, LeaseId
@@ -85,6 +86,7 @@ class GrpcLink:
         self._outbox: Outbox[Told] = Outbox()
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._tasks = asyncio.TaskGroup()
+        self.tunnels = Tunnels(self._address, identity, settings.lease_socket, self._tasks)
         self._dialling: asyncio.Task[None] | None = None
         self._session: Session | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -109,6 +111,7 @@ class GrpcLink:
         assert self._dialling is not None, "entered before"
         await asyncio.wait({self._dialling}, timeout=self._settings.leave_s * 2)
         self._dialling.cancel()
+        self.tunnels.close()
         await self._tasks.__aexit__(None, None, None)
         while self._inbound.full():
             self._inbound.get_nowait()  # never acknowledged: it comes again after the next start
@@ -227,7 +230,11 @@ class GrpcLink:
             return delivery
 
         sink = SessionSink(
-            inbound=self._inbound, welcomed=welcomed, settled=self._settled, skipped=self._skip
+            inbound=self._inbound,
+            welcomed=welcomed,
+            settled=self._settled,
+            skipped=self._skip,
+            tunnel_wanted=self.tunnels.wanted,
         )
         self._session = Session(self._settings, self._clock, self._outbox, sink)
         try:

@@ -67,6 +67,8 @@ class SessionSink:
     """A message was taken in over there, or refused for good."""
     skipped: Callable[[PeerError], None]
     """An order that cannot be read here was passed over."""
+    tunnel_wanted: Callable[[str], None]
+    """The coordinator asks for a tunnel of this name."""
 
 
 class Session:
@@ -163,6 +165,8 @@ class Session:
                 wait = Span(message.go_away.retry_after_ms)
                 self._end(Temporary(f"the coordinator said: {message.go_away.reason}", retry_after=wait))
                 self.leave("the coordinator asked for it")
+            if message.HasField("tunnel_wanted"):
+                self._sink.tunnel_wanted(message.tunnel_wanted.tunnel)
             await self._take(message)
 
     def _refused(self, refused: MessageRefused) -> None:

@@ -20,6 +20,8 @@ class LinkSettings:
     """This software's version."""
     lease_address: str = ""
     """host:port at which tenants reach this provider; empty where they cannot."""
+    lease_socket: Path | None = None
+    """Where our own LeaseServer listens too: tunnels lead there. None: none are taken up."""
     address: str = ""
     """host:port of the coordinator; empty for the one that the join token named."""
     retry_first_s: float = 0.2

@@ -1,4 +1,4 @@
-"""Whether a tenant gets a token for its lease, and for what."""
+"""Whether a tenant gets a token for its lease, and for what; and whether a tunnel to its provider."""
 
 from __future__ import annotations
 
@@ -30,3 +30,17 @@ def token_denied(book: Book, owner: Owner, lease: LeaseId, scopes: frozenset[str
         what=f"the lease {lease} is {row.state}",
         remedy="see why with `tenant status`",
     )
+
+
+def tunnel_denied(book: Book, owner: Owner, lease: LeaseId) -> Denied | None:
+    """None for yes: as long as a token may be good for anything there."""
+    row = book.lease(lease)
+    if row is None or lease.owner != owner:
+        return Denied(why=Denial.LEASE_UNKNOWN, what=f"{owner} has no lease {lease}")
+    if row.state is LeaseState.CLOSED:
+        return Denied(
+            why=Denial.LEASE_NOT_ACTIVE,
+            what=f"the lease {lease} is {row.state}",
+            remedy="see why with `tenant status`",
+        )
+    return None

@@ -185,6 +185,8 @@ class Session:
             raise outgoing.end
         if self._refused:
             return {"message_refused": self._refused.popleft()}
+        if outgoing.tunnels:
+            return {"tunnel_wanted": pb.TunnelWanted(tunnel=outgoing.tunnels.popleft())}
         if outgoing.waiting:
             told = outgoing.waiting.popleft()
             told.body = told.body or body_of(told.notice)
