@@ -160,6 +160,8 @@ class ProviderConfig:
     """All of it."""
 
     state_dir: Path = Path("/var/lib/provider")
+    secrets_key_file: Path | None = None
+    """The key that tenants' secrets are sealed with at rest; none: secrets.key in the state folder."""
     log_level: str = "info"
     gpu: GpuConfig = GpuConfig()
     runtime: RuntimeConfig = RuntimeConfig()

@@ -48,6 +48,8 @@ from provider.sim.gpu import SimulatedProbe
 
 OPERATOR_SOCKET = "operator.sock"
 """In the state folder: where the daemon answers its operator."""
+LEASE_SOCKET = "lease.sock"
+"""In the state folder: where tunnels reach the lease service."""
 ENGINE_ROOT = Path("/var/lib/docker")
 """Where an engine keeps its data unless it was told otherwise."""
 
@@ -71,7 +73,8 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         clock, metrics = SystemClock(), Metrics(version=__version__)
         random = Random(secrets.randbits(64))  # noqa: S311 - jitter of retries, nothing secret
         provider = ProviderId(who.member.name)
-        store = SqliteStore.open(config.state_dir / "provider.db", policy(config, provider))
+        database = config.state_dir / "provider.db"
+        store = SqliteStore.open(database, policy(config, provider), config.secrets_key_file)
         stack.callback(store.close)
         state, unfinished = store.load()
         loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics, clock))
@@ -134,7 +137,9 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 def _lease_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) -> LeaseServer:
     addresses.split(config.lease.listen, "lease.listen")
-    settings = GatewaySettings(listen=config.lease.listen, host=public_host(config))
+    settings = GatewaySettings(
+        listen=config.lease.listen, socket=config.state_dir / LEASE_SOCKET, host=public_host(config)
+    )
     machine = agent.machine
     doorman = Doorman(who.now.member, agent.link.token_keys, machine.clock)
     world = LeaseWorld(agent=agent.loop, runtime=machine.runtime, clock=machine.clock)
@@ -160,6 +165,7 @@ def _link(config: ProviderConfig) -> LinkSettings:
         instance=secrets.token_hex(8),
         software=__version__,
         lease_address=advertised(config),
+        lease_socket=config.state_dir / LEASE_SOCKET,
     )
 
 

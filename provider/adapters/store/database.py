@@ -98,6 +98,13 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 raise
 
+    def rewrite(self) -> bool:
+        """Write the file anew without free pages, and empty its log; False where a reader kept the log."""
+        with _mapped(self.path):
+            self.connection.execute("VACUUM")
+            (is_busy, *_) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not is_busy
+
 
 def open_database(path: Path, schema: Schema) -> Database:
     """Open ``path``, making it where it is missing, and bring it to the newest schema.

@@ -1,7 +1,7 @@
 """The core's values as JSON and back, for the store's rows.
 
 Owns the text form of what Python's types do not say (exact decimals, secrets, the union of effects).
-A secret is written as it is: the file it goes into is readable by its owner alone.
+A secret is written as it is: what holds one is sealed before it goes into the file (``sealing``).
 """
 
 from __future__ import annotations

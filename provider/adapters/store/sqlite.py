@@ -1,8 +1,9 @@
 """The agent's memory in one SQLite file: state and intentions, committed together.
 
 Owns which rows a step changes: it compares the mappings of the state it last committed with those of
-the new one, value by value, and writes only what differs. Invariant: after ``commit`` returns, the
-steps survive kill -9 and power loss; before it returns, nothing of them does.
+the new one, value by value, and writes only what differs. What holds a manifest is sealed (``sealing``).
+Invariant: after ``commit`` returns, the steps survive kill -9 and power loss; before it returns, nothing of
+them does.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import TypeVar
 
 from provider.adapters.store import rows
 from provider.adapters.store.database import Database, Schema, open_database
+from provider.adapters.store.seal import Seal, WrongKey
+from provider.adapters.store.sealing import effect_text, lease_text, under_seal
 from provider.core.effects import Effect
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
 from provider.core.step import Step
+from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId, OrderId
 
 K = TypeVar("K", LeaseId, OrderId)
@@ -30,14 +34,23 @@ SCHEMA = Schema(program="provider", application_id=0x47505250, package="provider
 class SqliteStore:
     """``ports.Store`` in a file. Used by one thread at a time."""
 
-    def __init__(self, database: Database, policy: Policy) -> None:
+    def __init__(self, database: Database, policy: Policy, seal: Seal) -> None:
         self._database = database
+        self._seal = seal
         self._committed = AgentState(policy=policy)
 
     @classmethod
-    def open(cls, path: Path, policy: Policy) -> SqliteStore:
-        """Open or make ``path``. ``ConfigError`` when it cannot be used: another process holds it, say."""
-        return cls(open_database(path, SCHEMA), policy)
+    def open(cls, path: Path, policy: Policy, key_file: Path | None = None) -> SqliteStore:
+        """Open or make ``path``; the key is in ``key_file``, by default in a file beside it that is made.
+
+        ``ConfigError`` when it cannot be used: another process holds it, the key is not the right one.
+        """
+        database = open_database(path, SCHEMA)
+        try:
+            return cls(database, policy, under_seal(database, key_file))
+        except BaseException:
+            database.close()
+            raise
 
     def close(self) -> None:
         self._database.close()
@@ -51,7 +64,7 @@ class SqliteStore:
             for name, body in connection.execute("SELECT id, body FROM bid")
         }
         leases = {
-            LeaseId.parse(name): rows.row_value(body, Lease)
+            LeaseId.parse(name): rows.row_value(self._opened("lease", name, body), Lease)
             for name, body in connection.execute("SELECT id, body FROM lease")
         }
         orders = {
@@ -59,8 +72,8 @@ class SqliteStore:
             for name, body in connection.execute("SELECT id, body FROM waiting_order")
         }
         effects = tuple(
-            rows.effect_value(body)
-            for (body,) in connection.execute("SELECT body FROM effect ORDER BY number")
+            rows.effect_value(self._opened("effect", name, body))
+            for name, body in connection.execute("SELECT id, body FROM effect ORDER BY number")
         )
         self._committed = AgentState(
             policy=self._committed.policy,
@@ -88,15 +101,50 @@ class SqliteStore:
                 connection.execute(
                     "UPDATE position SET market = ?, version = ?, is_draining = ?", _position(after)
                 )
-            _write_changes(connection, "bid", before.bids, after.bids)
-            _write_changes(connection, "lease", before.leases, after.leases)
-            _write_changes(connection, "waiting_order", before.orders, after.orders)
+            self._write_changes(connection, "bid", before.bids, after.bids)
+            self._write_changes(connection, "lease", before.leases, after.leases)
+            self._write_changes(connection, "waiting_order", before.orders, after.orders)
             connection.executemany(
                 "INSERT INTO effect (id, body) VALUES (?, ?)",
-                [(effect.id, rows.effect_text(effect)) for effect in effects],
+                [(effect.id, self._closed("effect", effect.id, *effect_text(effect))) for effect in effects],
             )
             connection.executemany("DELETE FROM effect WHERE id = ?", [(effect,) for effect in settled])
         self._committed = after
+
+    def _write_changes(
+        self,
+        connection: sqlite3.Connection,
+        table: str,
+        before: Mapping[K, V],
+        after: Mapping[K, V],
+    ) -> None:
+        if before is after:
+            return
+        changed = [
+            (str(key), self._closed(table, str(key), *_row_text(value)))
+            for key, value in after.items()
+            if before.get(key) is not value
+        ]
+        gone = [(str(key),) for key in before if key not in after]
+        # The table's name is one of three constants of this module, never input.
+        connection.executemany(f"INSERT OR REPLACE INTO {table} (id, body) VALUES (?, ?)", changed)  # noqa: S608
+        connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)  # noqa: S608
+
+    def _closed(self, table: str, name: str, text: str, is_secret: bool) -> str:
+        return self._seal.close(f"{table}/{name}", text) if is_secret else text
+
+    def _opened(self, table: str, name: str, body: str) -> str:
+        try:
+            return self._seal.open(f"{table}/{name}", body)
+        except WrongKey as error:
+            raise ConfigError(
+                f"{self._database.path} is damaged: {table} {name} does not open with its key",
+                remedy="restore it from a copy",
+            ) from error
+
+
+def _row_text(value: OpenBid | Lease | WaitingOrder) -> tuple[str, bool]:
+    return lease_text(value) if isinstance(value, Lease) else (rows.row_text(value), False)
 
 
 def _same(before: AgentState, after: AgentState) -> bool:
@@ -111,20 +159,3 @@ def _same(before: AgentState, after: AgentState) -> bool:
 
 def _position(state: AgentState) -> tuple[str, int, int]:
     return state.market, state.version, int(state.is_draining)
-
-
-def _write_changes(
-    connection: sqlite3.Connection,
-    table: str,
-    before: Mapping[K, V],
-    after: Mapping[K, V],
-) -> None:
-    if before is after:
-        return
-    changed = [
-        (str(key), rows.row_text(value)) for key, value in after.items() if before.get(key) is not value
-    ]
-    gone = [(str(key),) for key in before if key not in after]
-    # The table's name is one of three constants of this module, never input.
-    connection.executemany(f"INSERT OR REPLACE INTO {table} (id, body) VALUES (?, ?)", changed)  # noqa: S608
-    connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)  # noqa: S608
