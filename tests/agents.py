@@ -23,6 +23,7 @@ from provider.core.events import (
     TimeReached,
     WorkloadsListed,
 )
+from provider.core.lease import Trigger
 from provider.core.placement import free
 from provider.core.policy import Policy, PriceScale
 from provider.core.state import AgentState, Lease
@@ -47,6 +48,7 @@ from provider.domain.resources import (
 from provider.domain.workload import (
     Container,
     ContainerState,
+    ExitCause,
     GpuAttachment,
     Launch,
     RuntimeCapabilities,
@@ -152,15 +154,15 @@ def workload(
             replica=each.replica,
             state=ContainerState.RUNNING if exited_at is None else ContainerState.EXITED,
             id=f"{each.service.name}-{each.replica}",
+            generation=each.generation,
             exit_code=None if exited_at is None else 1,
+            cause=None if exited_at is None else ExitCause.OWN,
             started_at=started_at,
             finished_at=exited_at,
         )
         for each in launch.replicas
     )
-    return Workload(
-        lease=launch.lease, generation=launch.generation, containers=containers[: len(containers) - missing]
-    )
+    return Workload(lease=launch.lease, containers=containers[: len(containers) - missing])
 
 
 class Agent:
@@ -289,7 +291,7 @@ class Agent:
             assert due is None or due > self.at, "the core asks to be woken for what it has just done"
         for note in step.notes:
             if isinstance(note, LeaseMoved) and note.before is not None:
-                assert note.before is not note.after
+                assert note.before is not note.after or note.trigger is Trigger.CHANGED
 
     def _check_meters(self, step: Step) -> None:
         for lease in step.state.leases.values():

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from provider.domain.ids import GpuUuid, LeaseId, Owner, ProviderId
@@ -60,10 +61,12 @@ def replica(of: Service, number: int = 0, *, gpus: tuple[str, ...] = (), host_po
 
 
 def launch(*replicas: ReplicaLaunch, lease: LeaseId | None = None, generation: int = 1) -> Launch:
+    """All of its containers changed in ``generation``."""
+    wanted = replicas or (replica(service()),)
     return Launch(
         lease=lease or lease_id(),
         generation=generation,
-        replicas=replicas or (replica(service()),),
+        replicas=tuple(replace(each, generation=generation) for each in wanted),
         simulated_gpus=True,
     )
 

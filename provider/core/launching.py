@@ -12,7 +12,7 @@ from provider.core import hostnames
 from provider.core.revising import revision_of
 from provider.core.state import Lease
 from provider.domain.ids import GpuUuid
-from provider.domain.manifest import ManifestGroup
+from provider.domain.manifest import ManifestGroup, Proto
 from provider.domain.workload import Dependency, Launch, PortBinding, ReplicaLaunch
 
 
@@ -30,19 +30,21 @@ def port_bindings(
     if len(exposed) > len(host_ports):
         exposed = [(name, expose) for name, expose in exposed if not hostnames.is_http(expose)]
     assert len(exposed) <= len(host_ports), "the placement holds a port for each endpoint of the order"
-    had = {(port.service, port.port, port.external_port, port.proto): port.host_port for port in kept}
+    had: dict[tuple[str, int, int, Proto], list[int]] = {}
+    for port in kept:
+        had.setdefault((port.service, port.port, port.external_port, port.proto), []).append(port.host_port)
     wanted = [(name, expose.port, expose.effective_port, expose.proto) for name, expose in exposed]
-    spoken_for = {had[each] for each in wanted if each in had}
-    free = iter([port for port in host_ports if port not in spoken_for])
+    stays = [had[key].pop(0) if had.get(key) else None for key in wanted]
+    free = iter([port for port in host_ports if port not in stays])
     return tuple(
         PortBinding(
             service=name,
-            port=expose.port,
-            host_port=had[key] if key in had else next(free),
-            external_port=expose.effective_port,
-            proto=expose.proto,
+            port=port,
+            host_port=next(free) if host_port is None else host_port,
+            external_port=external_port,
+            proto=proto,
         )
-        for key, (name, expose) in zip(wanted, exposed, strict=True)
+        for (name, port, external_port, proto), host_port in zip(wanted, stays, strict=True)
     )
 
 

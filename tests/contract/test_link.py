@@ -29,6 +29,7 @@ from provider.core.events import (
     Event,
     LeaseAwarded,
     LeaseEnded,
+    LeaseUpdated,
     OrderClosed,
     OrderOpened,
 )
@@ -137,7 +138,7 @@ class Agent:
                 self.market = event.market
             if not self.commits:
                 continue
-            if isinstance(event, OrderOpened | OrderClosed | LeaseAwarded | LeaseEnded):
+            if isinstance(event, OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded):
                 self.version = max(self.version, event.version)
             if delivery.committed:
                 delivery.committed()
@@ -250,13 +251,16 @@ def test_what_happens_in_the_market_arrives_in_its_order(play: Play) -> None:
         world.market.close_order(order(1).id)
         world.market.award(award)
         await until(lambda: len(world.agent.of_market()) == 3)
-        world.market.end_lease(lease(2), CloseReason.TENANT_CLOSED)
+        world.market.update(lease(2), "ef" * 32)
         await until(lambda: len(world.agent.of_market()) == 4)
+        world.market.end_lease(lease(2), CloseReason.TENANT_CLOSED)
+        await until(lambda: len(world.agent.of_market()) == 5)
         assert world.agent.of_market() == [
             OrderOpened(order=order(1), version=1),
             OrderClosed(order=order(1).id, version=2),
             LeaseAwarded(award=award, version=3),
-            LeaseEnded(lease=lease(2), reason=CloseReason.TENANT_CLOSED, version=4),
+            LeaseUpdated(lease=lease(2), manifest_hash="ef" * 32, version=4),
+            LeaseEnded(lease=lease(2), reason=CloseReason.TENANT_CLOSED, version=5),
         ]
 
     play(scenario)

@@ -20,13 +20,14 @@ from provider.core.effects import (
     RefuseLease,
     ReportLease,
     ReportUsage,
+    RestartService,
     StartWorkload,
     StopWorkload,
     WithdrawBid,
 )
 from provider.core.events import CoordinatorConnected, Performed
 from provider.core.policy import Policy
-from provider.core.state import AgentState
+from provider.core.state import AgentState, Revision
 from provider.core.step import Step
 from provider.domain.ids import EffectId
 from provider.domain.manifest import Credentials, HttpOptions, ManifestGroup, MountPoint, Proto, ServiceParams
@@ -35,7 +36,7 @@ from provider.domain.secret import Secret
 from provider.domain.workload import PortBinding
 from provider.ports import Store
 from provider.sim.store import MemoryStore
-from tests.agents import POLICY, START, Agent, healthy, lease_of, manifest, order, settle
+from tests.agents import HASH, POLICY, START, Agent, healthy, lease_of, manifest, order, settle
 
 
 class Disk(Protocol):
@@ -194,7 +195,8 @@ def test_a_manifest_with_everything_in_it(disk: Disk) -> None:
         credentials=Credentials(host="registry", username="u", password=Secret("hush")),
     )
     content = replace(manifest(agent.lease().group), groups=(ManifestGroup(name="web", services=(full,)),))
-    lease = replace(agent.lease(), manifest=content, reason=CloseReason.GPU_FAILED)
+    revision = Revision(manifest=content, manifest_hash=HASH)
+    lease = replace(agent.lease(), current=revision, former=revision, reason=CloseReason.GPU_FAILED)
     rate = replace(lease.rate, amount=Decimal("0.000000000000000001"))
     state = replace(agent.state, leases={lease.id: replace(lease, rate=rate)})
     disk().commit([Step(state=state)])
@@ -219,6 +221,7 @@ def every_kind() -> tuple[Effect, ...]:
         StopWorkload(id=EffectId("c"), lease=lease, grace_s=3),
         ReportLease(id=EffectId("d"), lease=lease, health=LeaseHealth.RUNNING, ports=(port,), detail="y"),
         ReportUsage(id=EffectId("e"), usage=usage),
+        RestartService(id=EffectId("g"), lease=lease, service="web", generation=2, grace_s=3),
         EndLease(id=EffectId("f"), lease=lease, reason=CloseReason.WORKLOAD_UNSTABLE, detail="z"),
     )
 

@@ -15,7 +15,7 @@ from provider.adapters.gateway import Doorman, GatewaySettings, LeaseGateway, Le
 from provider.core.events import Event
 from provider.core.lease import Phase
 from provider.core.policy import Policy
-from provider.core.state import AgentState, Lease
+from provider.core.state import AgentState, Lease, Revision
 from provider.core.step import Step
 from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId, NodeName, Owner, ProviderId
@@ -183,8 +183,11 @@ def lease(phase: Phase = Phase.RUNNING) -> Lease:
         version=1,
         phase=phase,
         due=None,
-        manifest=MANIFEST,
-        ports=(PortBinding(service="web", port=80, host_port=31000, external_port=80),),
+        current=Revision(
+            manifest=MANIFEST,
+            manifest_hash=hash_of_json(MANIFEST_JSON),
+            ports=(PortBinding(service="web", port=80, host_port=31000, external_port=80),),
+        ),
         restarts=1,
         detail="as ordered",
     )

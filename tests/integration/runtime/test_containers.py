@@ -17,7 +17,7 @@ from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import ProviderId
 from provider.domain.manifest import MountPoint, ServiceParams
 from provider.domain.resources import MIB, Volume
-from provider.domain.workload import ContainerState
+from provider.domain.workload import ContainerState, ExitCause
 from provider.ports import LogRequest
 from tests.integration.runtime.conftest import SETTINGS, Run
 from tests.integration.runtime.inside import changed_image, shell
@@ -223,7 +223,7 @@ def test_memory_beyond_the_limit_is_told_as_such(on_docker: Run) -> None:
 
         async def look() -> bool:
             (workload,) = await runtime.list()
-            return workload.containers[0].oom_killed and workload.containers[0].exit_code == 137
+            return workload.containers[0].cause is ExitCause.OOM and workload.containers[0].exit_code == 137
 
         await eventually(look, bool)
 
@@ -282,7 +282,7 @@ def test_what_is_left_of_a_lease_is_listed_and_removed(on_docker: Run, client: d
         client.remove_container(workload.containers[0].id, force=True)
 
         (left,) = await runtime.list()
-        assert (left.lease, left.generation, left.containers) == (wanted.lease, 0, ())
+        assert (left.lease, left.containers) == (wanted.lease, ())
         await runtime.stop(left.lease, 0)
         assert await runtime.list() == ()
 

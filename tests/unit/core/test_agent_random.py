@@ -144,7 +144,7 @@ class AgentMachine(RuleBasedStateMachine):
         self.agent.passes(1)
         listed = [self.workload(lease) for lease in sorted(self.engine)]
         if stranger:
-            listed.append(Workload(lease=lease_of(99), generation=1, containers=()))
+            listed.append(Workload(lease=lease_of(99), containers=()))
         as_of = self.agent.at
         if late:
             self.agent.passes(1)

@@ -189,7 +189,7 @@ def unstable(life: Life) -> None:
     life.happens(OPENED)
     life.happens(AWARDED)
     life.happens(SENT)
-    for _ in range(6):
+    for _ in range(POLICY.deaths_most):
         life.dies()
         life.passes(5 * MINUTE)
 

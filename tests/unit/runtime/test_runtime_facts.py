@@ -19,7 +19,7 @@ from provider.adapters.runtime.networks import subnets
 from provider.adapters.runtime.settings import DockerSettings
 from provider.domain.errors import ConfigError, ImageUnavailable, Permanent, Temporary
 from provider.domain.ids import GpuUuid, LeaseId, ProviderId
-from provider.domain.workload import ContainerState, GpuAttachment
+from provider.domain.workload import ContainerState, ExitCause, GpuAttachment
 
 LEASE = LeaseId.parse("alice/1/1/1/p1")
 SETTINGS = DockerSettings(provider=ProviderId("p1"), nvidia_hook="/nonexistent")
@@ -157,10 +157,10 @@ def test_memory_ran_out_only_where_that_ended_the_container() -> None:
         "FinishedAt": "2026-11-22T17:00:01Z",
     }
 
-    assert described(found, ended | {"ExitCode": 137}).oom_killed
-    assert not described(found, ended | {"ExitCode": 0}).oom_killed
+    assert described(found, ended | {"ExitCode": 137}).cause is ExitCause.OOM
+    assert described(found, ended | {"ExitCode": 0}).cause is ExitCause.OWN
     running = described(found, ended | {"Status": "running", "ExitCode": 0})
-    assert (running.exit_code, running.finished_at, running.oom_killed) == (None, None, False)
+    assert (running.exit_code, running.finished_at, running.cause) == (None, None, None)
 
 
 def test_subnets_are_the_pools_each_once_and_large_enough() -> None:

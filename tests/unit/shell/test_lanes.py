@@ -16,8 +16,8 @@ from provider.sim import vtime
 from tests.agents import lease_of
 
 
-def start(number: int, name: str = "start") -> StartWorkload:
-    launch = Launch(lease=lease_of(number), generation=1, replicas=())
+def start(number: int, name: str = "start", generation: int = 1) -> StartWorkload:
+    launch = Launch(lease=lease_of(number), generation=generation, replicas=())
     return StartWorkload(id=EffectId(f"{name} {number}"), launch=launch)
 
 
@@ -110,7 +110,7 @@ def test_a_stop_cancels_the_start_under_way() -> None:
         (0, "+start 1"),
         (0, "+start 2"),
         (4, "xstart 1"),
-        (4, "start 1: the lease ended while it was starting"),
+        (4, "start 1: something newer was wanted meanwhile"),
         (4, "+stop 1"),
         (10, "-start 2"),
         (10, "start 2: done"),
@@ -119,12 +119,30 @@ def test_a_stop_cancels_the_start_under_way() -> None:
     ]
 
 
+def test_a_newer_start_cancels_the_older() -> None:
+    """A tenant that mends its manifest does not wait for the pull of the broken one."""
+
+    async def body(lanes: Lanes, _: Slow) -> None:
+        lanes.submit([start(1)])
+        await asyncio.sleep(4)
+        lanes.submit([start(1, "newer", generation=2)])
+
+    assert lanes_with(body) == [
+        (0, "+start 1"),
+        (4, "xstart 1"),
+        (4, "start 1: something newer was wanted meanwhile"),
+        (4, "+newer 1"),
+        (14, "-newer 1"),
+        (14, "newer 1: done"),
+    ]
+
+
 def test_a_start_that_still_waits_is_not_begun_before_its_stop() -> None:
     async def body(lanes: Lanes, _: Slow) -> None:
         lanes.submit([start(1), stop(1)])
 
     assert lanes_with(body) == [
-        (0, "start 1: the lease ended before it started"),
+        (0, "start 1: something newer was wanted before it started"),
         (0, "+stop 1"),
         (10, "-stop 1"),
         (10, "stop 1: done"),

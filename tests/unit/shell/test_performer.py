@@ -19,6 +19,7 @@ from provider.core.effects import (
     RefuseLease,
     ReportLease,
     ReportUsage,
+    RestartService,
     StartWorkload,
     StopWorkload,
     WithdrawBid,
@@ -43,8 +44,9 @@ from tests.agents import START, lease_of, rate
 
 LEASE = lease_of()
 KEY = EffectId("k")
-RUNS = Workload(lease=LEASE, generation=1, containers=())
+RUNS = Workload(lease=LEASE, containers=())
 START_IT = StartWorkload(id=KEY, launch=Launch(lease=LEASE, generation=1, replicas=()))
+RESTART_IT = RestartService(id=KEY, lease=LEASE, service="web", generation=1, grace_s=10)
 STOP_IT = StopWorkload(id=KEY, lease=LEASE, grace_s=7)
 WHY = Refused(why=Refusal.BID_GONE)
 BID = Bid(id=LEASE, rate=rate())
@@ -52,6 +54,7 @@ USAGE = Usage(lease=LEASE, number=1, running_ms=1, at=START)
 
 CALLS: list[tuple[Effect, tuple[Any, ...]]] = [
     (START_IT, ("start", START_IT.launch)),
+    (RESTART_IT, ("restart", LEASE, "web", 10)),
     (STOP_IT, ("stop", LEASE, 7)),
     (PlaceBid(id=KEY, bid=BID), ("place_bid", KEY, BID)),
     (WithdrawBid(id=KEY, bid=LEASE), ("withdraw_bid", KEY, LEASE)),
@@ -67,7 +70,7 @@ CALLS: list[tuple[Effect, tuple[Any, ...]]] = [
         ("end_lease", KEY, LEASE, CloseReason.GPU_FAILED, "d"),
     ),
 ]
-FOR_EVER = [effect for effect, _ in CALLS if not isinstance(effect, StartWorkload)]
+FOR_EVER = [effect for effect, _ in CALLS if not isinstance(effect, StartWorkload | RestartService)]
 REFUSABLE = [effect for effect, _ in CALLS if not isinstance(effect, StopWorkload)]
 
 
@@ -87,7 +90,7 @@ class Port:
             self.times.append(asyncio.get_running_loop().time())
             if self._failures:
                 raise self._failures.pop(0)
-            return RUNS if name == "start" else None
+            return RUNS if name in {"start", "restart"} else None
 
         return call
 
@@ -112,7 +115,7 @@ def name(value: object) -> str:
 def test_each_effect_is_one_call(effect: Effect, call: tuple[Any, ...]) -> None:
     result, port = perform(effect)
     assert port.calls == [call]
-    assert result == Performed(effect=effect, workload=RUNS if effect is START_IT else None)
+    assert result == Performed(effect=effect, workload=RUNS if effect in {START_IT, RESTART_IT} else None)
 
 
 def test_every_effect_is_in_the_table() -> None:
