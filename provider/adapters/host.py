@@ -30,20 +30,24 @@ class HostReserve:
 
 
 class LinuxHost:
-    """``data_root`` is where the engine keeps images and containers; ``proc`` and ``sys`` may be a test's."""
+    """``data_root`` is where the engine keeps images and containers; ``proc`` and ``sys`` may be a test's.
+
+    ``held_bytes`` of its disk are not free, but held by leases that are counted again.
+    """
 
     def __init__(
         self,
         data_root: Path,
         *,
         reserve: HostReserve = HostReserve(),
+        held_bytes: int = 0,
         proc: Path = Path("/proc"),
         sys: Path = Path("/sys"),
     ) -> None:
         self._reserve = reserve
         self._proc = proc
         self._sys = sys
-        self._storage_bytes = _free_bytes(data_root)
+        self._storage_bytes = _free_bytes(data_root) + held_bytes
 
     def capacity(self) -> HostCapacity:
         """Constant for the life of this object. ``ConfigError``: there is no such ``data_root``."""

@@ -102,6 +102,17 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """Persistent storage, and the watch over what is not."""
+
+    classes: Mapping[str, Path] | None = None
+    """Classes of persistent storage that are offered, and a folder for each; none: what the disk under the
+    state folder is. ``{}`` offers no persistent storage."""
+    measure_s: float = 15.0
+    """Between two looks at what containers have written beside their volumes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReserveConfig:
     """What the operator keeps of the machine."""
 
@@ -167,6 +178,7 @@ class ProviderConfig:
     runtime: RuntimeConfig = RuntimeConfig()
     network: NetworkConfig = NetworkConfig()
     images: ImageConfig = ImageConfig()
+    storage: StorageConfig = StorageConfig()
     reserve: ReserveConfig = ReserveConfig()
     lease: LeaseConfig = LeaseConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from provider.adapters.runtime.advisories import Part
-from provider.adapters.runtime.images.settings import ImageSettings
 from provider.adapters.runtime.egress.settings import Destination, NetworkSettings, resolver
+from provider.adapters.runtime.images.settings import ImageSettings
 from provider.adapters.runtime.settings import PLAIN_RUNTIME, DockerSettings
+from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.app import addresses
 from provider.app.config import NetworkConfig, ProviderConfig
 from provider.domain.errors import ConfigError
@@ -27,6 +28,11 @@ def docker_settings(config: ProviderConfig, provider: ProviderId) -> DockerSetti
         public_hostname=public_host(config),
         mirror=config.runtime.mirror,
         images=_image_settings(config),
+        storage=StorageSettings(
+            root=(config.state_dir / "volumes").absolute(),
+            classes=config.storage.classes,
+            measure_s=config.storage.measure_s,
+        ),
         network=network_settings(config.network),
         oci_runtime=config.runtime.sandbox or PLAIN_RUNTIME,
         pids_limit=_pids_limit(config.runtime.pids_limit),

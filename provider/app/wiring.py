@@ -27,6 +27,7 @@ from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
+from provider.adapters.runtime.storage import disks
 from provider.adapters.store.sqlite import SqliteStore
 from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
@@ -108,16 +109,16 @@ async def _machine(
         memory_bytes=config.reserve.memory_bytes,
         storage_bytes=config.reserve.storage_bytes,
     )
-    runtime = DockerRuntime(
-        docker_settings(config, provider),
-        clock,
-    )
+    settings = docker_settings(config, provider)
+    data_root = ENGINE_ROOT if ENGINE_ROOT.exists() else config.state_dir
+    held_bytes = disks.held_bytes(settings.storage, settings.storage.root / provider, data_root)
+    runtime = DockerRuntime(settings, clock)
     held = await stack.enter_async_context(runtime)
     await stack.enter_async_context(_beside(held.keep_images()))
     return Machine(
         name=node,
         gpus=await stack.enter_async_context(probe),
-        host=LinuxHost(ENGINE_ROOT if ENGINE_ROOT.exists() else config.state_dir, reserve=reserve),
+        host=LinuxHost(data_root, reserve=reserve, held_bytes=held_bytes),
         runtime=held,
         clock=clock,
     )

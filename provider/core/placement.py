@@ -7,10 +7,11 @@ Invariant: no GPU is placed twice, and none that is not healthy is placed at all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from provider.core import disk_space
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu, GpuHealth
 from provider.domain.ids import GpuUuid
@@ -76,6 +77,9 @@ class Free:
     cpu_millis: int
     memory_bytes: int
     storage_bytes: int
+    """On the disk of the containers' layers."""
+    disks: Mapping[str, int]
+    """Bytes by disk, that one among them."""
     ports: int
     """How many; which ones is looked up only for a placement."""
     gpus: tuple[Gpu, ...]
@@ -86,13 +90,18 @@ def free(state: AgentState, node: Node) -> Free:
     """``node``'s capacity less what open bids and live leases hold of it."""
     held = _held(state, node)
     needs = [need(group) for group, _ in held]
+    disks = dict(disk_space.there_is(node, state.runtime))
+    for group, _ in held:
+        for disk, size in disk_space.needed(group, state.runtime).items():
+            disks[disk] -= size
     taken_ports = {port for _, placement in held for port in placement.host_ports}
     taken_gpus = {uuid for _, placement in held for uuid in placement.gpus}
     first, last = state.policy.port_range
     return Free(
         cpu_millis=node.capacity.cpu_millis - sum(each.cpu_millis for each in needs),
         memory_bytes=node.capacity.memory_bytes - sum(each.memory_bytes for each in needs),
-        storage_bytes=node.capacity.storage_bytes - sum(each.storage_bytes for each in needs),
+        storage_bytes=disks[state.runtime.layers_disk if state.runtime else ""],
+        disks=disks,
         ports=last - first + 1 - sum(first <= port <= last for port in taken_ports),
         gpus=tuple(
             gpu for gpu in node.gpus if gpu.health is GpuHealth.HEALTHY and gpu.uuid not in taken_gpus
@@ -122,7 +131,7 @@ def _place_on(state: AgentState, node: Node, group: GroupSpec) -> Placement | Re
     left, needed = free(state, node), need(group)
     if state.policy.ingress is not None:
         needed = replace(needed, ports=needed.ports - needed.http_ports)
-    shortage = _shortage(left, needed)
+    shortage = _shortage(left, needed, disk_space.needed(group, state.runtime))
     if shortage is not None:
         return shortage
     replicas = _place_gpus(node.gpus, left.gpus, group.units)
@@ -139,11 +148,11 @@ def _open_ports(state: AgentState, node: Node) -> Iterator[int]:
     return (port for port in range(first, last + 1) if port not in taken)
 
 
-def _shortage(left: Free, needed: Need) -> Refused | None:
+def _shortage(left: Free, needed: Need, by_disk: Mapping[str, int]) -> Refused | None:
     rows = (
         (Refusal.CPU_SHORT, needed.cpu_millis, left.cpu_millis, "m"),
         (Refusal.MEMORY_SHORT, needed.memory_bytes, left.memory_bytes, " bytes"),
-        (Refusal.STORAGE_SHORT, needed.storage_bytes, left.storage_bytes, " bytes"),
+        *((Refusal.STORAGE_SHORT, size, left.disks[disk], " bytes") for disk, size in by_disk.items()),
         (Refusal.PORTS_SHORT, needed.ports, left.ports, " ports"),
     )
     for why, required, available, unit in rows:

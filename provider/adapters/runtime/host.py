@@ -73,30 +73,3 @@ def has_apparmor(info: Mapping[str, object]) -> bool:
     """Whether the engine confines containers with AppArmor (``SecurityOptions`` of ``GET /info``)."""
     options = info.get("SecurityOptions")
     return isinstance(options, list) and any("name=apparmor" in str(option) for option in options)
-
-
-def holds_layers_to_size(info: Mapping[str, object]) -> bool:
-    """Whether the engine can limit a container's writable layer: overlay2 on xfs with project quota.
-
-    With the containerd image store an engine takes the option and ignores it, so that one never counts.
-    """
-    status = info.get("DriverStatus")
-    told = dict(status) if isinstance(status, list) else {}
-    if info.get("Driver") != "overlay2" or told.get("Backing Filesystem") != "xfs" or "driver-type" in told:
-        return False
-    return _mount_options(str(info.get("DockerRootDir", ""))) & {"prjquota", "pquota"} != set()
-
-
-def _mount_options(path: str) -> set[str]:
-    """The options of the file system that holds ``path`` (proc_pid_mountinfo(5), the last field)."""
-    best: tuple[int, set[str]] = (-1, set())
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    for line in lines:
-        fields = line.split()
-        place = fields[4]
-        if os.path.commonpath([place, path or "/"]) == place and len(place) >= best[0]:
-            best = len(place), set(fields[-1].split(","))
-    return best[1]

@@ -13,7 +13,7 @@ import requests
 from provider.adapters.runtime import gpus, naming
 from provider.adapters.runtime.containers import Found, described, instant
 from provider.adapters.runtime.errors import engine_error, pull_error, refused
-from provider.adapters.runtime.host import holds_layers_to_size, open_files_ceiling
+from provider.adapters.runtime.host import open_files_ceiling
 from provider.adapters.runtime.images import Reference
 from provider.adapters.runtime.networks import subnets
 from provider.adapters.runtime.settings import DockerSettings
@@ -236,14 +236,6 @@ def test_with_remapped_users_simulated_cards_are_environment_alone() -> None:
     attachment = gpus.attach_simulated(LEASE, (GpuUuid("SIM-1"),), found)
 
     assert (attachment.how, attachment.requests) == (GpuAttachment.ENVIRONMENT, ())
-
-
-def test_layers_are_not_held_to_size_where_the_engine_would_ignore_it() -> None:
-    on_xfs = {"Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "xfs"]], "DockerRootDir": "/"}
-
-    assert not holds_layers_to_size({})
-    assert not holds_layers_to_size({"Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "extfs"]]})
-    assert not holds_layers_to_size(on_xfs)  # without project quota
 
 
 def test_without_an_engine_to_look_at_the_ceiling_of_files_is_modest(tmp_path: Path) -> None:

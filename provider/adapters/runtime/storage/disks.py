@@ -43,6 +43,12 @@ def disk_of(path: Path) -> str:
     return f"{os.major(number)}:{os.minor(number)}"
 
 
+def held_bytes(settings: StorageSettings, root: Path, path: Path) -> int:
+    """What volumes hold of the disk that ``path`` is on: not free, but of leases that are counted anyway."""
+    same = {each for each in folders(settings, root).values() if disk_of(each) == disk_of(path)}
+    return sum(size for folder in same for size in _allocated(folder))
+
+
 def _allocated(folder: Path) -> Iterator[int]:
     for file in folder.glob("gp-*.ext4"):
         try:

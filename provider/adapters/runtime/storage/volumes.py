@@ -108,9 +108,9 @@ class Volumes:
         return await self._do(disks.offered, self.settings, self.records.root)
 
     def layers_disk(self, info: Mapping[str, object]) -> str:
-        """The disk that the engine's data is on; empty where it cannot be seen from here."""
+        """The disk that the engine's data is on; where that cannot be seen, the one that ours is on."""
         folder = Path(str(info.get("DockerRootDir") or "/nonexistent"))
-        return disks.disk_of(folder) if folder.exists() else ""
+        return disks.disk_of(folder if folder.exists() else self.records.root)
 
     async def furnish(
         self, lease: LeaseId, replica: ReplicaLaunch, image_volumes: Iterable[str]
