@@ -7,14 +7,15 @@ answers stay in the wire's own messages: they are shown, not decided upon.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc.aio
 
+from provider.app.roads import MakeChannel, Road, road
 from provider.domain.errors import Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.market import GroupSpec
@@ -40,6 +41,8 @@ from provider.rpc.v1 import (
 DEADLINE_S = settings.DEADLINE_S
 
 Answer = TypeVar("Answer")
+Ways = Callable[[MakeChannel], AbstractAsyncContextManager[Road]]
+"""How a lease is reached, given how channels to its provider are made."""
 
 
 @asynccontextmanager
@@ -59,8 +62,9 @@ def new_key() -> str:
 class Market:
     """A tenant's calls to its coordinator."""
 
-    def __init__(self, who: Identity) -> None:
+    def __init__(self, who: Identity, say_road: Callable[[str], None] = lambda _: None) -> None:
         self._who = who
+        self._say_road = say_road
         self._whom = f"the coordinator at {who.coordinator}"
         coordinator = Member(role=Role.COORDINATOR, market=who.member.market, name="")
         self._channel = settings.mtls_channel(who.coordinator, who, expect=coordinator)
@@ -131,33 +135,54 @@ class Market:
         return (await self._ask(self._stub.IssueLeaseToken(request, timeout=DEADLINE_S))).token
 
     def lease(self, lease: LeaseId, address: str, token: str) -> LeaseCalls:
-        """The way to a lease at its provider."""
-        return LeaseCalls(self._who, lease, address, token)
+        """The way to a lease at its provider; without an ``address``, through the coordinator alone."""
+        return LeaseCalls(
+            self._who, lease, token, lambda make: road(lease, address, make, self._channel), self._say_road
+        )
 
 
 class LeaseCalls:
     """A tenant's calls to the provider of its lease."""
 
-    def __init__(self, who: Identity, lease: LeaseId, address: str, token: str) -> None:
-        self._whom = f"the provider {lease.provider} at {address}"
+    def __init__(
+        self, who: Identity, lease: LeaseId, token: str, ways: Ways, say_road: Callable[[str], None]
+    ) -> None:
+        self._who = who
+        self._whom = f"the provider {lease.provider}"
+        self._provider = Member(role=Role.PROVIDER, market=who.member.market, name=lease.provider)
+        self._ways = ways
+        self._say_road = say_road
+        self._stack = AsyncExitStack()
         self._wire_id = codec.lease_id_to_pb(lease)
         self._metadata = (("authorization", f"Bearer {token}"),)
-        provider = Member(role=Role.PROVIDER, market=who.member.market, name=lease.provider)
-        self._channel = settings.mtls_channel(
-            address, who, expect=provider, message_bytes=settings.LEASE_MESSAGE_BYTES
-        )
-        self._stub: lease_pb2_grpc.LeaseServiceAsyncStub = lease_pb2_grpc.LeaseServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
+        async with reaching(self._whom):
+            self._road = await self._stack.enter_async_context(self._ways(self._channel_to))
+        self._say_road(f"{self._whom}: {self._road.name}")
+        self._stub: lease_pb2_grpc.LeaseServiceAsyncStub = lease_pb2_grpc.LeaseServiceStub(self._road.channel)
         return self
+
+    def _channel_to(self, target: str) -> grpc.aio.Channel:
+        return settings.mtls_channel(
+            target, self._who, expect=self._provider, message_bytes=settings.LEASE_MESSAGE_BYTES
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def _reaching(self) -> AsyncIterator[None]:
+        """What broke the road says more than that the connection broke."""
+        try:
+            yield
+        except Temporary as away:
+            raise named(self._road.problem() or away, f"{self._whom}, {self._road.name}") from away
 
     async def _ask(self, call: grpc.aio.UnaryUnaryCall[Any, Answer]) -> Answer:
-        async with reaching(self._whom):
+        async with self._reaching():
             return await answered(call)
 
     async def send_manifest(self, manifest_json: bytes) -> None:
@@ -176,7 +201,7 @@ class LeaseCalls:
         """Of one service, or of all with an empty name; ``tail`` -1 for all lines."""
         request = lease_pb2.StreamLogsRequest(lease=self._wire_id, service=service, follow=follow, tail=tail)
         call = self._stub.StreamLogs(request, timeout=None if follow else 60.0, metadata=self._metadata)
-        async with reaching(self._whom), cancelled_after(call):
+        async with self._reaching(), cancelled_after(call):
             async for line in call:
                 yield line
 

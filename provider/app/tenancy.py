@@ -144,10 +144,6 @@ class Tenancy:
         addresses = [each.lease_address for each in view.leases if codec.lease_id_from_pb(each.id) == lease]
         if not addresses:
             raise ConfigError(f"there is no lease {lease}", remedy=f"tenant status {lease.dseq}")
-        if not addresses[0]:
-            raise Permanent(
-                f"{lease.provider} cannot be reached from outside", remedy="choose another provider"
-            )
         token = await self.market.lease_token(lease, scopes)
         return self.market.lease(lease, addresses[0], token)
 

@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--home", metavar="DIR", help="identity and manifests (default: $TENANT_HOME or ~/.tenant)"
     )
+    top.add_argument("--verbose", action="store_true", help="say how a provider is reached")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     enroll = commands.add_parser("enroll", help="join a market with a token of its owner")
     enroll.add_argument(

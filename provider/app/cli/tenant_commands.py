@@ -205,10 +205,14 @@ async def _only_lease(tenancy: Tenancy, dseq: int) -> LeaseId:
 def _with_tenancy(args: argparse.Namespace, ask: Callable[[Tenancy], Awaitable[int]]) -> int:
     async def go() -> int:
         who = identity.load(home(args), Role.TENANT, at=SystemClock().now())
-        async with Market(await fresh(who, home(args))) as market:
+        async with Market(await fresh(who, home(args)), _say_road(args)) as market:
             return await ask(Tenancy(market, home(args)))
 
     return asyncio.run(go())
+
+
+def _say_road(args: argparse.Namespace) -> Callable[[str], None]:
+    return (lambda text: print(text, file=sys.stderr)) if args.verbose else (lambda _: None)
 
 
 def _money(text: str) -> Money:
