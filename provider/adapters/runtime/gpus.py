@@ -68,7 +68,7 @@ def roads(info: Mapping[str, object], settings: DockerSettings) -> GpuRoads:
 def offered(found: GpuRoads, settings: DockerSettings) -> tuple[GpuAttachment, str | None]:
     """How the GPUs for sale would be attached, and why not if they cannot be."""
     if settings.simulated_gpus:
-        return (GpuAttachment.CDI if _can_simulate(found) else GpuAttachment.ENVIRONMENT), None
+        return (GpuAttachment.CDI if has_simulated_nodes(found) else GpuAttachment.ENVIRONMENT), None
     if found.cdi_dirs and cdi_specs.devices(found.cdi_dirs, settings.cdi_vendor_class):
         return GpuAttachment.CDI, None
     if found.has_hook:
@@ -105,7 +105,7 @@ def attach_simulated(lease: LeaseId, gpus: tuple[GpuUuid, ...], found: GpuRoads)
     if not gpus:
         return Attachment()
     told = (("PROVIDER_SIMULATED_GPUS", ",".join(gpus)), VOID)
-    if not _can_simulate(found):
+    if not has_simulated_nodes(found):
         return Attachment(how=GpuAttachment.ENVIRONMENT, environment=told)
     ids = [f"{SIMULATED_KIND}={_simulated_name(lease, uuid)}" for uuid in gpus]
     return Attachment(how=GpuAttachment.CDI, requests=(_cdi_request(ids),), environment=told)
@@ -117,7 +117,7 @@ def write_simulated(lease: LeaseId, gpus: tuple[GpuUuid, ...], found: GpuRoads) 
     A spec a lease, with the lease in the devices' names: one name in two specs makes both unusable.
     Written beside its place and renamed, within one directory: an engine that watches it sees no half.
     """
-    if not gpus or not _can_simulate(found):
+    if not gpus or not has_simulated_nodes(found):
         return
     node = {"hostPath": "/dev/null", "type": "c", "major": 1, "minor": 3, "permissions": "rw"}
     spec = {
@@ -148,7 +148,8 @@ def _cdi_request(ids: list[str]) -> dict[str, object]:
     return {"Driver": "cdi", "DeviceIDs": ids}
 
 
-def _can_simulate(found: GpuRoads) -> bool:
+def has_simulated_nodes(found: GpuRoads) -> bool:
+    """Whether simulated GPUs are device nodes in their containers, not words in the environment alone."""
     return bool(found.cdi_dirs) and not found.remaps_users
 
 
