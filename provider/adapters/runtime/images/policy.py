@@ -70,7 +70,7 @@ async def check_address(
         fnmatchcase(registry, each) for each in settings.private_registries
     ):
         return
-    host = _host(registry)
+    host = registry.partition(":")[0]
     try:
         async with asyncio.timeout(RESOLVE_S):
             addresses = await resolve(host)
@@ -111,12 +111,6 @@ async def resolve_here(host: str) -> tuple[str, ...]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return tuple(str(address[0]) for *_, address in found)
-
-
-def _host(registry: str) -> str:
-    if registry.startswith("["):
-        return registry[1:].partition("]")[0]
-    return registry.partition(":")[0]
 
 
 def _is_literal(host: str) -> bool:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from provider.domain.errors import ImageUnavailable
 from provider.domain.manifest import Credentials
 
+_HOST = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
-    r"(?P<name>[a-z0-9][a-zA-Z0-9._:/-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
-    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    rf"(?:(?P<host>(?:localhost|(?=[^/]*[.:]){_HOST}))/)?(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+LONGEST = 512
 DEFAULT_REGISTRY = "docker.io"
 _DEFAULT_ALIASES = frozenset({DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io"})
 
@@ -52,16 +55,13 @@ class Reference:
     @classmethod
     def parse(cls, image: str) -> Reference:
         """``ImageUnavailable`` when it cannot name an image."""
-        match = _REFERENCE.fullmatch(image)
-        if match is None or match["name"].lower() != match["name"] or "//" in match["name"]:
+        match = _REFERENCE.fullmatch(image) if len(image) <= LONGEST else None
+        if match is None:
             raise ImageUnavailable(
-                f"{image!r} does not name an image", remedy="write it like registry.example/name:tag"
+                f"{image[:LONGEST]!r} does not name an image",
+                remedy="write it like registry.example/name:tag",
             )
-        name = match["name"].removesuffix("/")
-        first, slash, rest = name.partition("/")
-        is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
-        registry = first if is_host else DEFAULT_REGISTRY
-        path = rest if is_host else name
+        registry, path = match["host"] or DEFAULT_REGISTRY, match["path"]
         if registry in _DEFAULT_ALIASES:
             registry = DEFAULT_REGISTRY
             path = path if "/" in path else f"library/{path}"
