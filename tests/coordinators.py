@@ -132,6 +132,17 @@ class Tenant:
         request = tenant_pb2.AcceptBidRequest(key=key(), bid=codec.lease_id_to_pb(bid))
         await unary(self.stub.AcceptBid(request, timeout=PATIENCE_S))
 
+    async def update(
+        self, dseq: int, manifest_hash: str, *groups: GroupSpec, again: str | None = None
+    ) -> None:
+        request = tenant_pb2.UpdateDeploymentRequest(
+            key=again or key(),
+            dseq=dseq,
+            manifest_hash=bytes.fromhex(manifest_hash),
+            groups=map(codec.group_to_pb, groups or (group(),)),
+        )
+        await unary(self.stub.UpdateDeployment(request, timeout=PATIENCE_S))
+
     async def close(self, dseq: int, again: str | None = None) -> None:
         request = tenant_pb2.CloseDeploymentRequest(key=again or key(), dseq=dseq)
         await unary(self.stub.CloseDeployment(request, timeout=PATIENCE_S))

@@ -24,6 +24,7 @@ from provider.coordinator.market.requests import (
     ReportLease,
     ReportUsage,
     Request,
+    UpdateDeployment,
 )
 from provider.coordinator.rows import (
     BidRow,
@@ -46,6 +47,7 @@ from provider.domain.resources import Resources, ResourceUnit
 ALICE, BOB = Owner("alice"), Owner("bob")
 NORTH, SOUTH = ProviderId("north"), ProviderId("south")
 HASH = "ab" * 32
+OTHER_HASH = "cd" * 32
 START = Instant(1_700_000_000_000)
 UACT = Denom.UACT
 
@@ -123,6 +125,22 @@ class Market:
         assert isinstance(reply, Created), reply
         return reply.deployment
 
+    def update(
+        self, deployment: DeploymentId, manifest_hash: str = OTHER_HASH, *groups: GroupSpec
+    ) -> Denial | None:
+        """Order another manifest; the groups are those ordered unless others are given."""
+        row = self.book.deployments.get(deployment)
+        ordered = tuple(self.book.orders[order].order.group for order in row.orders) if row else (group(),)
+        return self.denied(
+            UpdateDeployment(
+                owner=deployment.owner,
+                key=self.key(),
+                deployment=deployment,
+                groups=groups or ordered,
+                manifest_hash=manifest_hash,
+            )
+        )
+
     def bid(self, order: OrderId, provider: ProviderId = NORTH, price: str | int = 100) -> LeaseId:
         bid = Bid(id=order.lease(provider), rate=rate(price))
         assert self.denied(PlaceBid(provider=provider, key=self.key(), bid=bid)) is None
@@ -180,6 +198,8 @@ def check(before: Book, book: Book, at: Instant) -> None:
     for deployment in book.deployments.values():
         assert (deployment.id in book.live) == (deployment.closed_at is None)
         for order in deployment.orders:
+            assert book.orders[order].order.manifest_hash == deployment.manifest_hash
+            _check_same_order(before, book, order)
             _check_order(book, order)
             _check_lease(before, book, order, at)
         if deployment.closed_at is not None:
@@ -200,6 +220,12 @@ def _check_versions(book: Book) -> None:
     versions = [row.version for row in rows if row.version]
     assert len(set(versions)) == len(versions), "two rows carry one version"
     assert max(versions, default=0) <= book.version
+
+
+def _check_same_order(before: Book, book: Book, order: OrderId) -> None:
+    """What was ordered never changes."""
+    earlier = before.orders.get(order)
+    assert earlier is None or earlier.order.group == book.orders[order].order.group
 
 
 def _check_order(book: Book, order: OrderId) -> None:

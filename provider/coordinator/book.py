@@ -101,8 +101,7 @@ def with_row(book: Book, row: Row) -> Book:
 
 def _with_deployment(book: Book, row: DeploymentRow) -> Book:
     live = book.live | {row.id} if row.closed_at is None else book.live - {row.id}
-    version = max(book.version, row.updated_version)
-    return replace(book, deployments=book.deployments.put(row.id, row), live=live, version=version)
+    return replace(book, deployments=book.deployments.put(row.id, row), live=live)
 
 
 def _with_visible(book: Book, row: Visible) -> Book:

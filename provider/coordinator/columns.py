@@ -103,13 +103,13 @@ def invite(found: Columns) -> InviteRow:
 
 def of_deployment(row: DeploymentRow) -> Columns:
     money = (row.deposit.denom, row.deposit.amount, row.refunded)
-    life = (row.created_at, row.closed_at, row.updated_version)
+    life = (row.created_at, row.closed_at, row.updates)
     return row.id.owner, row.id.dseq, row.manifest_hash, *money, *life
 
 
 def deployment(found: Columns) -> DeploymentRow:
     owner, dseq, manifest_hash, denom, deposit, refunded = found[:6]
-    created_at, closed_at, updated_version, orders = found[6:]
+    created_at, closed_at, updates, orders = found[6:]
     return DeploymentRow(
         id=DeploymentId(owner=Owner(owner), dseq=dseq),
         manifest_hash=manifest_hash,
@@ -118,7 +118,7 @@ def deployment(found: Columns) -> DeploymentRow:
         created_at=Instant(created_at),
         closed_at=None if closed_at is None else Instant(closed_at),
         refunded=refunded,
-        updated_version=updated_version,
+        updates=updates,
     )
 
 

@@ -74,8 +74,8 @@ class DeploymentRow:
     closed_at: Instant | None = None
     """When everything was settled and the rest refunded."""
     refunded: int = 0
-    updated_version: int = 0
-    """The market's change counter at which the manifest was last changed; 0 for the first one."""
+    updates: int = 0
+    """Times that its manifest was changed."""
 
 
 class OrderState(StrEnum):

@@ -226,14 +226,14 @@ SERVICE = Section(
                     fields=(Field(name="service", shape=NAME, about="The other service."),),
                 )
             ),
-            about="Services that this one needs. Kept for readers; nothing waits for them.",
+            about="Services of its placement that are started, and given time to become ready, before it.",
         ),
         Field(name="params", shape=PARAMS, about="Mounts, permissions, confidential computing."),
         Field(name="credentials", shape=CREDENTIALS, about="Login of a private registry."),
     ),
     strays=(
-        ("depends_on", 'did you mean "dependencies"? Services start together and find each other by name'),
-        ("depends-on", 'did you mean "dependencies"? Services start together and find each other by name'),
+        ("depends_on", 'did you mean "dependencies", a list of "service"?'),
+        ("depends-on", 'did you mean "dependencies", a list of "service"?'),
         ("restart", "drop it: containers are always started again"),
         ("volumes", 'volumes are "storage" of the compute profile, mounted by "params.storage"'),
         ("cmd", 'did you mean "command" (the entrypoint) or "args"?'),

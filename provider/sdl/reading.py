@@ -14,11 +14,13 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from provider.domain.manifest import Manifest
 from provider.domain.market import GroupSpec
 from provider.domain.moment import Span
+from provider.domain.workload import Dependency
 from provider.sdl import source
 from provider.sdl.blocks import Block, Findings, Place, is_null, read_section
 from provider.sdl.build import build
 from provider.sdl.canonical import MOST_JSON_BYTES
 from provider.sdl.check import Sections, check, idle_ways, sections_of, version_of
+from provider.sdl.dependencies import check_dependencies, dependencies_of
 from provider.sdl.manifest_json import manifest_json
 from provider.sdl.model_profiles import DOCUMENT
 from provider.sdl.problems import Problem, SdlInvalid, Severity, with_excerpts
@@ -40,6 +42,8 @@ class Parsed:
     manifest: Manifest
     groups: tuple[GroupSpec, ...]
     """One a placement, sorted by name: the n-th becomes the group with ``gseq`` n, counted from 1."""
+    dependencies: tuple[Dependency, ...] = ()
+    """Who waits for whom at the start, of all groups; no part of the manifest, nor of its hash."""
     reclamation_window: Span | None = None
     """The shortest notice that the tenant accepts; None where the file does not ask for any."""
     warnings: tuple[Problem, ...] = ()
@@ -66,6 +70,7 @@ def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
     if sections is not None:
         substitute(sections.services, substitution, findings)
         check(sections, findings)
+        check_dependencies(sections, findings)
     problems = tuple(sorted(findings.problems, key=lambda each: (each.line, each.column)))
     if findings.has_errors or sections is None:
         raise SdlInvalid(problems)
@@ -83,6 +88,7 @@ def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
         version=version_of(sections.document) or "",
         manifest=manifest,
         groups=groups,
+        dependencies=dependencies_of(sections),
         reclamation_window=None if window_ms is None else Span(window_ms),
         warnings=problems,
     )

@@ -133,8 +133,8 @@ def confirm(draft: Draft, request: ConfirmLease) -> tuple[Draft, Reply] | Denied
     order = draft.book.orders[request.lease.order]
     draft = draft.put(replace(order, state=OrderState.CLOSED, version=draft.next_version))
     lease = LeaseRow(id=request.lease, state=LeaseState.ACTIVE, rate=row.bid.rate, confirmed_at=draft.at)
-    if draft.book.deployments[request.lease.deployment].updated_version > row.version:
-        # The award may have told of the manifest before: the provider hears of the change after its word.
+    if draft.book.deployments[request.lease.deployment].updates:
+        # An award may be told twice and only the first is heard: the provider is told what stands now.
         lease = replace(lease, version=draft.next_version)
     draft = draft.put(lease)
     name = record.lease_name(request.lease, draft.book.salt)

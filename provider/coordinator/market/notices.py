@@ -44,7 +44,7 @@ class LeaseAwarded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseUpdated:
-    """Never sent before the award that it changes. May tell of what the award had already."""
+    """Never told before the award. May tell of what the award had already."""
 
     lease: LeaseId
     manifest_hash: str

@@ -62,7 +62,7 @@ def _check(draft: Draft, row: DeploymentRow, request: UpdateDeployment) -> Denie
 
 
 def _updated(draft: Draft, row: DeploymentRow, manifest_hash: str) -> Draft:
-    draft = draft.put(replace(row, manifest_hash=manifest_hash, updated_version=draft.next_version))
+    draft = draft.put(replace(row, manifest_hash=manifest_hash, updates=row.updates + 1))
     for order in row.orders:
         # Not told again: who bids needs the resources, and the award brings the hash.
         known = draft.book.orders[order]

@@ -1,3 +1,3 @@
 -- A deployment's manifest can be changed. From here on a lease's version is that of its end or of its last update.
 
-ALTER TABLE deployment ADD COLUMN updated_version INTEGER NOT NULL DEFAULT 0; -- 0: never changed
+ALTER TABLE deployment ADD COLUMN updates INTEGER NOT NULL DEFAULT 0; -- so far

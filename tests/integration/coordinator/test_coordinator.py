@@ -16,7 +16,7 @@ from provider.rpc.member import Role
 from provider.rpc.status import Denied
 from provider.rpc.v1 import market_pb2, resources_pb2, tenant_pb2
 from tests.coordinators import PATIENCE_S, Agent, Tenant, coordinator, couple, fund, join, run
-from tests.market import group
+from tests.market import HASH, OTHER_HASH, group
 
 
 def test_a_lease_from_join_token_to_refund(tmp_path: Path) -> None:
@@ -68,6 +68,40 @@ async def _check_record(tenant: Tenant) -> None:
     assert verify(entries) is None
     events = [json.loads(each.body_json)["event"] for each in entries]
     assert events == ["lease_opened", "lease_closed", "lease_settled"]
+
+
+def test_an_update_reaches_the_provider_live_and_after_an_absence(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with coordinator(tmp_path) as market:
+            alice, north = await couple(market)
+            async with Tenant(alice) as tenant:
+                async with Agent(north) as agent:
+                    await agent.hello()
+                    order = await tenant.deploy()
+                    lease = await agent.bid(order)
+                    await tenant.accept(lease)
+                    await agent.next("order_opened")
+                    await agent.next("lease_awarded")
+                    await agent.confirm(lease)
+                    await tenant.update(order.dseq, OTHER_HASH)
+                    told = await agent.next("lease_updated")
+                    assert codec_market.update_from_pb(told.lease_updated) == (lease, OTHER_HASH)
+                await tenant.update(order.dseq, HASH, again="back")
+                view = await tenant.until(order.dseq, lambda seen: seen.manifest_hash.hex() == HASH)
+                assert view.leases[0].state == tenant_pb2.LEASE_STATE_ACTIVE
+                async with Agent(north) as agent:
+                    await agent.hello(since=told.version, market="test")
+                    missed = await agent.next("lease_updated")
+                    assert codec_market.update_from_pb(missed.lease_updated) == (lease, HASH)
+                with pytest.raises(Denied) as caught:
+                    await tenant.update(order.dseq, OTHER_HASH, group(price=1))
+                assert caught.value.reason == "GROUPS_DIFFER"
+                assert caught.value.remedy is not None
+                with pytest.raises(Denied) as caught:
+                    await tenant.update(order.dseq, OTHER_HASH, again="back")
+                assert caught.value.reason == "KEY_REUSED"
+
+    run(body)
 
 
 def test_two_agents_see_the_same_order_and_one_hears_that_it_lost(tmp_path: Path) -> None:

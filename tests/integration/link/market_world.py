@@ -18,6 +18,7 @@ from provider.core.events import (
     Event,
     LeaseAwarded,
     LeaseEnded,
+    LeaseUpdated,
     OrderClosed,
     OrderOpened,
 )
@@ -78,7 +79,9 @@ class Follower:
             self.events.append(delivery.event)
             if isinstance(delivery.event, CoordinatorConnected):
                 self.market = delivery.event.market
-            if isinstance(delivery.event, OrderOpened | OrderClosed | LeaseAwarded | LeaseEnded):
+            if isinstance(
+                delivery.event, OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded
+            ):
                 self.version = max(self.version, delivery.event.version)
             if delivery.committed:
                 delivery.committed()

@@ -15,11 +15,14 @@ from provider.core.effects import ConfirmLease, EndLease, PlaceBid, ReportUsage
 from provider.domain.ids import EffectId
 from provider.domain.market import Bid, CloseReason, Usage
 from provider.domain.moment import Instant
-from provider.rpc.codec import order_id_to_pb
+from provider.rpc.codec import lease_id_to_pb, order_id_to_pb
 from provider.rpc.codec_market import order_to_pb
 from provider.rpc.v1 import market_pb2 as pb
 from provider.sim.waiting import until
 from tests.integration.link.market_world import RATE, Wire, lease, order, wire
+
+
+_WIRE_LEASE = lease_id_to_pb(lease(1))
 
 
 def run(tmp_path: Path, scenario: Callable[[Wire], Awaitable[None]], heartbeat_ms: int = 1000) -> None:
@@ -250,6 +253,14 @@ def test_an_order_in_words_of_a_newer_market_is_passed_over(tmp_path: Path) -> N
     [
         ({"version": 1, "lease_awarded": pb.LeaseAwarded()}, "lease_awarded.lease: is missing"),
         ({"version": 1, "lease_ended": pb.LeaseEnded()}, "lease_ended.lease: is missing"),
+        ({"version": 1, "lease_updated": pb.LeaseUpdated()}, "lease_updated.lease: is missing"),
+        (
+            {
+                "version": 1,
+                "lease_updated": pb.LeaseUpdated(lease=lease_id_to_pb(lease(1)), manifest_hash=b"1"),
+            },
+            "lease_updated.manifest_hash: ",
+        ),
         ({"order_closed": pb.OrderClosed(order=order_id_to_pb(order(1).id))}, "version: is 0"),
         ({"seq": 99}, "message 99 came after message"),
         ({"ack": 99}, "message 99 is acknowledged, but only"),

@@ -6,7 +6,10 @@ for every end, money conserved, denials without effect. Here come the promises t
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from provider.coordinator.market.deployments import due_at
-from provider.coordinator.market.notices import LeaseAwarded, LeaseEnded, Notice, notice
+from provider.coordinator.market.notices import LeaseAwarded, LeaseEnded, LeaseUpdated, Notice, notice
 from provider.coordinator.market.requests import (
     AcceptBid,
     CloseDeployment,
@@ -30,6 +33,7 @@ from provider.coordinator.market.requests import (
     Request,
     Resumed,
     TimePassed,
+    UpdateDeployment,
     WithdrawBid,
 )
 from provider.coordinator.record import RecordEntry, verify
@@ -45,7 +49,16 @@ providers = st.sampled_from([NORTH, SOUTH])
 dseqs = st.sampled_from([1, 1, 1, 2])
 orders = st.builds(OrderId, owner=owners, dseq=dseqs, gseq=st.integers(1, 2), oseq=st.just(1))
 leases = st.builds(lambda order, provider: order.lease(provider), orders, providers)
+hashes = st.sampled_from([HASH, "cd" * 32, "ef" * 32])
 running = st.sampled_from([0, 5_000, MINUTE, 10 * MINUTE])
+
+
+@dataclass
+class Told:
+    """What a provider knows that hears everything in order."""
+
+    version: int = 0
+    hashes: dict[LeaseId, str] = field(default_factory=dict)
 
 
 class MarketMachine(RuleBasedStateMachine):
@@ -56,6 +69,7 @@ class MarketMachine(RuleBasedStateMachine):
         self.store = BookStore.open(Path(self.folder.name) / "market.db")
         self.written = 0
         self.asked: list[Request] = []
+        self.agents = {provider: Told() for provider in (NORTH, SOUTH)}
 
     @initialize()
     def begin(self) -> None:
@@ -71,6 +85,8 @@ class MarketMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.restart()
+        for provider in (NORTH, SOUTH):
+            self.hears(provider)
         self.everything_ends()
         self.store.close()
         self.folder.cleanup()
@@ -78,6 +94,45 @@ class MarketMachine(RuleBasedStateMachine):
     def ask(self, request: Request) -> None:
         self.asked.append(request)
         self.market.ask(request)
+
+    @rule(owner=owners, dseq=dseqs, manifest_hash=hashes, price=st.sampled_from([500_000, 500_000, 1]))
+    def updates(self, owner: Owner, dseq: int, manifest_hash: str, price: int) -> None:
+        deployment = DeploymentId(owner=owner, dseq=dseq)
+        row = self.market.book.deployments.get(deployment)
+        ordered = [self.market.book.orders[order].order.group.name for order in row.orders] if row else ["a"]
+        before = self.market.book
+        self.ask(
+            UpdateDeployment(
+                owner=owner,
+                key=self.market.key(),
+                deployment=deployment,
+                groups=tuple(group(name, price=price) for name in ordered),
+                manifest_hash=manifest_hash,
+            )
+        )
+        assert self.market.book.ledger == before.ledger
+        is_changed = row is not None and self.market.book.deployments[deployment] != row
+        assert not is_changed or price == 500_000
+
+    @rule(provider=providers)
+    def hears(self, provider: ProviderId) -> None:
+        """A provider that hears all in order, however late, and of an award only the first time, knows the
+        manifest of each of its leases."""
+        agent = self.agents[provider]
+        for told in self.notices(provider, agent.version):
+            agent.version = told.version
+            match told:
+                case LeaseAwarded(award=award):
+                    agent.hashes.setdefault(award.id, award.manifest_hash)
+                case LeaseUpdated(lease=lease, manifest_hash=manifest_hash):
+                    assert lease in agent.hashes, "an update comes after its award"
+                    agent.hashes[lease] = manifest_hash
+                case _:
+                    pass
+        for lease in self.market.book.leases.values():
+            if lease.id.provider == provider and lease.state is LeaseState.ACTIVE:
+                ordered = self.market.book.orders[lease.id.order].order.manifest_hash
+                assert agent.hashes[lease.id] == ordered
 
     @rule(
         owner=owners,
@@ -213,10 +268,11 @@ class MarketMachine(RuleBasedStateMachine):
         assert versions == sorted(set(versions))
         awarded = {each.award.id for each in told if isinstance(each, LeaseAwarded)}
         ended = {each.lease for each in told if isinstance(each, LeaseEnded)}
-        assert not awarded & ended
+        updated = {each.lease for each in told if isinstance(each, LeaseUpdated)}
+        assert not (awarded | updated) & ended
         for lease in self.market.book.leases.values():
             if lease.id.provider == provider and lease.version > known:
-                assert lease.id in ended
+                assert lease.id in (updated if lease.state is LeaseState.ACTIVE else ended)
             if known == 0 and lease.id.provider == provider and lease.state is LeaseState.ACTIVE:
                 assert lease.id in awarded
 
@@ -263,7 +319,9 @@ class MarketMachine(RuleBasedStateMachine):
         assert market.balance("provider:north") + market.balance("provider:south") == earned
         entries = [row for row in market.rows if isinstance(row, RecordEntry)]
         assert verify(entries) is None
-        assert len(entries) == 3 * len(market.book.leases)
+        told = Counter(json.loads(entry.body_json)["event"] for entry in entries)
+        for event in ("lease_opened", "lease_closed", "lease_settled"):
+            assert told[event] == len(market.book.leases)
 
 
 TestMarket = MarketMachine.TestCase

@@ -13,6 +13,7 @@ from provider.coordinator.market.requests import ForgetAnswers, PlaceBid, Report
 from provider.coordinator.record import RecordEntry, verify
 from provider.coordinator.store import BookStore
 from provider.domain.errors import ConfigError
+from provider.domain.ids import DeploymentId
 from provider.domain.market import Bid, GpuOffer, GroupSpec, LeaseHealth, Requirements, SignedBy
 from provider.domain.moment import HOUR
 from provider.domain.resources import (
@@ -91,6 +92,28 @@ def test_the_same_book_comes_out(tmp_path: Path) -> None:
     assert list(entries) == [row for row in market.rows if isinstance(row, RecordEntry)]
     assert verify(entries) is None
     assert again.record(2, 1) == entries[1:2]
+    again.close()
+
+
+def test_a_file_from_before_updates_is_brought_up_to_date(tmp_path: Path) -> None:
+    market, path = busy(), tmp_path / "market.db"
+    store = BookStore.open(path)
+    store.load("test", b"salt")
+    store.commit(market.rows, version=market.book.version, at=market.book.at)
+    store.close()
+    older = sqlite3.connect(path, isolation_level=None)
+    older.execute("ALTER TABLE deployment DROP COLUMN updates")
+    older.execute("PRAGMA user_version = 1")
+    older.close()
+    store = BookStore.open(path)
+    assert store.load("test", b"salt") == market.book
+    assert path.with_name("market.db.schema-1").exists(), "the older one is kept"
+    market.rows = ()
+    assert market.update(order_of(DeploymentId.parse("alice/1")).deployment) is None
+    store.commit(market.rows, version=market.book.version, at=market.book.at)
+    store.close()
+    again = BookStore.open(path)
+    assert again.load("test", b"salt") == market.book
     again.close()
 
 

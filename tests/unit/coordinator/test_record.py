@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from provider.coordinator.record import RecordEntry, Tip, alias, verify
-from tests.market import ALICE, BOB, Market
+from tests.market import ALICE, BOB, HASH, OTHER_HASH, Market
 
 
 @pytest.fixture
@@ -73,6 +73,20 @@ def test_whatever_is_changed_shows(entries: list[RecordEntry]) -> None:
     moved = replace(entries[1], at=entries[0].at)
     assert verify([entries[0], moved]) == "entry 2 carries another entry's number or instant"
     assert verify(entries[1:]) == "entry 2 follows entry 0"
+
+
+def test_an_update_is_told_without_giving_its_manifest_away() -> None:
+    market = Market()
+    market.populate()
+    lease = market.lease()
+    for manifest_hash in (OTHER_HASH, HASH, OTHER_HASH):
+        market.update(lease.deployment, manifest_hash)
+    entries = [json.loads(row.body_json) for row in market.rows if isinstance(row, RecordEntry)]
+    assert [entry["event"] for entry in entries] == ["lease_opened", *["lease_updated"] * 3]
+    told = [entry["manifest"] for entry in entries[1:]]
+    assert told[0] == told[2] != told[1]
+    assert hashlib.sha256(b"salt/" + OTHER_HASH.encode()).hexdigest().startswith(told[0])
+    assert not any(OTHER_HASH[:32] in entry for entry in told)
 
 
 def test_no_tenant_is_named_and_no_two_look_alike(entries: list[RecordEntry]) -> None:

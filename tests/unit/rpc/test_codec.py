@@ -121,6 +121,12 @@ def test_an_award_survives(value: Award) -> None:
     assert codec_market.award_from_pb(codec_market.award_to_pb(value)) == value
 
 
+@given(lease_ids, hashes)
+def test_an_update_survives(lease: LeaseId, manifest_hash: str) -> None:
+    wire = codec_market.update_to_pb(lease, manifest_hash)
+    assert codec_market.update_from_pb(wire) == (lease, manifest_hash)
+
+
 @given(st.builds(Money, amount=st.integers(0, 2**63 - 1), denom=st.sampled_from(Denom)))
 def test_money_survives(value: Money) -> None:
     assert codec.money_from_pb(codec.money_to_pb(value)) == value

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from decimal import Decimal
 
 import pytest
 
 from provider import sdl
 from provider.domain.manifest import Manifest, Service
 from provider.domain.market import GroupSpec
-from provider.domain.resources import GIB, Attribute, GpuAlternative, GpuAsk, Volume
+from provider.domain.money import Denom, Rate
+from provider.domain.resources import (
+    GIB,
+    Attribute,
+    GpuAlternative,
+    GpuAsk,
+    Resources,
+    ResourceUnit,
+    Volume,
+)
 from provider.sdl import Difference
 from tests.sdl_texts import with_gpu
 
@@ -96,3 +106,56 @@ def test_unknown_resources_and_groups() -> None:
 def test_a_mismatch_is_a_sentence() -> None:
     (found,) = sdl.cross_check_group(manifest(replace(WEB, count=3)), GROUP)
     assert str(found) == "group here, resources 1: more replicas than ordered (ordered 1, found 3)"
+
+
+def test_groups_of_one_file_are_the_same() -> None:
+    assert sdl.compare_groups(PARSED.groups, PARSED.groups) == ()
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ({"count": 2}, Difference.REPLICAS_OVER),
+        ({"count": 0}, Difference.REPLICAS_UNDER),
+        ({"price": Rate(amount=Decimal(1), denom=Denom.UACT)}, Difference.PRICE),
+    ],
+)
+def test_units_of_groups(unit: dict[str, object], expected: Difference) -> None:
+    changed = replace(GROUP, units=(replace(GROUP.units[0], **unit),))  # type: ignore[arg-type]
+    (found,) = sdl.compare_groups((GROUP,), (changed,))
+    assert found.why is expected
+    assert found.ordered != found.found
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"id": 7}, Difference.RESOURCES_UNKNOWN),
+        ({"cpu_millis": 501}, Difference.CPU),
+        ({"cpu_attributes": (Attribute(key="arch", value="arm64"),)}, Difference.CPU),
+        ({"memory_bytes": GIB}, Difference.MEMORY),
+        ({"gpu": GpuAsk()}, Difference.GPU),
+        ({"storage": (Volume(name="default", size_bytes=2 * GIB),)}, Difference.STORAGE),
+        ({"endpoints": ()}, Difference.ENDPOINTS),
+    ],
+)
+def test_resources_of_groups(change: dict[str, object], expected: Difference) -> None:
+    unit = GROUP.units[0]
+    resources = replace(unit.resources, **change)  # type: ignore[arg-type]  # one field each, of its own type
+    (found,) = sdl.compare_groups((GROUP,), (replace(GROUP, units=(replace(unit, resources=resources),)),))
+    assert found.why is expected
+
+
+def test_every_field_of_an_order_is_compared() -> None:
+    """One that is added must be compared too, or an update could change it unseen."""
+    assert {field.name for field in fields(GroupSpec)} == {"name", "units", "requirements"}
+    assert {field.name for field in fields(ResourceUnit)} == {"resources", "count", "price"}
+    assert {field.name for field in fields(Resources)} == {
+        "id",
+        "cpu_millis",
+        "cpu_attributes",
+        "memory_bytes",
+        "gpu",
+        "storage",
+        "endpoints",
+    }
