@@ -229,15 +229,17 @@ def test_a_registry_that_comes_back_is_waited_for(floor: Callable[[Body], None])
 def test_a_workload_that_keeps_exiting_is_repaired_and_in_the_end_given_up(
     floor: Callable[[Body], None],
 ) -> None:
+    deaths = POLICY.deaths_most
+
     async def body(place: Place) -> None:
         place.engine.images["hello"] = ImageScript(runs=Timeline(ends_after=Span(3 * SECOND), exit_code=1))
         async with place.agent():
             await place.opens_and_awards()
             await place.sends()
-            await place.until(lambda: place.phase_of(LEASE) is None and place.engine.starts == 6)
+            await place.until(lambda: place.phase_of(LEASE) is None and place.engine.starts == deaths, bound_s=HOUR // SECOND)
             await place.told(EndLease)
             assert place.last(EndLease).reason is CloseReason.WORKLOAD_UNSTABLE
-            assert place.usages()[-1] == 18_000, "six times three seconds"
+            assert place.usages()[-1] == deaths * 3 * SECOND
 
     floor(body)
 

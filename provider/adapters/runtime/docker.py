@@ -192,7 +192,7 @@ class DockerRuntime:
         return tuple(containers.workload(lease, by_lease[lease], described) for lease in sorted(by_lease))
 
     def hints(self) -> AsyncIterator[None]:
-        return events.changes(self._engine, self._clock)
+        return events.changes(self._engine, self._clock, self._looks)
 
     async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
         found = [each for each in await self._find(lease) if request.service in {None, each.service}]

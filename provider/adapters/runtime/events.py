@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from provider.adapters.runtime import naming
 from provider.adapters.runtime.engine import Engine, accepted
+from provider.adapters.runtime.looks import Looks
 from provider.adapters.runtime.wire import Request
 from provider.domain.errors import ProviderError
 from provider.domain.moment import Span, after
@@ -21,8 +22,11 @@ PAUSES = (Span(200), Span(500), Span(1_000), Span(2_000), Span(5_000))
 WATCHED = ("create", "start", "die", "oom", "destroy")
 
 
-async def changes(engine: Engine, clock: Clock) -> AsyncIterator[None]:
-    """One item for each connection and each event of our containers; never ends by itself."""
+async def changes(engine: Engine, clock: Clock, looks: Looks) -> AsyncIterator[None]:
+    """One item for each connection and each event of our containers; never ends by itself.
+
+    What is known of a container ends with its event: the engine's own list may still show it as it was.
+    """
     filters = {
         "type": ["container"],
         "event": list(WATCHED),
@@ -35,8 +39,10 @@ async def changes(engine: Engine, clock: Clock) -> AsyncIterator[None]:
             async with engine.stream("watching the engine", request) as answer:
                 await accepted(answer, "watching the engine")
                 failures = 0
+                looks.refresh()
                 yield
-                async for _ in answer.objects():
+                async for told in answer.objects():
+                    looks.refresh(str(told.get("id", "")))
                     yield
         except ProviderError:
             pass  # it is away; the caller learns that from whatever it asks next

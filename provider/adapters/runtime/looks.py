@@ -79,6 +79,13 @@ class Looks:
         """Whether only a new container can take its place: this one would be judged again."""
         return container in self._verdicts
 
+    def refresh(self, container: str | None = None) -> None:
+        """Something happened to it, or, without one, perhaps to all of them: ask the engine next time."""
+        if container is None:
+            self._kept.clear()
+        else:
+            self._kept.pop(container, None)
+
     def forget(self, container: str) -> None:
         """It was started, ended or removed."""
         self._kept.pop(container, None)
