@@ -79,6 +79,8 @@ class RunningCoordinator:
     enrolment_port: int
     authority_pem: str
     settings: CoordinatorSettings
+    tunnels: Tunnels
+    """Open now."""
 
 
 async def serve(
@@ -180,6 +182,7 @@ class _Parts:
             enrolment_port=enrolment_port,
             authority_pem=self._authority.pem,
             settings=settings,
+            tunnels=self._tunnels,
         )
         for server in (members, newcomers, self._owner(coordinator)):
             await server.start()
