@@ -6,44 +6,21 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import docker.errors
 import pytest
 
 from provider.adapters.clock import SystemClock
-from provider.adapters.runtime import DockerRuntime, DockerSettings
+from provider.adapters.runtime import DockerRuntime
 from provider.domain.errors import Permanent, Temporary
-from provider.domain.ids import ProviderId
-from provider.domain.workload import GpuAttachment, Launch
-from tests.engine_images import IMAGES
-from tests.integration.runtime.engines import (
-    SecondEngine,
-    machines_engine,
-    newer_engine,
-    recording_hook,
-    second_engine,
-)
+from provider.domain.workload import GpuAttachment
+from tests.integration.runtime.cards import ONE, TWO, cdi_engine, real, settings
+from tests.integration.runtime.engines import SecondEngine, machines_engine, recording_hook, second_engine
 from tests.integration.runtime.inside import shell
 from tests.launches import IMAGE, eventually, launch, replica, service
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
-
-ONE, TWO = "GPU-11111111-2222-3333-4444-555555555555", "GPU-66666666-7777-8888-9999-000000000000"
-MEMORY_DEVICES = {ONE: ("/dev/full", 7), TWO: ("/dev/zero", 5)}
-"""Character devices that every kernel has stand for cards: ``/dev/nvidia0`` would need a driver to open."""
-
-
-def settings(engine: SecondEngine, **changes: object) -> DockerSettings:
-    plain = DockerSettings(
-        provider=ProviderId("gpus"), socket=engine.socket, nvidia_hook="/nonexistent", images=IMAGES
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]
-
-
-def real(*gpus: str, env: tuple[str, ...] = ()) -> Launch:
-    return replace(launch(replica(service(env=env), gpus=gpus)), simulated_gpus=False)
 
 
 @pytest.fixture(scope="module")
@@ -60,31 +37,9 @@ def hooked(
 @pytest.fixture(scope="module")
 def cdi(hello_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SecondEngine, Path]]:
     """Debian 13's engine with CDI turned on, and the directory of its specs."""
-    program = newer_engine()
-    if program is None:
-        pytest.skip("no second engine: scripts/unpack-engine.sh")
     specs = tmp_path_factory.mktemp("cdi")
-    (specs / "nvidia.json").write_text(json.dumps(spec("nvidia.com/gpu")))
-    wanted = {"features": {"cdi": True}, "cdi-spec-dirs": [str(specs)]}
-    with second_engine(program, wanted) as engine:
-        engine.load(IMAGE)
+    with cdi_engine(specs) as engine:
         yield engine, specs
-
-
-def spec(kind: str) -> dict[str, object]:
-    devices = [
-        {
-            "name": uuid,
-            "containerEdits": {
-                "env": [f"ATTACHED_{minor}=1"],
-                "deviceNodes": [
-                    {"path": f"/dev/card{minor}", "hostPath": path, "type": "c", "major": 1, "minor": minor}
-                ],
-            },
-        }
-        for uuid, (path, minor) in MEMORY_DEVICES.items()
-    ]
-    return {"cdiVersion": "0.5.0", "kind": kind, "devices": devices}
 
 
 def test_the_hook_is_asked_for_exactly_the_leases_gpus(hooked: tuple[SecondEngine, Path, Path]) -> None:

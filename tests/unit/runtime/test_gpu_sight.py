@@ -1,0 +1,82 @@
+"""What to look for in a container, and what the answers mean."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from provider.adapters.runtime.gpu_sight import Nodes, Sight, Watched, judged, nodes_of
+from provider.adapters.runtime.gpus import GpuRoads
+from provider.adapters.runtime.settings import DockerSettings
+from provider.domain.ids import GpuUuid, ProviderId
+
+SETTINGS = DockerSettings(provider=ProviderId("p1"))
+ONE, TWO = GpuUuid("GPU-1"), GpuUuid("GPU-2")
+MINE = Watched(id="c1", gpus=(ONE,), is_simulated=False)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    """What NVIDIA's driver tells of two cards; the second one's number is the smaller."""
+    for place, uuid, minor in (("0000:01:00.0", ONE, 1), ("0000:02:00.0", TWO, 0)):
+        (tmp_path / place).mkdir()
+        told = f"Model: \t\t NVIDIA H100\nGPU UUID: \t {uuid}\nDevice Minor: \t {minor}\n"
+        (tmp_path / place / "information").write_text(told)
+    return tmp_path
+
+
+def test_cards_of_the_hook_are_known_from_the_driver(driver: Path) -> None:
+    nodes = nodes_of(MINE, GpuRoads(has_hook=True), SETTINGS, driver)
+    assert nodes.own == {"/dev/nvidia1": ONE, "/dev/nvidiactl": ONE}
+    assert nodes.others == {"/dev/nvidia0"}
+
+
+def test_slices_of_the_hook_are_not_known(driver: Path) -> None:
+    slices = replace(MINE, gpus=(GpuUuid("MIG-1"),))
+    assert "MIG-1" in (nodes_of(slices, GpuRoads(has_hook=True), SETTINGS, driver).unknown or "")
+
+
+def test_cards_of_cdi_are_known_from_its_specs(tmp_path: Path) -> None:
+    (tmp_path / "nvidia.yaml").write_text(
+        "{kind: nvidia.com/gpu, containerEdits: {deviceNodes: [{path: /dev/nvidiactl}]}, devices: ["
+        "{name: GPU-1, containerEdits: {deviceNodes: [{path: /dev/nvidia0}]}},"
+        "{name: GPU-2, containerEdits: {deviceNodes: [{path: /dev/nvidia1}]}},"
+        "{name: all, containerEdits: {deviceNodes: [{path: /dev/nvidia0}, {path: /dev/nvidia1}]}}]}"
+    )
+    nodes = nodes_of(MINE, GpuRoads(cdi_dirs=(str(tmp_path),)), SETTINGS)
+    assert nodes.own == {"/dev/nvidia0": ONE, "/dev/nvidiactl": ONE}
+    assert nodes.others == {"/dev/nvidia1"}
+
+
+def test_a_sandbox_is_not_looked_into(driver: Path) -> None:
+    nodes = nodes_of(MINE, GpuRoads(), replace(SETTINGS, oci_runtime="runsc"), driver)
+    assert "runsc" in (nodes.unknown or "")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"/dev/a": 0, "/dev/b": "absent"}, Sight()),
+        ({"/dev/a": 0, "/dev/b": errno.EPERM}, Sight()),
+        ({"/dev/a": "absent"}, Sight(absent="GPU-1 is not visible inside: there is no device /dev/a")),
+        ({}, Sight(absent="GPU-1 is not visible inside: there is no device /dev/a")),
+        (
+            {"/dev/a": errno.EPERM},
+            Sight(lost="GPU-1 is not visible inside: /dev/a: Operation not permitted"),
+        ),
+        ({"/dev/a": errno.EIO}, Sight(lost="GPU-1 is not visible inside: /dev/a: Input/output error")),
+        ({"/dev/a": 0, "/dev/b": 0}, Sight(foreign="a GPU of others is visible inside: /dev/b")),
+        ({"/dev/a": 0, "/dev/nvidia7": 0}, Sight(foreign="a GPU of others is visible inside: /dev/nvidia7")),
+    ],
+)
+def test_answers(told: dict[str, int | str], expected: Sight) -> None:
+    nodes = Nodes(own={"/dev/a": ONE}, others=frozenset({"/dev/b"}))
+    assert judged(nodes, {"nodes": told}) == expected
+
+
+def test_a_look_that_failed_proves_nothing() -> None:
+    sight = judged(Nodes(own={"/dev/a": ONE}), {"problem": "Permission denied"})
+    assert sight == Sight(unproven="its devices could not be looked at: Permission denied")
