@@ -122,6 +122,28 @@ class ReserveConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IngressConfig:
+    """HTTP ports under host names."""
+
+    domain: str = ""
+    """Leases get names under it; empty: no ingress, HTTP ports are published like any other."""
+    http: str = "0.0.0.0:80"
+    https: str = "0.0.0.0:443"
+    tls: str = "none"
+    """none, internal (an authority of this daemon's own) or acme (Let's Encrypt)."""
+    acme_email: str = ""
+    certificate: Path | None = None
+    """Chain in PEM for the names that it covers, such as a wildcard's."""
+    key: Path | None = None
+    caddy: str = "caddy"
+    """Program, 2.6 or newer."""
+    user: str = "nobody"
+    """Whom it runs as."""
+    blocked: tuple[str, ...] = ()
+    """Names that no tenant gets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseConfig:
     """Where tenants reach their leases (logs, shell, manifest)."""
 
@@ -180,6 +202,7 @@ class ProviderConfig:
     images: ImageConfig = ImageConfig()
     storage: StorageConfig = StorageConfig()
     reserve: ReserveConfig = ReserveConfig()
+    ingress: IngressConfig = IngressConfig()
     lease: LeaseConfig = LeaseConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     pricing: PricingConfig = PricingConfig()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.gpu.probe import NvmlProbe
@@ -15,6 +14,8 @@ from provider.adapters.runtime.docker import DockerRuntime
 from provider.app import addresses
 from provider.app.config import ProviderConfig
 from provider.app.engine_settings import docker_settings
+from provider.app.finding import Finding
+from provider.app.ingress_settings import ingress_findings, listens
 from provider.app.policy import policy
 from provider.domain.errors import ConfigError, ProviderError
 from provider.domain.ids import ProviderId
@@ -28,28 +29,23 @@ DISK_LEAST = 20 * GIB
 """Images of AI workloads are 5 to 20 GiB."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check. ``is_fatal``: the daemon cannot do its work like this."""
-
-    check: str
-    is_well: bool
-    found: str
-    remedy: str = ""
-    is_fatal: bool = False
-
-
 async def examine(config: ProviderConfig) -> AsyncIterator[Finding]:
     """Every check, in the order in which they matter."""
-    yield _policy(config)
+    settings = _policy(config)
+    yield settings
+    if settings.is_fatal:
+        return
     yield _identity(config)
     async for finding in _engine(config):
         yield finding
     yield await _gpus(config)
     yield _disk(config)
+    for finding in ingress_findings(config):
+        yield finding
     for setting, address in (
         ("lease.listen", config.lease.listen),
         ("telemetry.listen", config.telemetry.listen),
+        *listens(config),
     ):
         yield _port(setting, address)
 

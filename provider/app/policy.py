@@ -8,6 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from provider.app.config import PricingConfig, ProviderConfig
+from provider.app.ingress_settings import ingress_policy
 from provider.core.policy import Policy, PriceScale
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
@@ -35,6 +36,7 @@ def policy(config: ProviderConfig, provider: ProviderId) -> Policy:
         usage_interval=_span(bidding.usage_interval_s),
         retry_first=_span(bidding.retry_first_s),
         stop_grace_s=bidding.stop_grace_s,
+        ingress=ingress_policy(config),
     )
 
 

@@ -24,6 +24,7 @@ from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.host import HostReserve, LinuxHost, node_name
+from provider.adapters.ingress.ingress import Ingress
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
@@ -36,6 +37,7 @@ from provider.adapters.telemetry.view import Feed
 from provider.app import addresses
 from provider.app.config import ProviderConfig
 from provider.app.engine_settings import advertised, docker_settings, public_host
+from provider.app.ingress_settings import ingress_settings
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
@@ -89,6 +91,11 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
             loop=loop, machine=machine, link=link, performer=performer, unfinished=unfinished, metrics=metrics
         )
         await stack.enter_async_context(_telemetry(config, agent))
+        ingress = ingress_settings(config)
+        if ingress is not None:
+            await stack.enter_async_context(
+                Ingress(ingress, lambda: loop.state, machine.runtime, machine.clock)
+            )
         await stack.enter_async_context(_lease_server(config, agent, live))
         await stack.enter_async_context(_operator_server(config, agent, live))
         yield agent

@@ -129,7 +129,7 @@ def _by(name: str, grades: Iterable[int], handle: object) -> Json:
 
 def _redirect(settings: IngressSettings) -> list[Json]:
     """To TLS, where that is served. Empty where it is not."""
-    if settings.tls is Tls.OFF:
+    if settings.tls is Tls.NONE:
         return []
     port = "" if settings.https[1] == 443 else f":{settings.https[1]}"
     there = f"https://{{http.request.host}}{port}{{http.request.uri}}"
@@ -157,7 +157,7 @@ def _tls(settings: IngressSettings, daemon: tuple[str, int], pem: tuple[str, str
     found: Json = {}
     if pem is not None:
         found["certificates"] = {"load_pem": [{"certificate": pem[0], "key": pem[1]}]}
-    if settings.tls is not Tls.OFF:
+    if settings.tls is not Tls.NONE:
         issuer: Json = {"module": "internal" if settings.tls is Tls.INTERNAL else "acme"}
         if settings.tls is Tls.ACME and settings.acme_email:
             issuer["email"] = settings.acme_email

@@ -13,7 +13,7 @@ Address = tuple[str, int]
 class Tls(StrEnum):
     """Where certificates come from."""
 
-    OFF = "off"
+    NONE = "none"
     INTERNAL = "internal"
     """An authority of this daemon's own: for tests and closed networks."""
     ACME = "acme"
@@ -26,7 +26,7 @@ class IngressSettings:
 
     http: Address
     https: Address
-    tls: Tls = Tls.OFF
+    tls: Tls = Tls.NONE
     acme_email: str = ""
     certificate: Path | None = None
     """A chain in PEM, with ``key``: for the names that it covers no other is asked for."""
@@ -41,7 +41,7 @@ class IngressSettings:
 
     @property
     def serves_tls(self) -> bool:
-        return self.tls is not Tls.OFF or self.certificate is not None
+        return self.tls is not Tls.NONE or self.certificate is not None
 
 
 def joined(address: Address) -> str:

@@ -13,8 +13,9 @@ from provider.app import render
 from provider.app.cli.entry import DONE, UNHEALTHY
 from provider.app.config import DEFAULT_PATH, ProviderConfig
 from provider.app.config_reading import load
-from provider.app.doctor import Finding, examine
+from provider.app.doctor import examine
 from provider.app.enrolling import join
+from provider.app.finding import Finding
 from provider.app.initial_config import initial
 from provider.app.market_client import Daemon
 from provider.domain.errors import ConfigError
