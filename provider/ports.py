@@ -59,10 +59,13 @@ class GpuProbe(Protocol):
 
 
 class HostProbe(Protocol):
-    """Reads the machine's CPUs, memory and disk."""
+    """Reads the machine's CPUs, memory, disk and ports."""
 
     def capacity(self) -> HostCapacity:
         """What there is to sell besides GPUs."""
+
+    def busy_ports(self) -> frozenset[int]:
+        """Ports on which somebody on this machine listens for others now, TCP or UDP."""
 
 
 class ExecSession(Protocol):

@@ -13,6 +13,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from provider.adapters import sockets
 from provider.domain.errors import ConfigError
 from provider.domain.ids import NodeName
 from provider.domain.node import HostCapacity
@@ -57,6 +58,9 @@ class LinuxHost:
             storage_bytes=max(0, self._storage_bytes - self._reserve.storage_bytes),
             boot_id=(self._proc / "sys/kernel/random/boot_id").read_text().strip(),
         )
+
+    def busy_ports(self) -> frozenset[int]:
+        return frozenset(port for _, port in sockets.listening(self._proc / "net"))
 
     def _cpus(self) -> int:
         """Online logical CPUs, as ``0-3,8`` in sysfs."""

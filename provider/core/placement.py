@@ -94,7 +94,7 @@ def free(state: AgentState, node: Node) -> Free:
     for group, _ in held:
         for disk, size in disk_space.needed(group, state.runtime).items():
             disks[disk] -= size
-    taken_ports = {port for _, placement in held for port in placement.host_ports}
+    taken_ports = _taken_ports(held, node)
     taken_gpus = {uuid for _, placement in held for uuid in placement.gpus}
     first, last = state.policy.port_range
     return Free(
@@ -114,6 +114,10 @@ def _held(state: AgentState, node: Node) -> list[tuple[GroupSpec, Placement]]:
     held = [(bid.order.group, bid.placement) for bid in state.bids.values()]
     held += [(lease.group, lease.placement) for lease in state.leases.values()]
     return [(group, placement) for group, placement in held if placement.node == node.name]
+
+
+def _taken_ports(held: Iterable[tuple[GroupSpec, Placement]], node: Node) -> frozenset[int]:
+    return node.busy_ports | {port for _, placement in held for port in placement.host_ports}
 
 
 def place(state: AgentState, group: GroupSpec) -> Placement | Refused:
@@ -142,8 +146,8 @@ def _place_on(state: AgentState, node: Node, group: GroupSpec) -> Placement | Re
 
 
 def _open_ports(state: AgentState, node: Node) -> Iterator[int]:
-    """Ports of the operator's range that nobody holds on ``node``, lowest first."""
-    taken = {port for _, placement in _held(state, node) for port in placement.host_ports}
+    """Ports of the operator's range that nobody holds or listens on on ``node``, lowest first."""
+    taken = _taken_ports(_held(state, node), node)
     first, last = state.policy.port_range
     return (port for port in range(first, last + 1) if port not in taken)
 

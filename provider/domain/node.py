@@ -26,6 +26,8 @@ class Node:
     name: NodeName
     capacity: HostCapacity
     inventory: GpuInventory
+    busy_ports: frozenset[int] = frozenset()
+    """Of the operator's range, those on which somebody listens already who is no lease of ours."""
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:

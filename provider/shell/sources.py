@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 
 from provider.core.events import NodesRead, WorkloadsListed
+from provider.core.state import AgentState
 from provider.domain.errors import ProviderError
 from provider.domain.gpu import GpuInventory
 from provider.domain.ids import NodeName
@@ -58,7 +59,12 @@ async def watch_machine(machine: Machine, loop: Loop) -> None:
 
 async def _read(machine: Machine, loop: Loop, inventory: GpuInventory) -> None:
     capabilities = await machine.runtime.capabilities()
-    node = Node(name=machine.name, capacity=machine.host.capacity(), inventory=inventory)
+    node = Node(
+        name=machine.name,
+        capacity=machine.host.capacity(),
+        inventory=inventory,
+        busy_ports=for_sale(machine.host.busy_ports(), loop.state),
+    )
     await loop.put(NodesRead(nodes=(node,), runtime=capabilities))
 
 
@@ -86,6 +92,31 @@ async def list_workloads(machine: Machine, loop: Loop) -> None:
     as_of = machine.clock.now()
     workloads = await machine.runtime.list()
     await loop.submit(WorkloadsListed(workloads=workloads, as_of=as_of))
+    await _look_at_ports(machine, loop)
+
+
+async def _look_at_ports(machine: Machine, loop: Loop) -> None:
+    """A port that somebody else took meanwhile must not be sold; one that became free may be."""
+    state = loop.state
+    busy = for_sale(machine.host.busy_ports(), state)
+    if state.runtime is None or all(node.busy_ports == busy for node in state.nodes):
+        return
+    nodes = tuple(replace(node, busy_ports=busy) for node in state.nodes)
+    await loop.put(NodesRead(nodes=nodes, runtime=state.runtime))
+
+
+def for_sale(ports: frozenset[int], state: AgentState) -> frozenset[int]:
+    """Those of ``ports`` that are in the operator's range and not held by a lease or a bid of ours."""
+    first, last = state.policy.port_range
+    held = {
+        port
+        for placement in (
+            *(lease.placement for lease in state.leases.values()),
+            *(bid.placement for bid in state.bids.values()),
+        )
+        for port in placement.host_ports
+    }
+    return frozenset(port for port in ports if first <= port <= last and port not in held)
 
 
 async def _collect(hints: AsyncIterator[None], hinted: asyncio.Event) -> None:

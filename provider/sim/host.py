@@ -18,9 +18,14 @@ class SimulatedHost:
     def __init__(self, given: HostCapacity = SMALL_SERVER) -> None:
         self._capacity = given
         self._boots = 1
+        self.listening: frozenset[int] = frozenset()
+        """Ports that somebody else on the machine has taken."""
 
     def capacity(self) -> HostCapacity:
         return self._capacity
+
+    def busy_ports(self) -> frozenset[int]:
+        return self.listening
 
     def reboot(self) -> None:
         """The same machine with another boot id."""

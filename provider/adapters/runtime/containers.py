@@ -15,7 +15,8 @@ import docker
 import docker.errors
 
 from provider.adapters.runtime import naming
-from provider.adapters.runtime.readiness import Listening, from_label
+from provider.adapters.runtime.readiness import from_label
+from provider.adapters.sockets import Listening
 from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.moment import SECOND, Instant, Span

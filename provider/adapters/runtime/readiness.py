@@ -10,16 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from provider.domain.manifest import Proto, Service
-
-Listening = tuple[str, int]
-"""Protocol in lower case, port."""
-
-_TCP_LISTEN = "0A"
-"""include/net/tcp_states.h"""
-_LOOPBACK = ("0100007F", "00000000000000000000000001000000")
-"""127.0.0.1 and ::1 as the tables write them."""
-
+from provider.adapters.sockets import Listening, listening
+from provider.domain.manifest import Service
 
 def exposed(service: Service) -> tuple[Listening, ...]:
     """The ports that others are to reach, sorted."""
@@ -47,23 +39,3 @@ def missing(pid: int, ports: Iterable[Listening]) -> tuple[Listening, ...]:
     except OSError:
         return ()
     return tuple(each for each in wanted if each not in found)
-
-
-def listening(tables: Path) -> frozenset[Listening]:
-    """What is open to others. ``OSError`` when the tables cannot be read."""
-    found: set[Listening] = set()
-    for proto in Proto:
-        kind = proto.lower()
-        for table in (kind, f"{kind}6"):
-            try:
-                lines = (tables / table).read_text().splitlines()[1:]
-            except FileNotFoundError:
-                if table.endswith("6"):
-                    continue  # a kernel without IPv6
-                raise
-            for line in lines:
-                _, local, _, state, *_ = line.split()
-                address, _, port = local.partition(":")
-                if address not in _LOOPBACK and (proto is Proto.UDP or state == _TCP_LISTEN):
-                    found.add((kind, int(port, 16)))
-    return frozenset(found)

@@ -195,3 +195,16 @@ def test_free_counts_bids_and_leases_and_only_healthy_cards() -> None:
     assert (left.cpu_millis, left.memory_bytes // GIB, left.storage_bytes // GIB) == (15_000, 62, 510)
     assert [each.uuid for each in left.gpus] == ["GPU-2"]
     assert left.ports == 8
+
+
+def test_a_port_on_which_somebody_listens_is_not_sold() -> None:
+    agent = Agent(*healthy(*range(3)))
+    busy = frozenset(range(31000, 31009))
+    agent.take(nodes_read(replace(node(*healthy(*range(3))), busy_ports=busy)))
+    agent.opens(1)
+    assert agent.state.bids[lease_of(1)].placement.host_ports == (31009,)
+    step = agent.opens(2)
+    assert step.effects == ()
+    assert agent.state.orders[order(2).id].refused.why is Refusal.PORTS_SHORT
+    agent.take(nodes_read(node(*healthy(*range(3)))))
+    assert agent.state.bids[lease_of(2)].placement.host_ports == (31000,), "free again"
