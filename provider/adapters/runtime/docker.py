@@ -34,6 +34,8 @@ from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.egress.warden import Warden
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.fitness import Advice
+from provider.adapters.runtime.gpu_sight import GpuSight
+from provider.adapters.runtime.gpu_watch import GpuWatch
 from provider.adapters.runtime.images.disk import DiskReading, read_disk
 from provider.adapters.runtime.images.observer import PullObserver
 from provider.adapters.runtime.images.parts import image_parts
@@ -76,6 +78,7 @@ class DockerRuntime:
         )
         self._looks = Looks(self._engine, clock)
         self._overuse = OveruseWatch(self._engine, clock, self._volumes, self._looks)
+        self._gpus = GpuWatch(self._engine, clock, GpuSight(self._engine), self._looks)
         self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held = AsyncExitStack()
 
@@ -87,6 +90,7 @@ class DockerRuntime:
         self._pumps = logs.Pumps(await self._held.enter_async_context(asyncio.TaskGroup()))
         self._held.callback(self._pumps.cancel)
         self._pumps.spawn(self._overuse.run())
+        self._pumps.spawn(self._gpus.run())
         return self
 
     async def __aexit__(self, *exc: object) -> None:

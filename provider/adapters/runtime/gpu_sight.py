@@ -89,8 +89,11 @@ class GpuSight:
         self._pids: dict[str, int] = {}
 
     async def prove(self, watched: Watched) -> str | None:
-        """``Temporary`` unless it sees its GPUs and no others; the reason where that cannot be known."""
-        sight = (await self.look([watched])).get(watched.id, Sight(unproven="it does not run"))
+        """``Temporary`` unless it sees its GPUs and no others; the reason where that cannot be known.
+
+        A container that has ended already has nothing to prove.
+        """
+        sight = (await self.look([watched])).get(watched.id, Sight())
         problem = sight.lost or sight.absent or sight.foreign
         if problem is not None:
             raise Temporary(problem, remedy=REMEDY)

@@ -19,6 +19,7 @@ from provider.adapters.runtime import containers, ending, gpus, naming, networks
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.egress.warden import Warden
 from provider.adapters.runtime.engine import Engine, together
+from provider.adapters.runtime.gpu_sight import GpuSight, Watched
 from provider.adapters.runtime.host import has_apparmor, open_files_ceiling
 from provider.adapters.runtime.images.stock import Images, Wanted
 from provider.adapters.runtime.storage.volumes import Volumes
@@ -78,6 +79,7 @@ class Launcher:
         self, engine: Engine, clock: Clock, *, images: Images, warden: Warden, volumes: Volumes
     ) -> None:
         self._engine = engine
+        self._sight = GpuSight(engine)
         self._volumes = volumes
         self._warden = warden
         self._clock = clock
@@ -128,12 +130,25 @@ class Launcher:
         doing = f"starting {replica.service.name}/{replica.replica} of {launch.lease}"
         await self._volumes.ready(launch.lease, *key(replica))
         if await self._engine.call(doing, lambda api: containers.start(api, container)):
-            return container
+            return await self._seeing(launch, replica, container)
         await self._engine.call(doing, lambda api: containers.remove(api, container))
         anew = await self._create(launch, replica)
         if not await self._engine.call(doing, lambda api: containers.start(api, anew)):
             raise Temporary(f"{doing}: its container or network was removed")
-        return anew
+        return await self._seeing(launch, replica, anew)
+
+    async def _seeing(self, launch: Launch, replica: ReplicaLaunch, container: str) -> str:
+        """``container``, once it is proven that it sees its GPUs and no others; else it is halted."""
+        if replica.gpus:
+            watched = Watched(id=container, gpus=replica.gpus, is_simulated=launch.simulated_gpus)
+            try:
+                unproven = await self._sight.prove(watched)
+            except ProviderError:
+                await self._halt([container])
+                raise
+            if unproven is not None:
+                log.warning("gpus_not_proven", lease=str(launch.lease), reason=unproven)
+        return container
 
     async def _create(self, launch: Launch, replica: ReplicaLaunch) -> str:
         info = await self._engine.info()

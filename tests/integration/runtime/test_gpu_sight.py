@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from provider.adapters.clock import SystemClock
-from provider.adapters.runtime import DockerRuntime, DockerSettings
+from provider.adapters.runtime import DockerRuntime, DockerSettings, containers
 from provider.adapters.runtime.engine import Engine
 from provider.adapters.runtime.gpu_sight import GpuSight, Watched
+from provider.adapters.runtime.gpu_watch import GpuWatch
+from provider.adapters.runtime.looks import Looks
 from provider.domain.errors import Temporary
 from provider.domain.ids import GpuUuid
-from provider.domain.workload import Launch
+from provider.domain.workload import ContainerState, ExitCause, Launch
 from tests.integration.runtime.cards import ONE, TWO, cdi_engine, real, settings
 from tests.integration.runtime.conftest import SETTINGS
 from tests.integration.runtime.engines import SecondEngine
 from tests.integration.runtime.inside import shell
-from tests.launches import launch, replica, service
+from tests.launches import eventually, launch, replica, service
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
@@ -102,6 +105,68 @@ def test_a_device_that_is_taken_away_from_a_running_container_is_noticed(cdi: Se
     on(settings(cdi), check)
 
 
+def test_a_container_that_lost_its_card_is_said_to_be_ill_and_a_new_one_is_not(cdi: SecondEngine) -> None:
+    wanted = settings(cdi)
+
+    async def check(runtime: DockerRuntime, sight: GpuSight) -> None:
+        engine = Engine(wanted)
+        looks = Looks(engine, SystemClock())
+        watch = GpuWatch(engine, SystemClock(), sight, looks)
+        lease = real(ONE)
+        one = await begun(runtime, lease, ONE)
+        await watch.look()
+        assert not looks.is_spoilt(one.id)
+        deny(one.id, "1:7")
+        await watch.look()
+        found = await engine.call("finding", lambda api: containers.find(api, {"gp.lease": str(lease.lease)}))
+        (ill,) = (await looks.at(found)).values()
+        assert (ill.cause, ill.state) == (ExitCause.GPU_LOST, ContainerState.RUNNING)
+        assert ONE in (ill.problem or "")
+        await runtime.stop(lease.lease, 0)
+        again = await begun(runtime, lease, ONE)
+        await watch.look()
+        assert not looks.is_spoilt(again.id)
+        await engine.close()
+
+    on(wanted, check)
+
+
+def test_a_start_fails_and_leaves_nothing_running_when_a_card_is_not_seen(
+    cdi: SecondEngine, tmp_path: Path
+) -> None:
+    """The spec names a node that is no device once it is inside: the engine does not mind."""
+    specs = Path(json.loads((cdi.root / "daemon.json").read_text())["cdi-spec-dirs"][0])
+    edits = {"mounts": [{"hostPath": "/etc/hostname", "containerPath": "/dev/card9", "options": ["bind"]}]}
+    broken = {
+        "name": "GPU-broken",
+        "containerEdits": edits | {"deviceNodes": [{"path": "/dev/card9", "hostPath": "/dev/null"}]},
+    }
+    draft = specs / "draft"
+    draft.write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [broken]}))
+    draft.rename(specs / "broken.json")
+
+    async def check(runtime: DockerRuntime, _: GpuSight) -> None:
+        wanted = real("GPU-broken")
+
+        async def why() -> str:
+            try:
+                await runtime.start(wanted)
+            except Temporary as failure:
+                return failure.what
+            return "it started"
+
+        # The engine learns of the new spec when the kernel tells it to.
+        told = await eventually(why, lambda text: "CDI" not in text)
+        assert told == "GPU-broken is not visible inside: there is no device /dev/card9"
+        (workload,) = await runtime.list()
+        assert [each.state for each in workload.containers] == [ContainerState.EXITED]
+
+    try:
+        on(settings(cdi), check)
+    finally:
+        (specs / "broken.json").unlink()
+
+
 @pytest.mark.parametrize(
     "instead", ["true", "mknod /dev/card7 p", "ln -s /dev/null /dev/card7", "mkdir /dev/card7"]
 )
@@ -146,7 +211,7 @@ def test_what_does_not_run_is_not_judged(cdi: SecondEngine) -> None:
         assert await sight.watch([one]) == {}
         await runtime.stop(wanted.lease, 0)
         assert await sight.look([one]) == {}
-        assert await sight.prove(one) == "it does not run"
+        assert await sight.prove(one) is None
 
     on(settings(cdi), check)
 
