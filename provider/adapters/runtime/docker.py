@@ -118,7 +118,7 @@ class DockerRuntime:
 
     async def advice(self) -> tuple[Advice, ...]:
         """What of the engine's settings its operator should know; not part of the port."""
-        return fitness.advice(await self._engine.info())
+        return fitness.advice(await self._engine.info(), self._settings)
 
     async def start(self, launch: Launch) -> Workload:
         async with self._lock(launch.lease):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from provider.adapters.runtime import cdi_specs, gpus
 from provider.adapters.runtime.advisories import Part, holes, safe_versions
 from provider.adapters.runtime.gpus import GpuRoads
+from provider.adapters.runtime.host import engine_pid
 from provider.adapters.runtime.settings import PLAIN_RUNTIME, DockerSettings
 from provider.domain.workload import GpuAttachment, Unfit
 
@@ -107,8 +108,8 @@ def toolkit_version() -> str:
     return UNKNOWN
 
 
-def advice(info: Mapping[str, object]) -> tuple[Advice, ...]:
-    """What of the engine's settings is worth a word, well or not."""
+def advice(info: Mapping[str, object], settings: DockerSettings) -> tuple[Advice, ...]:
+    """What of the engine's settings, and of our own place beside it, is worth a word, well or not."""
     default = str(info.get("DefaultRuntime", UNKNOWN))
     options = info.get("SecurityOptions")
     remaps = isinstance(options, list) and any("name=userns" in str(option) for option in options)
@@ -132,5 +133,12 @@ def advice(info: Mapping[str, object]) -> tuple[Advice, ...]:
             found="on: root in a container is nobody outside"
             if remaps
             else 'off; with "userns-remap": "default" root in a container would be nobody outside',
+        ),
+        Advice(about="gpu sight", found="that a lease sees its GPUs is proven from inside")
+        if os.geteuid() == 0 and engine_pid(settings.socket_path) is not None
+        else Advice(
+            about="gpu sight",
+            found="containers cannot be looked into: that a lease sees its GPUs is not proven",
+            remedy="run the daemon as root, in the host's PID namespace",
         ),
     )
