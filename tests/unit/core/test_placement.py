@@ -22,7 +22,21 @@ from provider.domain.resources import (
     GpuAsk,
     Volume,
 )
-from tests.agents import POLICY, ROOMY, Agent, ask, gpu, group, healthy, lease_of, node, resources, unit
+from tests.agents import (
+    POLICY,
+    ROOMY,
+    Agent,
+    ask,
+    gpu,
+    group,
+    healthy,
+    lease_of,
+    node,
+    nodes_read,
+    order,
+    resources,
+    unit,
+)
 
 NO_GPU = GpuAsk()
 A100 = GpuAlternative(vendor="nvidia", model="a100")
