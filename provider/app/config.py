@@ -184,7 +184,9 @@ class BiddingConfig:
     bid_lifetime_s: float = 300
     manifest_patience_s: float = 300
     usage_interval_s: float = 10
-    retry_first_s: float = 1
+    retry_first_s: float = 10
+    deaths_most: int = 8
+    update_probation_s: float = 60
     stop_grace_s: int = 10
 
 

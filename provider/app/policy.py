@@ -35,6 +35,8 @@ def policy(config: ProviderConfig, provider: ProviderId) -> Policy:
         manifest_patience=_span(bidding.manifest_patience_s),
         usage_interval=_span(bidding.usage_interval_s),
         retry_first=_span(bidding.retry_first_s),
+        deaths_most=max(bidding.deaths_most, 1),
+        update_probation=_span(bidding.update_probation_s),
         stop_grace_s=bidding.stop_grace_s,
         ingress=ingress_policy(config),
     )
