@@ -138,6 +138,7 @@ class Tunnel:
             try:
                 async with asyncio.timeout(left):
                     await self.over()
+                    return
             except TimeoutError:
                 continue
         raise Temporary(f"nothing has passed through the tunnel for {idle_s:g} s")

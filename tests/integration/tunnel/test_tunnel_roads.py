@@ -31,7 +31,7 @@ def test_manifest_status_logs_and_a_command_go_through_a_tunnel(tmp_path: Path) 
         sent = os.urandom(5 * MIB)
         async with world.calls() as calls:
             assert (await calls.status()).detail == "as ordered"
-            await calls.send_manifest(MANIFEST_JSON)
+            await calls.send_manifest(MANIFEST_JSON, ())
             assert isinstance(world.agent.events[-1], ManifestArrived)
             lines = [line.text async for line in calls.logs("", follow=False, tail=-1)]
             assert lines == ["one", "two", "three"]
@@ -81,7 +81,7 @@ def test_whoever_puts_himself_in_between_is_not_spoken_to(
     async def scenario(world: World) -> None:
         async with world.calls() as calls:
             with pytest.raises(Temporary, match="north"):
-                await calls.send_manifest(MANIFEST_JSON)
+                await calls.send_manifest(MANIFEST_JSON, ())
         assert world.agent.events == []
 
     run(tmp_path, scenario, served_as=somebody)

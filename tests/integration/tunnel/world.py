@@ -23,7 +23,7 @@ from provider.coordinator.server import RunningCoordinator
 from provider.core.policy import Policy
 from provider.core.state import AgentState
 from provider.domain.ids import EffectId, LeaseId, ProviderId
-from provider.domain.market import Bid
+from provider.domain.market import Bid, Usage
 from provider.rpc.calls import cancelled_after
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.rpc.tokens import Scope
@@ -52,6 +52,7 @@ class World:
     lease: LeaseId
     engine: Engine
     agent: StillAgent
+    stop_market: Callable[[], Awaitable[None]]
     roads: list[str] = field(default_factory=list)
 
     @asynccontextmanager
@@ -77,6 +78,11 @@ class World:
             async for answer in call:
                 got += answer.stdout
         return bytes(got)
+
+    async def settle(self) -> None:
+        """The provider's last word on a lease that was closed."""
+        usage = Usage(lease=self.lease, number=1, running_ms=0, at=CLOCK.now(), is_final=True)
+        await self.link.report_usage(EffectId(secrets.token_hex(4)), usage)
 
 
 @asynccontextmanager
@@ -124,7 +130,8 @@ async def world(
 ) -> AsyncIterator[World]:
     """``served_as`` makes the identity of whoever answers in the provider's place."""
     async with asyncio.timeout(40), AsyncExitStack() as stack:
-        market = await stack.enter_async_context(coordinator(folder / "market", **changes))
+        running = await stack.enter_async_context(AsyncExitStack())
+        market = await running.enter_async_context(coordinator(folder / "market", **changes))
         alice, north = await couple(market)
         proxy = await stack.enter_async_context(FaultyProxy(market.address))
         agent, engine = StillAgent(AgentState(policy=Policy(provider=NORTH))), Engine()
@@ -150,6 +157,7 @@ async def world(
             lease=lease,
             engine=engine,
             agent=agent,
+            stop_market=running.aclose,
         )
 
 
