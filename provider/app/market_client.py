@@ -20,6 +20,7 @@ from provider.domain.errors import Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.market import GroupSpec
 from provider.domain.money import Money
+from provider.domain.workload import Dependency
 from provider.rpc import codec, settings
 from provider.rpc.calls import cancelled_after
 from provider.rpc.calls import unary as answered
@@ -126,6 +127,16 @@ class Market:
         request = tenant_pb2.AcceptBidRequest(key=key, bid=codec.lease_id_to_pb(bid))
         return (await self._ask(self._stub.AcceptBid(request, timeout=DEADLINE_S))).confirm_by_ms
 
+    async def update(self, dseq: int, groups: Iterable[GroupSpec], manifest_hash: str, key: str) -> None:
+        """Order another manifest with the same groups."""
+        request = tenant_pb2.UpdateDeploymentRequest(
+            key=key,
+            dseq=dseq,
+            manifest_hash=bytes.fromhex(manifest_hash),
+            groups=[codec.group_to_pb(group) for group in groups],
+        )
+        await self._ask(self._stub.UpdateDeployment(request, timeout=DEADLINE_S))
+
     async def close(self, dseq: int, key: str) -> None:
         request = tenant_pb2.CloseDeploymentRequest(key=key, dseq=dseq)
         await self._ask(self._stub.CloseDeployment(request, timeout=DEADLINE_S))
@@ -185,9 +196,20 @@ class LeaseCalls:
         async with self._reaching():
             return await answered(call)
 
-    async def send_manifest(self, manifest_json: bytes) -> None:
-        request = lease_pb2.SendManifestRequest(lease=self._wire_id, manifest_json=manifest_json)
+    async def send_manifest(self, manifest_json: bytes, dependencies: Iterable[Dependency]) -> None:
+        request = lease_pb2.SendManifestRequest(
+            lease=self._wire_id,
+            manifest_json=manifest_json,
+            dependencies=map(codec.dependency_to_pb, dependencies),
+        )
         await self._ask(self._stub.SendManifest(request, timeout=DEADLINE_S, metadata=self._metadata))
+
+    async def migrate_hostnames(self, source: LeaseId, hostnames: Iterable[str]) -> None:
+        """From ``source`` to this lease."""
+        request = lease_pb2.MigrateHostnamesRequest(
+            lease=self._wire_id, source=codec.lease_id_to_pb(source), hostnames=hostnames
+        )
+        await self._ask(self._stub.MigrateHostnames(request, timeout=DEADLINE_S, metadata=self._metadata))
 
     async def status(self) -> lease_pb2.GetLeaseStatusResponse:
         request = lease_pb2.GetLeaseStatusRequest(lease=self._wire_id)
@@ -267,6 +289,16 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._channel.close()
+
+    async def close_lease(self, lease: LeaseId, notice_ms: int, why: str) -> operator_pb2.CloseLeaseResponse:
+        request = operator_pb2.CloseLeaseRequest(
+            lease=codec.lease_id_to_pb(lease), notice_ms=notice_ms, why=why
+        )
+        return await answered(self._stub.CloseLease(request, timeout=DEADLINE_S))
+
+    async def set_drain(self, *, drain: bool) -> operator_pb2.SetDrainResponse:
+        request = operator_pb2.SetDrainRequest(drain=drain)
+        return await answered(self._stub.SetDrain(request, timeout=DEADLINE_S))
 
     async def status(self) -> operator_pb2.GetStatusResponse:
         return await answered(self._stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=DEADLINE_S))

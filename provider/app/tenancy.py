@@ -1,7 +1,7 @@
 """From a tenant's file to a running service: the steps that ``tenant`` and ``provider demo`` share.
 
-Each step waits for the market's own word and never for time to pass. Manifests that were deployed are
-kept beside the identity (0600), because the market never sees them and the provider needs them later.
+Each step waits for the market's own word and never for time to pass. What a provider is sent comes from the
+tenant's own copies (``kept_manifests``), found by the hash that the market has.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provider import sdl
+from provider.app.kept_manifests import Kept, KeptManifests
 from provider.app.market_client import LeaseCalls, Market, new_key
 from provider.domain.errors import ConfigError, Permanent, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.manifest import Manifest
 from provider.domain.market import GroupSpec
 from provider.domain.money import Money
+from provider.domain.workload import Dependency
 from provider.rpc import codec
-from provider.rpc.identity import write_private
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import resources_pb2, tenant_pb2
 
@@ -33,6 +34,12 @@ class Plan:
 
     manifest: Manifest
     groups: tuple[GroupSpec, ...]
+    dependencies: tuple[Dependency, ...] = ()
+
+    @property
+    def kept(self) -> Kept:
+        """As it is kept, and sent."""
+        return Kept(manifest_json=sdl.manifest_json(self.manifest), dependencies=self.dependencies)
 
     @property
     def hash(self) -> str:
@@ -41,7 +48,8 @@ class Plan:
 
 def plan_of(parsed: sdl.Parsed, images: Mapping[str, str]) -> Plan:
     """A parsed file, with other images for some services."""
-    return Plan(manifest=_with_images(parsed.manifest, images), groups=parsed.groups)
+    manifest = _with_images(parsed.manifest, images)
+    return Plan(manifest=manifest, groups=parsed.groups, dependencies=parsed.dependencies)
 
 
 def _with_images(manifest: Manifest, images: Mapping[str, str]) -> Manifest:
@@ -69,12 +77,12 @@ class Tenancy:
 
     def __init__(self, market: Market, home: Path) -> None:
         self.market = market
-        self._home = home
+        self.kept = KeptManifests(home, market.owner)
 
     async def deploy(self, plan: Plan, deposit: Money) -> int:
         """Open the orders; the deployment's number."""
         created = await self.market.create(plan.groups, plan.hash, deposit, new_key())
-        write_private(self._manifest_path(created.dseq), sdl.manifest_json(plan.manifest).decode())
+        self.kept.keep(created.dseq, plan.kept)
         return created.dseq
 
     async def until(self, dseq: int, done: Done, timeout_s: float, waiting_for: str) -> tenant_pb2.Deployment:
@@ -115,27 +123,18 @@ class Tenancy:
 
     async def send_manifest(self, lease: LeaseId) -> None:
         """To the provider of ``lease``, which checks it against the order's hash."""
-        manifest = self._manifest_path(lease.dseq)
-        if not manifest.exists():
-            raise ConfigError(
-                f"the manifest of deployment {lease.dseq} is not kept here: {manifest}",
-                remedy="run this where `tenant deploy` was run",
-            )
+        view = await self.market.deployment(lease.dseq)
+        kept = self.kept.of_hash(lease.dseq, view.manifest_hash.hex())
         async with AsyncExitStack() as stack:
             calls = await stack.enter_async_context(await self.lease_calls(lease, (Scope.MANIFEST,)))
-            await calls.send_manifest(manifest.read_bytes())
+            await calls.send_manifest(kept.manifest_json, kept.dependencies)
 
     async def running(self, dseq: int, timeout_s: float) -> tenant_pb2.Deployment:
         """Once every lease runs. ``Permanent`` as soon as one has ended instead, with its reason."""
         view = await self.until(dseq, every_lease_runs_or_one_ended, timeout_s, "running service")
         for lease in view.leases:
             if lease.state != tenant_pb2.LEASE_STATE_ACTIVE:
-                reason = resources_pb2.CloseReason.Name(lease.reason).removeprefix("CLOSE_REASON_").lower()
-                raise Permanent(
-                    f"the lease with {lease.id.provider} ended: {reason.replace('_', ' ')}"
-                    + (f" ({lease.detail})" if lease.detail else ""),
-                    remedy=f"tenant status {dseq}",
-                )
+                raise lease_ended(lease, dseq)
         return view
 
     async def lease_calls(self, lease: LeaseId, scopes: tuple[Scope, ...]) -> LeaseCalls:
@@ -151,11 +150,8 @@ class Tenancy:
         """End it; the deployment once all is settled and the rest is refunded."""
         await self.market.close(dseq, new_key())
         closed = await self.until(dseq, is_closed, timeout_s, "settlement")
-        self._manifest_path(dseq).unlink(missing_ok=True)
+        self.kept.forget(dseq)
         return closed
-
-    def _manifest_path(self, dseq: int) -> Path:
-        return self._home / "manifests" / f"{self.market.owner}-{dseq}.json"
 
 
 def choose(order: tenant_pb2.OrderView, provider: str | None) -> LeaseId:
@@ -167,6 +163,16 @@ def choose(order: tenant_pb2.OrderView, provider: str | None) -> LeaseId:
     raise Permanent(
         f"there is no bid{of_whom} on group {order.order.group.name}",
         remedy=f"tenant bids {order.order.id.dseq} --wait 60",
+    )
+
+
+def lease_ended(lease: tenant_pb2.LeaseView, dseq: int) -> Permanent:
+    """That a lease has ended, and for which reason."""
+    reason = resources_pb2.CloseReason.Name(lease.reason).removeprefix("CLOSE_REASON_").lower()
+    return Permanent(
+        f"the lease with {lease.id.provider} ended: {reason.replace('_', ' ')}"
+        + (f" ({lease.detail})" if lease.detail else ""),
+        remedy=f"tenant status {dseq}",
     )
 
 

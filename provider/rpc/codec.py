@@ -19,7 +19,9 @@ from provider.domain.resources import (
     ResourceUnit,
     Volume,
 )
+from provider.domain.workload import Dependency
 from provider.rpc.fields import at_least, broken, decimal, each, name, one_of, present, text, word
+from provider.rpc.v1 import lease_pb2
 from provider.rpc.v1 import resources_pb2 as pb
 
 
@@ -43,6 +45,14 @@ def lease_id_to_pb(value: LeaseId) -> pb.LeaseId:
 def lease_id_from_pb(wire: pb.LeaseId, path: str = "lease") -> LeaseId:
     order = order_id_from_pb(wire.order, present(wire, "order", path))
     return order.lease(ProviderId(name(wire.provider, f"{path}.provider")))
+
+
+def dependency_to_pb(value: Dependency) -> lease_pb2.ServiceDependency:
+    return lease_pb2.ServiceDependency(service=value.service, needs=value.needs)
+
+
+def dependency_from_pb(wire: lease_pb2.ServiceDependency, path: str = "dependency") -> Dependency:
+    return Dependency(service=word(wire.service, f"{path}.service"), needs=word(wire.needs, f"{path}.needs"))
 
 
 def rate_to_pb(value: Rate) -> pb.Rate:

@@ -51,6 +51,12 @@ def at_least(value: int, least: int, path: str) -> int:
     return value
 
 
+def at_most(value: int, most: int, path: str) -> int:
+    if value > most:
+        raise broken(path, f"is {value}, and {most} is the most")
+    return value
+
+
 def text(value: str, path: str) -> str:
     """Text of bounded length, possibly empty."""
     if len(value) > TEXT_MOST:

@@ -23,14 +23,14 @@ from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.gateway.slots import Slots
 from provider.adapters.gateway.streams import closed_after, stopping_error
 from provider.adapters.gateway.views import lease_status_to_pb
-from provider.core.events import ManifestArrived
+from provider.core.events import ManifestArrived, MigrationRequested
 from provider.core.state import Lease
 from provider.domain.errors import PeerError
 from provider.domain.ids import LeaseId
 from provider.domain.market import Refusal, Refused
 from provider.domain.workload import LogLine
 from provider.ports import Clock, ExecRequest, LiveAgent, LogRequest, Runtime
-from provider.rpc.codec import lease_id_from_pb
+from provider.rpc.codec import dependency_from_pb, lease_id_from_pb
 from provider.rpc.fields import at_least, each, line, present, text, word
 from provider.rpc.settings import CHUNK_BYTES, DEADLINE_S, MANIFEST_BYTES
 from provider.rpc.status import Denied
@@ -77,11 +77,23 @@ class LeaseGateway(LeaseServiceServicer):
             lease=lease,
             manifest=manifest_from_json(request.manifest_json),
             manifest_hash=hash_of_json(request.manifest_json),
+            dependencies=each(request.dependencies, dependency_from_pb, "dependencies"),
         )
         step = await self._agent.submit(event)
         if step.refused is not None:
             raise _refusal(step.refused)
         return pb.SendManifestResponse()
+
+    async def MigrateHostnames(  # noqa: N802
+        self, request: pb.MigrateHostnamesRequest, context: _Context
+    ) -> pb.MigrateHostnamesResponse:
+        lease = self._admit(request, context, Scope.MANIFEST)
+        source = lease_id_from_pb(request.source, present(request, "source", "MigrateHostnamesRequest"))
+        names = tuple(name.lower() for name in each(request.hostnames, word, "hostnames"))
+        step = await self._agent.submit(MigrationRequested(lease=lease, source=source, hostnames=names))
+        if step.refused is not None:
+            raise _refusal(step.refused)
+        return pb.MigrateHostnamesResponse()
 
     async def GetLeaseStatus(  # noqa: N802
         self, request: pb.GetLeaseStatusRequest, context: _Context

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from grpc import StatusCode
+
 from provider.adapters.gateway.views import agent_lease_to_pb, node_to_pb
-from provider.domain.moment import Instant
+from provider.core.events import DrainSet, OperatorCloses
+from provider.domain.moment import HOUR, Instant, Span, after
 from provider.ports import Clock, GpuProbe, LiveAgent
-from provider.rpc.fields import line
+from provider.rpc.codec import lease_id_from_pb
+from provider.rpc.fields import at_least, at_most, line, present, text
 from provider.rpc.identity import LiveIdentity
+from provider.rpc.status import Denied
 from provider.rpc.v1 import operator_pb2 as pb
 from provider.rpc.v1.operator_pb2_grpc import OperatorServiceServicer
+
+NOTICE_MOST = Span(30 * 24 * HOUR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,4 +59,24 @@ class OperatorGateway(OperatorServiceServicer):
             started_ms=world.started_at,
             software=world.software,
             certificate_until_ms=identity.certificate.not_after,
+            draining=state.is_draining,
         )
+
+    async def CloseLease(self, request: pb.CloseLeaseRequest, context: Any) -> pb.CloseLeaseResponse:  # noqa: N802
+        lease = lease_id_from_pb(request.lease, present(request, "lease", "close_lease"))
+        notice = Span(at_most(at_least(request.notice_ms, 0, "notice_ms"), NOTICE_MOST, "notice_ms"))
+        ends_at = after(self._world.clock.now(), notice)
+        why = " ".join(text(request.why, "why").split())
+        step = await self._world.agent.submit(OperatorCloses(lease=lease, ends_at=ends_at, why=why))
+        if step.refused is not None:
+            raise Denied(
+                StatusCode.NOT_FOUND,
+                step.refused.why.name,
+                f"there is no lease {lease} that has not ended",
+                remedy="list them with `provider leases`",
+            )
+        return pb.CloseLeaseResponse(ends_ms=ends_at)
+
+    async def SetDrain(self, request: pb.SetDrainRequest, context: Any) -> pb.SetDrainResponse:  # noqa: N802
+        step = await self._world.agent.submit(DrainSet(is_draining=request.drain))
+        return pb.SetDrainResponse(leases=len(step.state.leases))

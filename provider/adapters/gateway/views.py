@@ -45,6 +45,8 @@ def lease_status_to_pb(
         detail=line(lease.detail),
         running_ms=total_ms(lease.meter, at),
         host=host,
+        manifest_hash=bytes.fromhex(lease.current.manifest_hash) if lease.current else b"",
+        ends_ms=lease.ends_at or 0,
     )
 
 

@@ -10,6 +10,7 @@ from provider.app.cli.entry import command
 from provider.app.cli.entry import main as enter
 
 COMMANDS = "provider_commands"
+STEERING = "steering_commands"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _setting_up(commands)
     _looking(commands)
+    _steering(commands)
     demo = commands.add_parser("demo", help="run a whole market on this machine, end to end")
     demo.add_argument(
         "--keep", action="store_true", help="leave everything running, and say how to look around"
@@ -69,6 +71,19 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         looking = commands.add_parser(name, help=text)
         looking.add_argument("--json", action="store_true", help="for programs")
         looking.set_defaults(run=command(COMMANDS, name))
+
+
+def _steering(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    close = commands.add_parser("close", help="take a lease back, after a notice to its tenant")
+    close.add_argument("lease", metavar="LEASE", help="as `provider leases` names it: in full, or its key")
+    close.add_argument(
+        "--notice", metavar="TIME", default="10m", help="such as 90s, 10m, 2h, 0s (default: %(default)s)"
+    )
+    close.add_argument("--why", metavar="TEXT", default="", help="one line for the tenant")
+    close.set_defaults(run=command(STEERING, "close"))
+    drain = commands.add_parser("drain", help="bid on nothing more; leases run on")
+    drain.add_argument("--off", action="store_true", help="bid again")
+    drain.set_defaults(run=command(STEERING, "drain"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -105,6 +105,7 @@ def _show_status(answer: operator_pb2.GetStatusResponse) -> None:
         ("Engine", answer.engine or "not reached yet"),
         ("GPUs by", answer.gpu_attachment or "-"),
         ("Leases", f"{len(answer.leases)}, open bids: {answer.open_bids}"),
+        *([("Draining", "it bids on nothing; `provider drain --off` ends that")] if answer.draining else []),
     ]
     for node in answer.nodes:
         rows += [

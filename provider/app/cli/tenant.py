@@ -34,8 +34,18 @@ def parser() -> argparse.ArgumentParser:
     balance.set_defaults(run=command(COMMANDS, "balance"))
     _deploying(commands)
     _running(commands)
+    _naming(commands)
     manifest_commands.register(commands)
     return top
+
+
+def _naming(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    migrate = commands.add_parser("migrate-hostnames", help="move host names to another deployment")
+    migrate.add_argument("source", metavar="FROM", type=int, help="the deployment that has them")
+    migrate.add_argument("target", metavar="TO", type=int, help="the one that accepts them too")
+    migrate.add_argument("hostnames", metavar="NAME", nargs="+")
+    migrate.add_argument("--provider", metavar="NAME", help="where both have leases at several")
+    migrate.set_defaults(run=command("hostname_actions", "migrate"))
 
 
 def _deploying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,14 +54,7 @@ def _deploying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     deploy.add_argument(
         "--deposit", metavar="AMOUNT", default="5000000uact", help="into escrow (default: %(default)s)"
     )
-    deploy.add_argument(
-        "--image",
-        metavar="SERVICE=IMAGE",
-        action="append",
-        default=[],
-        help="run another image than the file says",
-    )
-    manifest_commands.add_reading_options(deploy)
+    _reading(deploy)
     deploy.add_argument("--json", action="store_true", help="for programs")
     deploy.set_defaults(run=command(COMMANDS, "deploy"))
     bids = commands.add_parser("bids", help="the bids on a deployment, cheapest first")
@@ -66,12 +69,32 @@ def _deploying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--wait", metavar="SECONDS", type=float, default=600, help="until it runs (default: %(default)s)"
     )
     accept.set_defaults(run=command(COMMANDS, "accept"))
+    update = commands.add_parser("update", help="run another manifest in the leases that there are")
+    update.add_argument("dseq", type=int)
+    update.add_argument("file", metavar="FILE", help="SDL, with the resources and prices that were ordered")
+    _reading(update)
+    update.add_argument(
+        "--wait", metavar="SECONDS", type=float, default=600, help="until it runs (default: %(default)s)"
+    )
+    update.set_defaults(run=command(COMMANDS, "update"))
     close = commands.add_parser("close", help="end a deployment and get back what is left")
     close.add_argument("dseq", type=int)
     close.add_argument(
         "--wait", metavar="SECONDS", type=float, default=90, help="until it is settled (default: %(default)s)"
     )
     close.set_defaults(run=command(COMMANDS, "close"))
+
+
+def _reading(command_: argparse.ArgumentParser) -> None:
+    """How a file is read that is to run."""
+    command_.add_argument(
+        "--image",
+        metavar="SERVICE=IMAGE",
+        action="append",
+        default=[],
+        help="run another image than the file says",
+    )
+    manifest_commands.add_reading_options(command_)
 
 
 def _running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,16 +7,18 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from provider.adapters.clock import SystemClock
-from provider.app import manifest_files, render, terminal
+from provider.app import manifest_files, render, terminal, updating
 from provider.app.cli.entry import DONE
 from provider.app.enrolling import fresh, join
 from provider.app.market_client import Market
-from provider.app.tenancy import Tenancy, plan_of
+from provider.app.tenancy import Plan, Tenancy, plan_of
 from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId
+from provider.domain.moment import Instant, rfc3339
 from provider.domain.money import Money
 from provider.rpc import codec, identity
 from provider.rpc.calls import cancelled_after
@@ -55,9 +57,7 @@ def balance(args: argparse.Namespace) -> int:
 
 
 def deploy(args: argparse.Namespace) -> int:
-    deposit, images = _money(args.deposit), _images(args.image)
-    secrets = manifest_files.Secrets(env_files=tuple(args.env_file), from_environment=args.env)
-    plan = plan_of(manifest_files.load(args.file, lenient=args.lenient, secrets=secrets), images)
+    deposit, plan = _money(args.deposit), _plan(args)
 
     async def ask(tenancy: Tenancy) -> int:
         dseq = await tenancy.deploy(plan, deposit)
@@ -99,7 +99,7 @@ def accept(args: argparse.Namespace) -> int:
             print("  the manifest is accepted; the service starts")
         view = await tenancy.running(args.dseq, args.wait)
         for each in view.leases:
-            await _show_lease(tenancy, each)
+            await _show_lease(tenancy, each, view.manifest_hash)
         return DONE
 
     return _with_tenancy(args, ask)
@@ -121,18 +121,23 @@ def status(args: argparse.Namespace) -> int:
         render.console().print(render.deployments([view]))
         for lease in view.leases:
             if lease.state == tenant_pb2.LEASE_STATE_ACTIVE:
-                await _show_lease(tenancy, lease)
+                await _show_lease(tenancy, lease, view.manifest_hash)
         return DONE
 
     return _with_tenancy(args, ask)
 
 
-async def _show_lease(tenancy: Tenancy, lease: tenant_pb2.LeaseView) -> None:
+async def _show_lease(tenancy: Tenancy, lease: tenant_pb2.LeaseView, ordered: bytes) -> None:
     lease_id = codec.lease_id_from_pb(lease.id)
     async with await tenancy.lease_calls(lease_id, (Scope.STATUS,)) as calls:
         answer = await calls.status()
     out = render.console()
     out.print(render.lease_line(lease) + (f": {answer.detail}" if answer.detail else ""))
+    if answer.ends_ms:
+        out.print(f"The provider ends it at {rfc3339(Instant(answer.ends_ms))}")
+    if answer.manifest_hash and answer.manifest_hash != ordered:
+        runs = answer.manifest_hash.hex()[:12]
+        out.print(f"It runs the manifest {runs}, and {ordered.hex()[:12]} is ordered")
     rows = [
         (each.name, each.image, f"{each.available}/{each.total}", str(each.restarts))
         for each in answer.services
@@ -182,6 +187,20 @@ def execute(args: argparse.Namespace) -> int:
     return _with_tenancy(args, ask)
 
 
+def update(args: argparse.Namespace) -> int:
+    plan = _plan(args)
+
+    async def ask(tenancy: Tenancy) -> int:
+        await updating.update(tenancy, args.dseq, plan, args.wait, partial(print, flush=True))
+        view = await tenancy.market.deployment(args.dseq)
+        for lease in view.leases:
+            if lease.state == tenant_pb2.LEASE_STATE_ACTIVE:
+                await _show_lease(tenancy, lease, view.manifest_hash)
+        return DONE
+
+    return _with_tenancy(args, ask)
+
+
 def close(args: argparse.Namespace) -> int:
     async def ask(tenancy: Tenancy) -> int:
         view = await tenancy.close(args.dseq, args.wait)
@@ -213,6 +232,13 @@ def _with_tenancy(args: argparse.Namespace, ask: Callable[[Tenancy], Awaitable[i
 
 def _say_road(args: argparse.Namespace) -> Callable[[str], None]:
     return (lambda text: print(text, file=sys.stderr)) if args.verbose else (lambda _: None)
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    """What FILE and its options say."""
+    secrets = manifest_files.Secrets(env_files=tuple(args.env_file), from_environment=args.env)
+    parsed = manifest_files.load(args.file, lenient=args.lenient, secrets=secrets)
+    return plan_of(parsed, _images(args.image))
 
 
 def _money(text: str) -> Money:

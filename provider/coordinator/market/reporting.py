@@ -17,6 +17,8 @@ NOT_A_PROVIDERS = frozenset(
     {CloseReason.TENANT_CLOSED, CloseReason.FUNDS_EXHAUSTED, CloseReason.NOT_CONFIRMED}
 )
 """Reasons that only the market itself gives."""
+ACCRUES = frozenset({LeaseHealth.RUNNING, LeaseHealth.UPDATING})
+"""In which it may use more than is settled: what is being updated runs on as long as it can."""
 
 
 def decide(draft: Draft, request: ReportLease | EndLease | ReportUsage) -> tuple[Draft, Reply] | Denied:
@@ -38,7 +40,7 @@ def report(draft: Draft, request: ReportLease) -> tuple[Draft, Reply] | Denied:
         return leases.unknown(draft, request.lease, request.provider)
     if row.state is LeaseState.CLOSED:
         return draft, Done()
-    runs = request.health is LeaseHealth.RUNNING
+    runs = request.health in ACCRUES
     since = (row.accrues_from if row.accrues_from is not None else draft.at) if runs else None
     told = replace(row, health=request.health, ports=request.ports, detail=request.detail, accrues_from=since)
     return draft.put(told), Done()
