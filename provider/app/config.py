@@ -149,7 +149,8 @@ class LeaseConfig:
 
     listen: str = "0.0.0.0:8443"
     advertise: str = ""
-    """host:port as tenants can reach it; empty: this machine's name and the listening port."""
+    """host:port as tenants can reach it; empty: this machine's name and the listening port; ``none``: they
+    cannot, and come through the coordinator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

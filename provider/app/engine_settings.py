@@ -13,6 +13,8 @@ from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
 from provider.domain.resources import GIB
 
+NOT_REACHABLE = "none"
+"""As ``lease.advertise``: tenants come through the coordinator."""
 PIDS_LEAST = 64
 """An init, a shell and a program with some threads."""
 
@@ -88,11 +90,16 @@ def _pids_limit(count: int) -> int:
 
 
 def advertised(config: ProviderConfig) -> str:
-    """host:port of the LeaseService as tenants reach it."""
+    """host:port of the LeaseService as tenants reach it; empty where they cannot."""
     _, port = addresses.split(config.lease.listen, "lease.listen")
+    if config.lease.advertise == NOT_REACHABLE:
+        return ""
     return config.lease.advertise or f"{addresses.own_name()}:{port}"
 
 
 def public_host(config: ProviderConfig) -> str:
     """Where tenants' published ports are reached."""
-    return config.runtime.public_host or addresses.split(advertised(config), "lease.advertise")[0]
+    if config.runtime.public_host:
+        return config.runtime.public_host
+    address = advertised(config)
+    return addresses.split(address, "lease.advertise")[0] if address else addresses.own_name()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provider.app.addresses import own_name
+from provider.app.engine_settings import NOT_REACHABLE
 from provider.domain.errors import ConfigError
 
 TEMPLATE = """\
@@ -51,10 +52,11 @@ gpu:
 def initial(state_dir: str, advertise: str | None, simulate: str | None, cpus: int) -> str:
     """The file's text. ``ConfigError`` for an address or a simulation that cannot be."""
     advertise = advertise or f"{own_name()}:8443"
-    port = advertise.rpartition(":")[2]
+    port = advertise.rpartition(":")[2] if advertise != NOT_REACHABLE else "8443"
     if not port.isdigit():
         raise ConfigError(
-            f"--advertise {advertise}: there is no port", remedy="write it like gpu1.example.org:8443"
+            f"--advertise {advertise}: there is no port",
+            remedy=f"write it like gpu1.example.org:8443, or {NOT_REACHABLE} for a machine behind NAT",
         )
     gpu = ""
     if simulate:
