@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from provider.adapters.runtime.egress.settings import Destination, NetworkSettings
+from provider.adapters.runtime.egress.settings import BYTES, Destination, NetworkSettings
 from provider.domain.ids import ProviderId
 
 Port = tuple[str, int]
@@ -108,6 +108,7 @@ def _outbound(rules: Rules) -> Iterable[str]:
         yield f"ct state new add @connections {{ iifname ct count over {settings.connections_most} }} drop"
     # Between containers of one lease, where the kernel shows bridged packets to these hooks.
     yield "iifname . oifname @own accept"
+    yield from _upload(settings)
     # Not "established": a connection that the lease began is judged packet by packet, so that one from before
     # the rules, or from before a destination was denied, ends.
     yield "ct direction reply accept"
@@ -137,11 +138,19 @@ def _inbound(rules: Rules) -> Iterable[str]:
 def _to_host(rules: Rules) -> Iterable[str]:
     """From a lease's bridge to the host itself, whichever of its addresses."""
     yield "meta nfproto ipv6 drop"
+    yield from _upload(rules.settings)
     yield "ct direction reply accept"
     yield from _to_resolvers(rules)
     # The engine's userland proxy listens there for the lease's own ports.
     yield "iifname . meta l4proto . th dport @published accept"
     yield REFUSE
+
+
+def _upload(settings: NetworkSettings) -> Iterable[str]:
+    """What is too fast is dropped, so the sender learns the rate. A second's worth may come at once."""
+    if settings.upload_mbit:
+        rate = settings.upload_mbit * BYTES
+        yield f"update @upload {{ iifname limit rate over {rate} bytes/second }} drop"
 
 
 def _to_resolvers(rules: Rules) -> Iterable[str]:
@@ -163,6 +172,8 @@ def _sets(rules: Rules, held: Elements) -> Iterable[str]:
     yield _set("published", "ifname . inet_proto . inet_service", held["published"])
     if rules.settings.connections_most:
         yield "  set connections { type ifname; size 65535; flags dynamic; }\n"
+    if rules.settings.upload_mbit:
+        yield "  set upload { type ifname; size 65535; flags dynamic; }\n"
     barred = ipaddress.collapse_addresses((*BARRED, *rules.neighbours))
     yield _set("barred", "ipv4_addr", map(str, barred), flags="interval")
     if rules.resolvers:

@@ -10,6 +10,8 @@ from provider.domain.errors import ConfigError
 
 PORT_MAX = 65_535
 MBIT_MAX = 1_000_000
+BYTES = 125_000
+"""A second, in one Mbit/s."""
 _FORM = "write it like 10.1.2.0/24, 10.1.2.3:443 or 10.1.2.0/24:80,8000-8100"
 
 
@@ -72,16 +74,16 @@ class NetworkSettings:
                 raise ConfigError(
                     f"network: {rate} Mbit/s is no rate", remedy=f"0 for no limit, at most {MBIT_MAX}"
                 )
+        if self.upload_mbit and not self.filters:
+            raise ConfigError(
+                "network.upload_mbit is held by the filter, which is off", remedy="network.filter: on"
+            )
         for resolver in self.dns:
             if resolver.is_loopback or resolver.is_unspecified or resolver.is_multicast:
                 raise ConfigError(
                     f"network.dns: {resolver} is not reached from a container",
                     remedy="name an address of the network, or leave network.dns out",
                 )
-
-    @property
-    def shapes(self) -> bool:
-        return bool(self.download_mbit or self.upload_mbit)
 
 
 def resolver(text: str) -> ipaddress.IPv4Address:

@@ -17,7 +17,7 @@ from provider.domain.errors import Temporary
 
 FOLLOWING = ("leases", "own", "published")
 """Sets whose elements come and go with leases (``ruleset.elements``)."""
-COUNTING = ("connections",)
+COUNTING = ("connections", "upload")
 """Sets that the kernel fills by itself."""
 _PASSING = frozenset({"handle", "elem"})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -19,7 +19,7 @@ from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.egress import place as places
 from provider.adapters.runtime.egress import programs, resolvers, ruleset, shaping, table
 from provider.adapters.runtime.egress.place import Place
-from provider.adapters.runtime.egress.ruleset import Port, Rules
+from provider.adapters.runtime.egress.ruleset import Elements, Port, Rules
 from provider.adapters.runtime.engine import Engine
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
@@ -38,6 +38,7 @@ class _Put:
 
     rules: Rules
     fingerprint: str
+    elements: Elements
 
 
 class Warden:
@@ -69,8 +70,8 @@ class Warden:
             await self._settle_together()
 
     async def shape(self, lease: LeaseId) -> None:
-        """With the lease's network there: see that it is where the rules are, and limit its rates."""
-        if not (self._settings.filters or self._settings.shapes):
+        """With the lease's network there: see that it is where the rules are, and limit what comes by it."""
+        if not (self._settings.filters or self._settings.download_mbit):
             return
         place, bridge = await self._place(), naming.network_name(lease)
         if bridge not in place.interfaces():
@@ -79,7 +80,7 @@ class Warden:
                 remedy="run the agent beside the engine: in a container with --network host --pid host; "
                 + programs.OR_OFF,
             )
-        if self._settings.shapes:
+        if self._settings.download_mbit:
             await shaping.settle(place, (bridge,), self._settings)
 
     async def forget(self, lease: LeaseId) -> None:
@@ -88,7 +89,6 @@ class Warden:
         try:
             if self._put is not None:
                 await self._settle_together()
-            await shaping.remove_orphans(await self._place())
         except ProviderError as failure:
             self._say(failure)
 
@@ -98,7 +98,7 @@ class Warden:
         self._listed = _bridges(found, left)
         try:
             await self._settle_together()
-            if self._listed and (first or self._settings.shapes):
+            if self._listed and (first or self._settings.download_mbit):
                 await shaping.settle(await self._place(), self._listed, self._settings)
         except ProviderError as failure:
             self._say(failure)
@@ -135,19 +135,17 @@ class Warden:
         if not bridges:
             await self._delete(place)
             return
-        seen, rules = await self._read(place), self._rules(place)
-        put = self._put
-        if (
-            put is not None
-            and put.rules == rules
-            and seen is not None
-            and seen.fingerprint == put.fingerprint
-        ):
-            changes = ruleset.changes(self._table, seen.elements, ruleset.elements(bridges))
+        seen, rules, wanted = await self._read(place), self._rules(place), ruleset.elements(bridges)
+        put = self._put if self._put is not None and self._put.rules == rules else None
+        if put is not None and seen is not None and seen.fingerprint == put.fingerprint:
+            if any(put.elements[name] - seen.elements[name] for name in wanted):
+                log.warning("lease_rules_put_back", table=self._table, was="changed")
+            changes = ruleset.changes(self._table, seen.elements, wanted)
             if changes:
                 await programs.run(place, NFT, changes)
+            self._put = replace(put, elements=wanted)
             return
-        if put is not None and put.rules == rules:
+        if put is not None:
             log.warning("lease_rules_put_back", table=self._table, was="changed" if seen else "gone")
         await programs.run(place, NFT, ruleset.whole(self._table, rules, bridges))
         after = await self._read(place)
@@ -155,7 +153,8 @@ class Warden:
             raise Temporary(
                 f"somebody removes the table inet {self._table}", remedy="find out who: nft monitor"
             )
-        self._put, self._is_absent = _Put(rules=rules, fingerprint=after.fingerprint), False
+        self._put = _Put(rules=rules, fingerprint=after.fingerprint, elements=wanted)
+        self._is_absent = False
 
     async def _delete(self, place: Place) -> None:
         """No lease, or no filter: the table goes. Not looked for again until there was one."""
