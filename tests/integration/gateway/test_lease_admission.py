@@ -12,10 +12,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 
 from provider.adapters.gateway import GatewaySettings, LeaseServer
 from provider.core.events import ManifestArrived
+from provider.core.lease import Phase
 from provider.domain.errors import ConfigError, Temporary
 from provider.domain.ids import Owner, ProviderId
 from provider.domain.market import Refusal, Refused
 from provider.domain.moment import MINUTE, Instant
+from provider.domain.workload import Dependency
 from provider.rpc.calls import cancelled_after, unary
 from provider.rpc.codec import lease_id_to_pb
 from provider.rpc.identity import LiveIdentity
@@ -34,6 +36,7 @@ from tests.integration.gateway.world import (
     PROVIDER,
     World,
     bearer,
+    lease,
     run,
     status,
 )
@@ -140,6 +143,46 @@ def test_a_manifest_reaches_the_agent_with_the_hash_of_what_came() -> None:
                 await unary(stub.SendManifest(request, timeout=5, metadata=bearer(world.token())))
         event = ManifestArrived(lease=LEASE, manifest=MANIFEST, manifest_hash=hash_of_json(MANIFEST_JSON))
         assert world.agent.events == [event, event]
+
+    run(scenario)
+
+
+def test_who_waits_for_whom_travels_beside_the_manifest() -> None:
+    async def scenario(world: World) -> None:
+        waits = pb.ServiceDependency(service="web", needs="db")
+        request = pb.SendManifestRequest(
+            lease=lease_id_to_pb(LEASE), manifest_json=MANIFEST_JSON, dependencies=[waits]
+        )
+        nameless = pb.SendManifestRequest(
+            lease=lease_id_to_pb(LEASE),
+            manifest_json=MANIFEST_JSON,
+            dependencies=[waits, pb.ServiceDependency(service="web")],
+        )
+        async with world.stub() as stub:
+            await unary(stub.SendManifest(request, timeout=5, metadata=bearer(world.token())))
+            with pytest.raises(Denied, match=r"dependencies\[1\].needs: is empty"):
+                await unary(stub.SendManifest(nameless, timeout=5, metadata=bearer(world.token())))
+        (event,) = world.agent.events
+        assert isinstance(event, ManifestArrived)
+        assert event.dependencies == (Dependency(service="web", needs="db"),)
+        assert event.manifest_hash == hash_of_json(MANIFEST_JSON), "the hash is the manifest's alone"
+
+    run(scenario)
+
+
+def test_a_tenant_sees_which_manifest_runs_and_when_it_ends() -> None:
+    async def scenario(world: World) -> None:
+        async with world.stub() as stub:
+            seen = await status(stub, world.token())
+            assert (seen.manifest_hash.hex(), seen.ends_ms) == (hash_of_json(MANIFEST_JSON), 0)
+            # Another one is ordered and has not come yet.
+            ordered = replace(lease(), manifest_hash="ab" * 32, ends_at=Instant(5))
+            world.agent.state = replace(world.agent.state, leases={LEASE: ordered})
+            seen = await status(stub, world.token())
+            assert (seen.manifest_hash.hex(), seen.ends_ms) == (hash_of_json(MANIFEST_JSON), 5)
+            waiting = replace(lease(Phase.AWARDED), current=None)
+            world.agent.state = replace(world.agent.state, leases={LEASE: waiting})
+            assert (await status(stub, world.token())).manifest_hash == b""
 
     run(scenario)
 

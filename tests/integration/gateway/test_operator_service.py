@@ -17,11 +17,12 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.gateway import OperatorGateway, OperatorServer, OperatorWorld
+from provider.core.events import DrainSet, OperatorCloses
 from provider.core.policy import Policy
 from provider.core.state import AgentState
 from provider.domain.errors import ConfigError
 from provider.domain.ids import NodeName
-from provider.domain.market import Placement, UnitPlacement
+from provider.domain.market import Placement, Refusal, Refused, UnitPlacement
 from provider.domain.moment import Instant
 from provider.domain.node import HostCapacity, Node
 from provider.domain.resources import GIB
@@ -31,6 +32,7 @@ from provider.rpc.codec import lease_id_to_pb
 from provider.rpc.identity import LiveIdentity
 from provider.rpc.member import Role
 from provider.rpc.settings import unix_channel
+from provider.rpc.status import Denied
 from provider.rpc.v1 import operator_pb2 as pb
 from provider.rpc.v1.operator_pb2_grpc import OperatorServiceStub
 from provider.sim.authority import ThrowawayAuthority
@@ -92,6 +94,54 @@ def test_the_operator_sees_everything_at_once(tmp_path: Path) -> None:
         assert node.simulated_gpus
 
     run(scenario)
+
+
+def test_a_lease_is_closed_after_a_notice_in_one_line(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        agent, path = agent_of(made), tmp_path / "provider.sock"
+        async with OperatorServer(path, made), unix_channel(path) as channel:
+            stub = OperatorServiceStub(channel)
+            request = pb.CloseLeaseRequest(
+                lease=lease_id_to_pb(LEASE), notice_ms=600_000, why="a disk\nis  failing"
+            )
+            before = CLOCK.now()
+            ends = (await unary(stub.CloseLease(request))).ends_ms
+            assert before + 600_000 <= ends <= CLOCK.now() + 600_000
+            assert agent.events == [
+                OperatorCloses(lease=LEASE, ends_at=Instant(ends), why="a disk is failing")
+            ]
+            agent.refused = Refused(why=Refusal.LEASE_UNKNOWN)
+            with pytest.raises(Denied, match="there is no lease") as denied:
+                await unary(stub.CloseLease(request))
+            assert denied.value.remedy == "list them with `provider leases`"
+            for notice_ms in (-1, 31 * 24 * 3_600_000):
+                wrong = pb.CloseLeaseRequest(lease=lease_id_to_pb(LEASE), notice_ms=notice_ms)
+                with pytest.raises(Denied, match="notice_ms: is"):
+                    await unary(stub.CloseLease(wrong))
+            assert len(agent.events) == 2
+
+    run(scenario)
+
+
+def test_draining_is_asked_for_and_shown(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        agent, path = agent_of(made), tmp_path / "provider.sock"
+        async with OperatorServer(path, made), unix_channel(path) as channel:
+            stub = OperatorServiceStub(channel)
+            assert (await unary(stub.SetDrain(pb.SetDrainRequest(drain=True)))).leases == 1
+            await unary(stub.SetDrain(pb.SetDrainRequest()))
+            assert agent.events == [DrainSet(is_draining=True), DrainSet(is_draining=False)]
+            assert not (await unary(stub.GetStatus(pb.GetStatusRequest()))).draining
+            agent.state = replace(agent.state, is_draining=True)
+            assert (await unary(stub.GetStatus(pb.GetStatusRequest()))).draining
+
+    run(scenario)
+
+
+def agent_of(made: OperatorGateway) -> StillAgent:
+    agent = made._world.agent
+    assert isinstance(agent, StillAgent)
+    return agent
 
 
 def test_a_call_without_a_deadline_is_answered_here(tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def test_leases_that_run_end_when_the_escrow_may_be_used_up(market: Market) -> N
     assert due_at(market.book, deployment) == market.at + 499_100 * 6
     market.runs(fast, LeaseHealth.REPAIRING)
     assert due_at(market.book, deployment) == market.at + 5_000 * 6_000
+    market.runs(fast, LeaseHealth.UPDATING)
+    assert due_at(market.book, deployment) == market.at + 500_000 * 6, "what is being updated runs on"
     market.runs(fast)
     due = due_at(market.book, deployment)
     assert due is not None
