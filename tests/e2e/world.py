@@ -142,6 +142,7 @@ class World:
             "PROVIDER_BIDDING__USAGE_INTERVAL_S": "1",
             "PROVIDER_BIDDING__STOP_GRACE_S": "1",
             "PROVIDER_BIDDING__RETRY_FIRST_S": "0.2",
+            "PROVIDER_BIDDING__DEATHS_MOST": "4",
             "PROVIDER_RESERVE__CPU_MILLIS": "0",
             "PROVIDER_RESERVE__STORAGE_BYTES": "0",
             **self.provider_environment,
