@@ -45,6 +45,13 @@ SHM = "/dev/shm"  # noqa: S108 - the container's, not a place for temporary file
 SHM_BYTES_MIN = 64 * 1024 * 1024
 APPARMOR_PROFILE = "docker-default"
 """Loaded by the engine itself; named, so that no other default of the engine's takes its place."""
+MASKED_PATHS = (
+    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats"),
+    *("/sys/devices/virtual/powercap", "/sys/firmware"),
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+"""What the engine 26.1 hides and protects by default, on older ones too; and the counts of interrupts."""
 CPU_MILLIS_MIN = 10
 """The engine takes no less than 0.01 CPUs."""
 RESERVED = ("NVIDIA_", "PROVIDER_")
@@ -166,6 +173,8 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "CapDrop": ["ALL"],
         "CapAdd": list(CAPABILITIES),
         "SecurityOpt": list(_security_options(ground)),
+        "MaskedPaths": list(MASKED_PATHS),
+        "ReadonlyPaths": list(READONLY_PATHS),
         "PidsLimit": settings.pids_limit,
         "Memory": memory,
         "MemorySwap": memory,
