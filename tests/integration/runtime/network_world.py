@@ -139,8 +139,8 @@ def surrounded(program: Path) -> Iterator[Surroundings]:
         _ip_in(engine.namespace, _HOST_SETUP)
         _ip_in(outside, _OUTSIDE_SETUP)
         run(host, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-        # Without it the engine's own chains would already stop what this world is to show.
-        run(host, "iptables", "-P", "FORWARD", "ACCEPT")
+        # Otherwise the engine's own chains would stop some of what is to be stopped by ours.
+        run(host, "iptables", "-I", "DOCKER-USER", "-j", "ACCEPT")
         stack.enter_context(_answering(f"/run/netns/{outside}", _OUTSIDE, _OUTSIDE_PORTS))
         stack.enter_context(_answering(host, ("0.0.0.0", "::1", HOST_V6), _HOST_PORTS))
         yield Surroundings(engine=engine, outside=f"/run/netns/{outside}")
