@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -33,6 +32,9 @@ STRAIGHT_S = 3.0
 OPEN_S = 15.0
 """For a tunnel: the provider has 10 s of it."""
 _Call = grpc.aio.StreamStreamCall[DialRequest, DialResponse]
+_BROKEN = "Socket closed"
+"""gRPC's words for a reset connection (measured on 1.85.1)."""
+_LOST = Temporary("the connection to the coordinator was lost", remedy="try again in a moment")
 MakeChannel = Callable[[str], grpc.aio.Channel]
 """To a target of gRPC's, and to nobody but the provider."""
 
@@ -56,15 +58,13 @@ async def road(
 
     Raises why there is no tunnel, with what was tried before.
     """
-    async with AsyncExitStack() as stack:
-        if address:
-            straight = make(address)
+    if address:
+        async with make(address) as straight:
             if await _is_there(straight):
-                await stack.enter_async_context(straight)
                 yield Road(channel=straight, name=f"straight to {address}", problem=lambda: None)
                 return
-            await straight.close()
-        door = Door(lease, coordinator)
+    door = Door(lease, coordinator)
+    async with AsyncExitStack() as stack:
         try:
             path = await stack.enter_async_context(door)
         except Temporary as away:
@@ -101,7 +101,7 @@ class Door:
         self._stub = TunnelServiceStub(coordinator)
         self._stack = AsyncExitStack()
         self._ready: list[_Call] = []
-        self._serving: set[asyncio.Task[Any]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.problem: ProviderError | None = None
         """Why the last tunnel could not be opened, or ended."""
 
@@ -110,6 +110,7 @@ class Door:
             first = await stack.enter_async_context(cancelled_after(self._stub.Dial()))
             await self._open(first)
             self._ready.append(first)
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tenant-")))
             path = folder / "lease.sock"
             stack.callback(self._leave)
@@ -136,10 +137,13 @@ class Door:
             os.umask(before)
         stack.callback(server.close)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "asyncio serves in a task"
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # In a task of our own: of one that asyncio makes, 3.11 prints that it was cancelled.
+        task = self._tasks.create_task(self._carry(reader, writer))
         self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ready = self._ready.pop() if self._ready else None
         try:
             async with cancelled_after(ready or self._stub.Dial()) as call:
@@ -147,11 +151,10 @@ class Door:
                     await self._open(call)
                 await splice(call, DialRequest, reader, writer)
         except ProviderError as error:
-            self.problem = error
+            self.problem = _LOST if _BROKEN in error.what else error
         except OSError:
             return  # the channel has closed its connection: there is nothing to tell anybody
         finally:
-            self._serving.discard(task)
             writer.close()
 
     async def _open(self, call: _Call) -> None:

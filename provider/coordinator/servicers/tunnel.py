@@ -28,6 +28,7 @@ from provider.rpc.v1 import tunnel_pb2 as pb
 from provider.rpc.v1 import tunnel_pb2_grpc
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+AGAIN = "try again in a moment"
 _log = structlog.get_logger()
 
 
@@ -69,7 +70,7 @@ class TunnelServicer(tunnel_pb2_grpc.TunnelServiceServicer):
         try:
             await tunnel.over()
         finally:
-            tunnel.end(Temporary(gone))
+            tunnel.end(Temporary(gone, remedy=AGAIN))
 
     async def _answered(self, tunnel: Tunnel) -> None:
         provider, patience_s = tunnel.lease.provider, self._tunnels.limits.answer_s
@@ -101,7 +102,7 @@ class _Stream:
             request = await self._context.read()
         if not isinstance(request, pb.DialRequest | pb.AnswerRequest):
             # Who is done says so; a stream that just stops is a peer that died.
-            raise Temporary(self._gone)
+            raise Temporary(self._gone, remedy=AGAIN)
         match request.WhichOneof("body"):
             case "data":
                 if len(request.data) > TUNNEL_PIECE_BYTES:
