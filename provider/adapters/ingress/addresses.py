@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from provider.domain.errors import ProviderError
 from provider.domain.ids import LeaseId
@@ -24,7 +25,13 @@ LOOK_S = 2.0
 LEASES_MOST = 10_000
 """Remembered at once."""
 
-Look = Callable[[LeaseId], Awaitable[Workload | None]]
+
+class Containers(Protocol):
+    """The part of ``ports.Runtime`` that is asked here."""
+
+    async def look(self, lease: LeaseId) -> Workload | None: ...
+
+    def hints(self) -> AsyncIterator[None]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +41,10 @@ class _Known:
 
 
 class Addresses:
-    """Of all leases; ``look`` is ``ports.Runtime.look``."""
+    """Of all leases."""
 
-    def __init__(self, look: Look, clock: Clock) -> None:
-        self._look = look
+    def __init__(self, there: Containers, clock: Clock) -> None:
+        self._there = there
         self._clock = clock
         self._known: dict[LeaseId, _Known] = {}
         self._doubts = 0
@@ -53,6 +60,11 @@ class Addresses:
         ]
         ready = [each for each in running if each.is_ready]
         return tuple(each.address for each in ready or running if each.address is not None)
+
+    async def watch(self) -> None:
+        """For ever: doubt all of it at each hint."""
+        async for _ in self._there.hints():
+            self.doubt()
 
     def doubt(self) -> None:
         """Something may have changed: everything is looked up again at its next use."""
@@ -76,7 +88,7 @@ class Addresses:
         until, doubts = after(self._clock.now(), KEPT_FOR), self._doubts
         try:
             async with asyncio.timeout(LOOK_S):
-                workload = await self._look(lease)
+                workload = await self._there.look(lease)
         except (ProviderError, TimeoutError):
             known = self._known.get(lease)
             if known is None:

@@ -6,12 +6,12 @@ Entering starts all of it; ``ConfigError`` where a port is taken or the proxy is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
-from provider.adapters.ingress.addresses import Addresses
+from provider.adapters.ingress.addresses import Addresses, Containers
 from provider.adapters.ingress.caddy_config import caddy_config
 from provider.adapters.ingress.lookup import Lookup
 from provider.adapters.ingress.process import CaddyProcess
@@ -19,26 +19,27 @@ from provider.adapters.ingress.server import QuestionServer
 from provider.adapters.ingress.settings import IngressSettings
 from provider.core.state import AgentState
 from provider.domain.errors import ConfigError
-from provider.ports import Clock, Runtime
+from provider.ports import Clock
 
 
 class Ingress:
-    """Serves the names of ``state``'s leases, at whatever addresses ``runtime`` has their containers."""
+    """Serves the names of ``state``'s leases, wherever ``there`` are their containers."""
 
     def __init__(
-        self, settings: IngressSettings, state: Callable[[], AgentState], runtime: Runtime, clock: Clock
+        self, settings: IngressSettings, state: Callable[[], AgentState], there: Containers, clock: Clock
     ) -> None:
         self._settings = settings
-        self._hints = runtime.hints
-        self._addresses = Addresses(runtime.look, clock)
+        self._addresses = Addresses(there, clock)
         self._server = QuestionServer(Lookup(state, self._addresses).answer)
         self._held = AsyncExitStack()
         self.process = CaddyProcess(settings, self._configuration)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as held:
-            tasks = await held.enter_async_context(asyncio.TaskGroup())
-            listening = tasks.create_task(self._listen(self._hints()))
+            tasks = asyncio.TaskGroup()
+            await tasks.__aenter__()
+            held.push_async_callback(tasks.__aexit__, None, None, None)  # so that it wraps nobody's failure
+            listening = tasks.create_task(self._addresses.watch())
             held.callback(listening.cancel)
             await held.enter_async_context(self._server)
             await held.enter_async_context(self.process)
@@ -47,10 +48,6 @@ class Ingress:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._held.aclose()
-
-    async def _listen(self, hints: AsyncIterator[None]) -> None:
-        async for _ in hints:
-            self._addresses.doubt()
 
     def _configuration(self, folder: str) -> Mapping[str, object]:
         return caddy_config(self._settings, self._server.address, folder, read_pem(self._settings))

@@ -56,9 +56,10 @@ class Lookup:
             why = "is not running" if found is not None else "cannot be looked up"
             text = f"503 the service behind this name {why} just now"
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, text, ("Retry-After", "5"))
-        first = next(self._turn) % len(found)
-        chosen = [joined((each, binding.port)) for each in (*found[first:], *found[:first])]
         graded = grades(options, len(found))
+        # Caddy takes the upstreams of one configuration in turn: ours moves on once it has been through.
+        first = next(self._turn) // graded.tries % len(found)
+        chosen = [joined((each, binding.port)) for each in (*found[first:], *found[:first])]
         said = dict(zip(UPSTREAMS, islice(cycle(chosen), len(UPSTREAMS)), strict=True)) | {
             BODY: str(graded.body_bytes),
             READ: str(graded.read_ms),
