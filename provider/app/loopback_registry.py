@@ -52,6 +52,8 @@ class ImageConfig:
     env: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    architecture: str = ""
+    """This machine's by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +193,7 @@ def _push_blob(address: str, repository: str, blob: bytes) -> None:
 
 def _config(config: ImageConfig, diff_id: str) -> dict[str, object]:
     return {
-        "architecture": busybox_image.architecture(),
+        "architecture": config.architecture or busybox_image.architecture(),
         "os": "linux",
         "config": {
             "Entrypoint": list(config.entrypoint) or None,

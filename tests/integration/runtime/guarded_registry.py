@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import http.client
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+LAYER_LEAST = 10_000
+"""Bytes: what is smaller is an image's description."""
 
 
 @dataclass(slots=True)
@@ -18,9 +22,19 @@ class GuardedRegistry:
     address: str = ""
     login: tuple[str, str] | None = None
     stalls: bool = False
-    """Whether blobs begin and never end."""
+    """Whether layers begin and never end."""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    """Set once somebody waits for such a layer."""
+    dropped: threading.Event = field(default_factory=threading.Event)
+    """Set once somebody who waited has gone."""
     let_go: threading.Event = field(default_factory=threading.Event)
     asked: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
+    """What was sent as ``Authorization``."""
+
+    @property
+    def layers_asked(self) -> int:
+        return sum("/blobs/" in each for each in self.asked)
 
     def admits(self, header: str | None) -> bool:
         if self.login is None:
@@ -46,19 +60,13 @@ def guarded_registry(upstream: str) -> Iterator[GuardedRegistry]:
 
         def _answer(self, method: str) -> None:
             guard.asked.append(f"{method} {self.path}")
+            guard.logins += self.headers.get_all("Authorization", [])
             if not guard.admits(self.headers.get("Authorization")):
                 self._reply(401, {"WWW-Authenticate": 'Basic realm="test"'}, b"{}", method)
                 return
-            connection = http.client.HTTPConnection(upstream, timeout=10)
-            accept = {"Accept": ", ".join(self.headers.get_all("Accept", ["*/*"]))}
-            connection.request(method, self.path, headers=accept)
-            answer = connection.getresponse()
-            body = answer.read()
-            headers = {
-                name: text for name, text in answer.getheaders() if name.lower() != "transfer-encoding"
-            }
-            connection.close()
-            self._reply(answer.status, headers, body, method)
+            accept = ", ".join(self.headers.get_all("Accept", ["*/*"]))
+            status, headers, body = _asked(upstream, method, self.path, accept)
+            self._reply(status, headers, body, method)
 
         def _reply(self, status: int, headers: dict[str, str], body: bytes, method: str) -> None:
             self.send_response(status)
@@ -66,13 +74,11 @@ def guarded_registry(upstream: str) -> Iterator[GuardedRegistry]:
             for name, text in ({name.lower(): text for name, text in headers.items()} | lengths).items():
                 self.send_header(name, text)
             self.end_headers()
-            if method == "GET" and guard.stalls and "/blobs/" in self.path:
-                self.wfile.write(body[:100])
-                self.wfile.flush()
-                guard.let_go.wait(60)
-                self.close_connection = True
+            if method != "GET":
                 return
-            if method == "GET":
+            if guard.stalls and "/blobs/" in self.path and len(body) > LAYER_LEAST:
+                _stall(guard, self, body)
+            else:
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that http.server gives it
@@ -90,3 +96,27 @@ def guarded_registry(upstream: str) -> Iterator[GuardedRegistry]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _asked(upstream: str, method: str, path: str, accept: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(upstream, timeout=10)
+    try:
+        connection.request(method, path, headers={"Accept": accept})
+        answer = connection.getresponse()
+        body = answer.read()
+        kept = {name: text for name, text in answer.getheaders() if name.lower() != "transfer-encoding"}
+        return answer.status, kept, body
+    finally:
+        connection.close()
+
+
+def _stall(guard: GuardedRegistry, request: BaseHTTPRequestHandler, body: bytes) -> None:
+    """The beginning of ``body``, and no end of it until whoever waits has gone or is let go."""
+    request.wfile.write(body[:100])
+    request.wfile.flush()
+    guard.stalled.set()
+    while not guard.let_go.is_set():
+        if select.select([request.connection], [], [], 0.05)[0]:
+            guard.dropped.set()
+            break
+    request.close_connection = True

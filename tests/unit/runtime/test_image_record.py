@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,15 +35,33 @@ def test_a_pin_is_what_was_pinned_first_and_outlives_the_process(tmp_path: Path)
     record = Record(path)
     assert record.put_pin(lease, 1, "redis", first) == first
     assert record.put_pin(lease, 1, "redis", Pin(image="two", digest="d2")) == first
-    # Not closed: as a killed process leaves it.
+    record.close()
     again = Record(path)
     assert again.pin(lease, 1, "redis") == first
     assert again.pin(lease, 2, "redis") is None
     again.drop_pins(lease)
     assert again.pin(lease, 1, "redis") is None
-    record.close()
     again.close()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from provider.adapters.runtime.images.record import Pin, Record
+from provider.domain.ids import LeaseId
+Record(Path(sys.argv[1])).put_pin(LeaseId.parse(sys.argv[2]), 1, "redis", Pin(image="one", digest="d1"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_pin_that_was_made_survives_a_kill(tmp_path: Path) -> None:
+    path, lease = tmp_path / "images.db", lease_id()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path), str(lease)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    record = Record(path)
+    assert record.pin(lease, 1, "redis") == Pin(image="one", digest="d1")
+    record.close()
 
 
 def test_pins_of_generations_that_are_over_can_go_alone() -> None:
