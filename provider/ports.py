@@ -18,13 +18,14 @@ from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.gpu import GpuInventory, GpuReading
 from provider.domain.ids import EffectId, LeaseId
+from provider.domain.journal import Happening, LeaseEvent
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
 from provider.domain.moment import Instant
 from provider.domain.node import HostCapacity
 from provider.domain.workload import (
     ExecOutput,
     Launch,
-    LogLine,
+    LogBatch,
     PortBinding,
     RuntimeCapabilities,
     Workload,
@@ -90,12 +91,25 @@ class ExecSession(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRequest:
-    """Which lines of a lease's log: of one service or all, from ``tail`` lines back or from the start."""
+    """Which lines of a lease's log: of one replica, one service or all."""
 
     service: str | None = None
+    replica: int | None = None
+    """Of ``service``; None for all of them."""
     follow: bool = False
     tail: int | None = None
-    since: Instant | None = None
+    """Of each replica so many lines from the end; None for all that are kept."""
+    since_ns: int = 0
+    """UTC nanoseconds: lines written after this instant, so that the last line's goes on without a double."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyRequest:
+    """A place in one replica of a service, running or not. ``path`` is absolute."""
+
+    service: str
+    path: str
+    replica: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +163,23 @@ class Runtime(Protocol):
     def hints(self) -> AsyncIterator[None]:
         """Yields when something may have changed and ``list`` is worth a look. May miss, may repeat."""
 
-    def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
-        """Lines in order per container. ``Permanent`` if the lease does not run here."""
+    def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogBatch]:
+        """Lines in order per replica, those of replaced and removed containers first, as far as they are
+        kept. Following ends when the containers have. ``Permanent`` if nothing of it is here."""
 
     async def exec(self, lease: LeaseId, request: ExecRequest) -> ExecSession:
         """Start a command in a running replica. ``Permanent`` if there is no such replica."""
+
+    async def copy_in(self, lease: LeaseId, request: CopyRequest, archive: AsyncIterator[bytes]) -> int:
+        """Unpack a tar archive in the folder ``request.path``; how many bytes of archive that were.
+
+        Nothing in it leaves the container, whatever its names and links say. ``Permanent``: no such
+        replica or folder, no archive, more than is allowed. A failure may leave a part unpacked.
+        """
+
+    def copy_out(self, lease: LeaseId, request: CopyRequest) -> AsyncIterator[bytes]:
+        """The file or folder at ``request.path`` as a tar archive, under its own name. ``Permanent``: no
+        such replica or path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +238,23 @@ class Observer(Protocol):
     """The one place where logs and metrics come from. May not fail the loop."""
 
     def step(self, event: Event, step: Step, at: Instant) -> None: ...
+
+
+class Journal(Protocol):
+    """What happened to each lease, for its tenant. May not fail the loop: what cannot be written is lost."""
+
+    def append(self, lease: LeaseId, happening: Happening) -> None:
+        """Never raises. The oldest go first; ``EventKind.CLOSED`` is the last, and what is left is kept for
+        a while after it."""
+
+    def knows(self, lease: LeaseId, at: Instant) -> bool:
+        """Whether there is something of ``lease``: it is here, or has closed not long before ``at``."""
+
+    def read(self, lease: LeaseId, after: int) -> tuple[LeaseEvent, ...]:
+        """Events with a greater number than ``after``, in order."""
+
+    def follow(self, lease: LeaseId, after: int) -> AsyncIterator[LeaseEvent]:
+        """The same, and those that come; ends with the lease's last one."""
 
 
 class LiveAgent(Protocol):

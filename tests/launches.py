@@ -12,7 +12,7 @@ from typing import TypeVar
 from provider.domain.ids import GpuUuid, LeaseId, Owner, ProviderId
 from provider.domain.manifest import Service
 from provider.domain.resources import MIB, Resources, Volume
-from provider.domain.workload import Launch, PortBinding, ReplicaLaunch
+from provider.domain.workload import Launch, LogBatch, LogLine, PortBinding, ReplicaLaunch
 
 T = TypeVar("T")
 
@@ -94,3 +94,17 @@ async def collect(items: AsyncIterator[T]) -> list[T]:
     """All items of what ends by itself."""
     async with asyncio.timeout(BOUND_S):
         return [item async for item in items]
+
+
+async def take_lines(batches: AsyncIterator[LogBatch], count: int) -> list[LogLine]:
+    """The first ``count`` lines, and those that came with the last of them."""
+    taken: list[LogLine] = []
+    async with asyncio.timeout(BOUND_S):
+        while len(taken) < count:
+            taken += (await anext(batches)).lines()
+    return taken
+
+
+async def collect_lines(batches: AsyncIterator[LogBatch]) -> list[LogLine]:
+    """All lines of a log that ends by itself."""
+    return [line for batch in await collect(batches) for line in batch.lines()]

@@ -151,6 +151,20 @@ class LeaseConfig:
     advertise: str = ""
     """host:port as tenants can reach it; empty: this machine's name and the listening port; ``none``: they
     cannot, and come through the coordinator."""
+    copy_gib_most: int = 10
+    """The largest archive that is copied in or out of a container at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsConfig:
+    """What is kept of a lease's logs and events once its containers, or all of it, are gone."""
+
+    keep_mib: int = 8
+    """Of each container that is removed, its last lines; 0: nothing."""
+    keep_s: int = 86_400
+    """After a lease has ended."""
+    disk_mib: int = 1024
+    """Of all leases' logs, compressed; then the oldest go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +221,7 @@ class ProviderConfig:
     reserve: ReserveConfig = ReserveConfig()
     ingress: IngressConfig = IngressConfig()
     lease: LeaseConfig = LeaseConfig()
+    logs: LogsConfig = LogsConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     pricing: PricingConfig = PricingConfig()
     bidding: BiddingConfig = BiddingConfig()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from provider.adapters.journal import JournalSettings
 from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.egress.settings import Destination, NetworkSettings, resolver
 from provider.adapters.runtime.images.settings import ImageSettings
+from provider.adapters.runtime.kept_log_settings import KeptLogSettings
 from provider.adapters.runtime.settings import PLAIN_RUNTIME, DockerSettings
 from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.app import addresses
 from provider.app.config import NetworkConfig, ProviderConfig
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
-from provider.domain.resources import GIB
+from provider.domain.resources import GIB, MIB
 
 NOT_REACHABLE = "none"
 """As ``lease.advertise``: tenants come through the coordinator."""
@@ -30,6 +32,8 @@ def docker_settings(config: ProviderConfig, provider: ProviderId) -> DockerSetti
         public_hostname=public_host(config),
         mirror=config.runtime.mirror,
         images=_image_settings(config),
+        kept_logs=_kept_logs(config),
+        copy_bytes_most=config.lease.copy_gib_most * GIB,
         storage=StorageSettings(
             root=(config.state_dir / "volumes").absolute(),
             classes=config.storage.classes,
@@ -87,6 +91,22 @@ def _pids_limit(count: int) -> int:
     if count < PIDS_LEAST:
         raise ConfigError(f"runtime.pids_limit: {count} is too few", remedy=f"use {PIDS_LEAST} or more")
     return count
+
+
+def _kept_logs(config: ProviderConfig) -> KeptLogSettings | None:
+    if not config.logs.keep_mib:
+        return None
+    return KeptLogSettings(
+        folder=config.state_dir / "logs",
+        container_bytes=config.logs.keep_mib * MIB,
+        keep_s=config.logs.keep_s,
+        disk_bytes=config.logs.disk_mib * MIB,
+    )
+
+
+def journal_settings(config: ProviderConfig) -> JournalSettings:
+    """Events are kept as long as logs."""
+    return JournalSettings(path=config.state_dir / "journal.db", keep_s=config.logs.keep_s)
 
 
 def advertised(config: ProviderConfig) -> str:

@@ -1,4 +1,4 @@
-"""Calls to a market, of tenants and of its owner; and tenants' calls to a provider.
+"""Calls to a market, of tenants and of its owner. A tenant's calls to a provider are ``lease_client``'s.
 
 Owns channels and deadlines; every call is cancelled and every failure is one of ``domain.errors``. The
 answers stay in the wire's own messages: they are shown, not decided upon.
@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc.aio
 
-from provider.app.roads import MakeChannel, Road, road
-from provider.domain.errors import Temporary
+from provider.app.lease_client import LeaseCalls, reaching
+from provider.app.roads import road
 from provider.domain.ids import LeaseId
 from provider.domain.market import GroupSpec
 from provider.domain.money import Money
-from provider.domain.workload import Dependency
 from provider.rpc import codec, settings
 from provider.rpc.calls import cancelled_after
 from provider.rpc.calls import unary as answered
 from provider.rpc.identity import Identity
 from provider.rpc.member import Member, Role
-from provider.rpc.problems import named
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import (
     admin_pb2,
     admin_pb2_grpc,
-    lease_pb2,
-    lease_pb2_grpc,
     operator_pb2,
     operator_pb2_grpc,
     tenant_pb2,
@@ -42,17 +37,6 @@ from provider.rpc.v1 import (
 DEADLINE_S = settings.DEADLINE_S
 
 Answer = TypeVar("Answer")
-Ways = Callable[[MakeChannel], AbstractAsyncContextManager[Road]]
-"""How a lease is reached, given how channels to its provider are made."""
-
-
-@asynccontextmanager
-async def reaching(whom: str) -> AsyncIterator[None]:
-    """Whoever cannot be reached inside the block is named, in words that say what to try."""
-    try:
-        yield
-    except Temporary as away:
-        raise named(away, whom) from away
 
 
 def new_key() -> str:
@@ -149,100 +133,6 @@ class Market:
         """The way to a lease at its provider; without an ``address``, through the coordinator alone."""
         return LeaseCalls(
             self._who, lease, token, lambda make: road(lease, address, make, self._channel), self._say_road
-        )
-
-
-class LeaseCalls:
-    """A tenant's calls to the provider of its lease."""
-
-    def __init__(
-        self, who: Identity, lease: LeaseId, token: str, ways: Ways, say_road: Callable[[str], None]
-    ) -> None:
-        self._who = who
-        self._whom = f"the provider {lease.provider}"
-        self._provider = Member(role=Role.PROVIDER, market=who.member.market, name=lease.provider)
-        self._ways = ways
-        self._say_road = say_road
-        self._stack = AsyncExitStack()
-        self._wire_id = codec.lease_id_to_pb(lease)
-        self._metadata = (("authorization", f"Bearer {token}"),)
-
-    async def __aenter__(self) -> Self:
-        async with reaching(self._whom):
-            self._road = await self._stack.enter_async_context(self._ways(self._channel_to))
-        self._say_road(f"{self._whom}: {self._road.name}")
-        self._stub: lease_pb2_grpc.LeaseServiceAsyncStub = lease_pb2_grpc.LeaseServiceStub(self._road.channel)
-        return self
-
-    def _channel_to(self, target: str) -> grpc.aio.Channel:
-        return settings.mtls_channel(
-            target, self._who, expect=self._provider, message_bytes=settings.LEASE_MESSAGE_BYTES
-        )
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
-    @asynccontextmanager
-    async def _reaching(self) -> AsyncIterator[None]:
-        """What broke the road says more than that the connection broke."""
-        try:
-            yield
-        except Temporary as away:
-            raise named(self._road.problem() or away, f"{self._whom}, {self._road.name}") from away
-
-    async def _ask(self, call: grpc.aio.UnaryUnaryCall[Any, Answer]) -> Answer:
-        async with self._reaching():
-            return await answered(call)
-
-    async def send_manifest(self, manifest_json: bytes, dependencies: Iterable[Dependency]) -> None:
-        request = lease_pb2.SendManifestRequest(
-            lease=self._wire_id,
-            manifest_json=manifest_json,
-            dependencies=map(codec.dependency_to_pb, dependencies),
-        )
-        await self._ask(self._stub.SendManifest(request, timeout=DEADLINE_S, metadata=self._metadata))
-
-    async def migrate_hostnames(self, source: LeaseId, hostnames: Iterable[str]) -> None:
-        """From ``source`` to this lease."""
-        request = lease_pb2.MigrateHostnamesRequest(
-            lease=self._wire_id, source=codec.lease_id_to_pb(source), hostnames=hostnames
-        )
-        await self._ask(self._stub.MigrateHostnames(request, timeout=DEADLINE_S, metadata=self._metadata))
-
-    async def status(self) -> lease_pb2.GetLeaseStatusResponse:
-        request = lease_pb2.GetLeaseStatusRequest(lease=self._wire_id)
-        return await self._ask(
-            self._stub.GetLeaseStatus(request, timeout=DEADLINE_S, metadata=self._metadata)
-        )
-
-    async def logs(
-        self, service: str, *, follow: bool, tail: int
-    ) -> AsyncIterator[lease_pb2.StreamLogsResponse]:
-        """Of one service, or of all with an empty name; ``tail`` -1 for all lines."""
-        request = lease_pb2.StreamLogsRequest(lease=self._wire_id, service=service, follow=follow, tail=tail)
-        call = self._stub.StreamLogs(request, timeout=None if follow else 60.0, metadata=self._metadata)
-        async with self._reaching(), cancelled_after(call):
-            async for line in call:
-                yield line
-
-    def exec(self) -> grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse]:
-        """A call whose first message must be ``start(...)``; to be wrapped in ``cancelled_after``."""
-        return self._stub.Exec(metadata=self._metadata)
-
-    def start(
-        self, service: str, argv: Iterable[str], *, tty: bool, rows: int, columns: int
-    ) -> lease_pb2.ExecRequest:
-        """The first message of ``exec``."""
-        return lease_pb2.ExecRequest(
-            start=lease_pb2.ExecStart(
-                lease=self._wire_id,
-                service=service,
-                argv=list(argv),
-                tty=tty,
-                size=lease_pb2.TerminalSize(rows=rows, columns=columns),
-            )
         )
 
 

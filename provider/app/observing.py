@@ -14,6 +14,7 @@ import structlog
 
 from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics
 from provider.adapters.telemetry.view import LeaseView, TelemetryView
+from provider.app.lease_news import LeaseNews
 from provider.core import metering
 from provider.core.effects import ConfirmLease, Effect, PlaceBid
 from provider.core.events import (
@@ -50,9 +51,11 @@ log = structlog.get_logger()
 class Observing:
     """Logs and counts."""
 
-    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None) -> None:
+        """``news`` passes a lease's part of it on to its tenant."""
         self._metrics = metrics
         self._clock = clock
+        self._news = news
         self._told_unfit: tuple[Unfit, ...] = ()
 
     def step(self, event: Event, step: Step, at: Instant) -> None:
@@ -74,6 +77,8 @@ class Observing:
                 pass
         for note in step.notes:
             self._note(note, at)
+            if self._news is not None:
+                self._news.note(note, at)
 
     def _unfit(self, runtime: RuntimeCapabilities) -> None:
         if runtime.unfit == self._told_unfit:

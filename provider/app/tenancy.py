@@ -14,7 +14,8 @@ from pathlib import Path
 
 from provider import sdl
 from provider.app.kept_manifests import Kept, KeptManifests
-from provider.app.market_client import LeaseCalls, Market, new_key
+from provider.app.lease_client import LeaseCalls
+from provider.app.market_client import Market, new_key
 from provider.domain.errors import ConfigError, Permanent, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.manifest import Manifest
@@ -145,6 +146,29 @@ class Tenancy:
             raise ConfigError(f"there is no lease {lease}", remedy=f"tenant status {lease.dseq}")
         token = await self.market.lease_token(lease, scopes)
         return self.market.lease(lease, addresses[0], token)
+
+    async def lease_of(self, dseq: int, service: str = "", *, or_ended: bool = False) -> LeaseId:
+        """The one lease of a deployment; of several the one that has ``service``.
+
+        ``or_ended``: the last one will do where none is active, for what a provider keeps of it.
+        """
+        view = await self.market.deployment(dseq)
+        found = [each for each in view.leases if each.state == tenant_pb2.LEASE_STATE_ACTIVE]
+        if not found and or_ended:
+            found = list(view.leases)[-1:]
+        if not found:
+            raise ConfigError(
+                f"deployment {dseq} has no lease that is active", remedy=f"tenant status {dseq}"
+            )
+        leases = [codec.lease_id_from_pb(each.id) for each in found]
+        if len(leases) == 1:
+            return leases[0]
+        for lease in leases:
+            async with await self.lease_calls(lease, (Scope.STATUS,)) as calls:
+                if service in {each.name for each in (await calls.status()).services}:
+                    return lease
+        what = f"no lease with the service {service}" if service else f"{len(leases)} leases"
+        raise ConfigError(f"deployment {dseq} has {what}", remedy="name one of its services")
 
     async def close(self, dseq: int, timeout_s: float) -> tenant_pb2.Deployment:
         """End it; the deployment once all is settled and the rest is refunded."""

@@ -40,11 +40,14 @@ def size() -> tuple[int, int]:
 
 
 async def pump(
-    call: grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse], *, with_tty: bool
+    call: grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse],
+    *,
+    with_tty: bool,
+    with_input: bool = True,
 ) -> int:
     """Standard input to the command, its output to ours, until it ends; its exit status."""
     async with asyncio.TaskGroup() as group:
-        sender = group.create_task(_send(call, with_tty=with_tty))
+        sender = group.create_task(_send(call, with_tty=with_tty, with_input=with_input))
         status = await _receive(call)
         sender.cancel()
     return status
@@ -78,10 +81,13 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 async def _send(
-    call: grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse], *, with_tty: bool
+    call: grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse],
+    *,
+    with_tty: bool,
+    with_input: bool,
 ) -> None:
     """One writer for input and resizes: gRPC allows one write at a time."""
-    async for request in _requests(with_tty=with_tty):
+    async for request in _requests(with_tty=with_tty, with_input=with_input):
         await call.write(request)
     await call.done_writing()
 
@@ -124,12 +130,13 @@ class _Keyboard:
             )
 
 
-async def _requests(*, with_tty: bool) -> AsyncIterator[lease_pb2.ExecRequest]:
+async def _requests(*, with_tty: bool, with_input: bool) -> AsyncIterator[lease_pb2.ExecRequest]:
     keyboard, loop = _Keyboard(), asyncio.get_running_loop()
     if with_tty:
         loop.add_signal_handler(signal.SIGWINCH, keyboard.resized)
     try:
-        if keyboard.watch():
+        # A terminal without input still hears of new sizes.
+        if keyboard.watch() if with_input else with_tty:
             while (request := await keyboard.requests.get()) is not None:
                 yield request
         yield lease_pb2.ExecRequest(input_closed=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from provider.app.market_client import LeaseCalls, new_key
+from provider.app.lease_client import LeaseCalls
+from provider.app.market_client import new_key
 from provider.app.tenancy import Plan, Tenancy, lease_ended
 from provider.domain.errors import Permanent, ProviderError, Temporary
 from provider.domain.ids import LeaseId

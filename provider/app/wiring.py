@@ -25,6 +25,7 @@ from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.ingress.ingress import Ingress
+from provider.adapters.journal import SqliteJournal
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
@@ -36,8 +37,9 @@ from provider.adapters.telemetry.metrics import Metrics
 from provider.adapters.telemetry.view import Feed
 from provider.app import addresses
 from provider.app.config import ProviderConfig
-from provider.app.engine_settings import advertised, docker_settings, public_host
+from provider.app.engine_settings import advertised, docker_settings, journal_settings, public_host
 from provider.app.ingress_settings import ingress_settings
+from provider.app.lease_news import LeaseNews
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
@@ -67,6 +69,8 @@ class Agent:
     performer: TimedPerformer
     unfinished: tuple[Effect, ...]
     metrics: Metrics
+    journal: SqliteJournal
+    news: LeaseNews
 
 
 @asynccontextmanager
@@ -80,15 +84,25 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         store = SqliteStore.open(database, policy(config, provider), config.secrets_key_file)
         stack.callback(store.close)
         state, unfinished = store.load()
-        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics, clock))
-        machine = await _machine(config, provider, metrics, stack)
+        journal = SqliteJournal(journal_settings(config))
+        stack.callback(journal.close)
+        news = LeaseNews(journal, clock)
+        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics, clock, news))
+        machine = await _machine(config, provider, metrics, news, stack)
         live = LiveIdentity(who)
         link = await stack.enter_async_context(
             GrpcLink(_link(config), live, clock, random, lambda: (loop.state.market, loop.state.version))
         )
         performer = TimedPerformer(Performer(machine.runtime, link, clock, random), metrics)
         agent = Agent(
-            loop=loop, machine=machine, link=link, performer=performer, unfinished=unfinished, metrics=metrics
+            loop=loop,
+            machine=machine,
+            link=link,
+            performer=performer,
+            unfinished=unfinished,
+            metrics=metrics,
+            journal=journal,
+            news=news,
         )
         await stack.enter_async_context(_telemetry(config, agent))
         ingress = ingress_settings(config)
@@ -102,7 +116,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
 
 
 async def _machine(
-    config: ProviderConfig, provider: ProviderId, metrics: Metrics, stack: AsyncExitStack
+    config: ProviderConfig, provider: ProviderId, metrics: Metrics, news: LeaseNews, stack: AsyncExitStack
 ) -> Machine:
     clock, node = SystemClock(), node_name()
     probe: GpuProbe
@@ -119,7 +133,7 @@ async def _machine(
     settings = docker_settings(config, provider)
     data_root = ENGINE_ROOT if ENGINE_ROOT.exists() else config.state_dir
     held_bytes = disks.held_bytes(settings.storage, settings.storage.root / provider, data_root)
-    runtime = DockerRuntime(settings, clock)
+    runtime = DockerRuntime(settings, clock, pulls=news)
     held = await stack.enter_async_context(runtime)
     await stack.enter_async_context(_beside(held.keep_images()))
     return Machine(
@@ -150,7 +164,13 @@ def _lease_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) -> Le
     )
     machine = agent.machine
     doorman = Doorman(who.now.member, agent.link.token_keys, machine.clock)
-    world = LeaseWorld(agent=agent.loop, runtime=machine.runtime, clock=machine.clock)
+    world = LeaseWorld(
+        agent=agent.loop,
+        runtime=machine.runtime,
+        clock=machine.clock,
+        journal=agent.journal,
+        pulls=agent.news.pulls,
+    )
     return LeaseServer(settings, who, LeaseGateway(settings, world, doorman))
 
 

@@ -6,7 +6,7 @@ really runs. Both name the lease, so that the two can be compared after a crash.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from provider.domain.ids import GpuUuid, LeaseId
@@ -133,9 +133,51 @@ class LogLine:
 
     service: str
     replica: int
-    at: Instant
+    at_ns: int
+    """UTC nanoseconds, as the engine noted it: no two lines of a stream have the same."""
     is_stderr: bool
     text: str
+
+    @property
+    def at(self) -> Instant:
+        return Instant(self.at_ns // 1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogBatch:
+    """Lines of one replica and one of its streams that came together, in order, never none of them.
+
+    In columns, because a busy log has hundreds of thousands of lines a second and a value for each would
+    cost more than all the rest of their way.
+    """
+
+    service: str
+    replica: int
+    is_stderr: bool
+    at_ns: tuple[int, ...]
+    text: bytes
+    """As written, joined by line ends: one more line than there are of these."""
+
+    def last(self, count: int) -> LogBatch:
+        """The last ``count`` lines, of which there is at least one; all where there are not more."""
+        if count >= len(self.at_ns):
+            return self
+        text = b"\n".join(self.text.split(b"\n")[-count:])
+        return replace(self, at_ns=self.at_ns[-count:], text=text)
+
+    def lines(self) -> tuple[LogLine, ...]:
+        """One by one, for people and tests."""
+        texts = self.text.split(b"\n")
+        return tuple(
+            LogLine(
+                service=self.service,
+                replica=self.replica,
+                at_ns=at_ns,
+                is_stderr=self.is_stderr,
+                text=text.decode(errors="replace"),
+            )
+            for at_ns, text in zip(self.at_ns, texts, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +187,16 @@ class ExecOutput:
     data: bytes = b""
     is_stderr: bool = False
     exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """An image on its way to a lease."""
+
+    image: str
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    """None while it is not known."""
 
 
 class GpuAttachment(StrEnum):

@@ -40,8 +40,12 @@ class Scope(StrEnum):
 
     MANIFEST = "manifest"
     STATUS = "status"
+    """Events too."""
     LOGS = "logs"
     EXEC = "exec"
+    FILES = "files"
+    """Copies in and out: what a shell can do, but one can be given without the other."""
+    RESTART = "restart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

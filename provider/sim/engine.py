@@ -8,6 +8,7 @@ clock's. ``sim.runtime`` is the port on it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from provider.domain.errors import ProviderError, Temporary
@@ -17,6 +18,7 @@ from provider.domain.workload import Container, ContainerState, ExitCause, LogLi
 from provider.ports import Clock
 from provider.sim.script import Timeline
 
+KEPT_LEASES = 100
 Key = tuple[str, int]
 """A service's name and the number of the replica."""
 
@@ -75,11 +77,11 @@ class SimContainer:
             LogLine(
                 service=self.replica.service.name,
                 replica=self.replica.replica,
-                at=after(self.started_at, line.after),
+                at_ns=after(self.started_at, line.after) * 1_000_000 + number,
                 is_stderr=line.is_stderr,
                 text=line.text,
             )
-            for line in self.runs.lines
+            for number, line in enumerate(self.runs.lines)
             if after(self.started_at, line.after) <= until
         ]
 
@@ -93,6 +95,10 @@ class SimulatedEngine:
     is_away: bool = False
     leases: dict[LeaseId, dict[Key, SimContainer]] = field(default_factory=dict)
     """A lease without containers still has its network."""
+    kept: dict[LeaseId, list[LogLine]] = field(default_factory=dict)
+    """What containers wrote before they were removed or started again; the last ``KEPT_LEASES``."""
+    files: dict[LeaseId, dict[tuple[Key, str], bytes]] = field(default_factory=dict)
+    """What was copied into containers, by path."""
     starts: int = 0
     """Containers ever started: what a double start would show in."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -100,6 +106,14 @@ class SimulatedEngine:
     def check(self) -> None:
         if self.is_away:
             raise Temporary("the engine is away", remedy="docker info")
+
+    def keep(self, lease: LeaseId, containers: Iterable[SimContainer]) -> None:
+        """Note what ``containers`` wrote, before they go."""
+        lines = [line for each in containers for line in each.lines(self.clock.now())]
+        if lines:
+            self.kept[lease] = [*self.kept.pop(lease, ()), *lines]
+            while len(self.kept) > KEPT_LEASES:
+                del self.kept[next(iter(self.kept))]
 
     async def notify(self) -> None:
         """Tell everyone who waits for a hint, or for a line of a log."""

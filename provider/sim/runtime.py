@@ -17,12 +17,14 @@ from provider.domain.workload import (
     ContainerState,
     GpuAttachment,
     Launch,
+    LogBatch,
     LogLine,
     ReplicaLaunch,
     RuntimeCapabilities,
     Workload,
 )
-from provider.ports import ExecRequest, ExecSession, LogRequest
+from provider.ports import CopyRequest, ExecRequest, ExecSession, LogRequest
+from provider.sim import archives
 from provider.sim.engine import ImageScript, Key, SimContainer, SimulatedEngine
 from provider.sim.execution import SimulatedExec
 from provider.sim.script import timeline
@@ -66,6 +68,12 @@ class SimulatedRuntime:
             missing = [each for each in launch.replicas if not self._runs(fit, each)]
             for image in sorted({replica.service.image for replica in missing}):
                 await self._fetch(image)
+            gone = [
+                each
+                for name, each in there.items()
+                if fit.get(name) is not each or not _goes_on(each, self.engine.clock.now())
+            ]
+            self.engine.keep(launch.lease, gone)
             self.engine.leases[launch.lease] = fit
             for replica in missing:
                 self._begin(launch, replica)
@@ -78,6 +86,7 @@ class SimulatedRuntime:
             there = [each for key, each in self.engine.leases.get(lease, {}).items() if key[0] == service]
             if not there:
                 raise Temporary(f"{service} of {lease} is not here")
+            self.engine.keep(lease, there)
             for container in there:
                 self.engine.starts += 1
                 container.started_at, container.killed_at = self.engine.clock.now(), None
@@ -92,7 +101,8 @@ class SimulatedRuntime:
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._locks.setdefault(lease, asyncio.Lock()):
             self.engine.check()
-            self.engine.leases.pop(lease, None)
+            self.engine.keep(lease, self.engine.leases.pop(lease, {}).values())
+            self.engine.files.pop(lease, None)
             await self.engine.notify()
 
     async def list(self) -> tuple[Workload, ...]:
@@ -105,17 +115,25 @@ class SimulatedRuntime:
             async with self.engine.changed:
                 await self.engine.changed.wait()
 
-    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
+    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogBatch]:
         self.engine.check()
         there = self.engine.leases.get(lease, {})
-        wanted = [there[key] for key in sorted(there) if request.service in {None, key[0]}]
-        if not wanted:
+        wanted = [there[key] for key in sorted(there) if _matches(key, request)]
+        kept = [
+            line
+            for line in self.engine.kept.get(lease, ())
+            if _matches((line.service, line.replica), request)
+        ]
+        if not wanted and not kept:
             raise Permanent(f"{request.service or 'no service'} of {lease} is not here")
+        if request.tail is not None:
+            live = {(each.replica.service.name, each.replica.replica) for each in wanted}
+            kept = [line for line in kept if (line.service, line.replica) not in live]
         past = [each.lines(self.engine.clock.now()) for each in wanted]
-        for lines in past:
-            since = [line for line in lines if line.at >= (request.since or 0)]
+        for lines in (*_by_replica(kept), *past):
+            since = [line for line in lines if line.at_ns > request.since_ns]
             for line in since if request.tail is None else since[len(since) - request.tail :]:
-                yield line
+                yield _batch(line)
         seen = [len(lines) for lines in past]
         while request.follow and any(_goes_on(each, self.engine.clock.now()) for each in wanted):
             async with self.engine.changed:
@@ -123,7 +141,8 @@ class SimulatedRuntime:
             for number, each in enumerate(wanted):
                 for line in each.lines(self.engine.clock.now())[seen[number] :]:
                     seen[number] += 1
-                    yield line
+                    if line.at_ns > request.since_ns:
+                        yield _batch(line)
 
     async def exec(self, lease: LeaseId, request: ExecRequest) -> ExecSession:
         self.engine.check()
@@ -131,6 +150,37 @@ class SimulatedRuntime:
         if container is None or not _goes_on(container, self.engine.clock.now()):
             raise Permanent(f"{request.service}/{request.replica} of {lease} does not run here")
         return SimulatedExec(timeline(request.argv), self.engine.clock, tty=request.tty)
+
+    async def copy_in(self, lease: LeaseId, request: CopyRequest, archive: AsyncIterator[bytes]) -> int:
+        key = self._container(lease, request)
+        data = b"".join([piece async for piece in archive])
+        files = self.engine.files.setdefault(lease, {})
+        folders = {"/tmp", *(path for at, path in files if at == key)}  # noqa: S108 - of a simulated container
+        try:
+            unpacked = archives.unpacked(data, request.path)
+        except ValueError as error:
+            raise Permanent(
+                f"the archive cannot be unpacked: {error}", remedy="send a tar archive"
+            ) from error
+        if request.path not in folders or files.get((key, request.path)):
+            raise Permanent(f"copying to {request.path}: there is no such file or folder")
+        files.update({(key, path): held for path, held in unpacked.items()})
+        return len(data)
+
+    async def copy_out(self, lease: LeaseId, request: CopyRequest) -> AsyncIterator[bytes]:
+        key = self._container(lease, request)
+        below = {path: data for (at, path), data in self.engine.files.get(lease, {}).items() if at == key}
+        packed = archives.packed(below, request.path)
+        if packed is None:
+            raise Permanent(f"copying from {request.path}: there is no such file or folder")
+        yield packed
+
+    def _container(self, lease: LeaseId, request: CopyRequest) -> Key:
+        self.engine.check()
+        key = (request.service, request.replica)
+        if key not in self.engine.leases.get(lease, {}):
+            raise Permanent(f"{request.service}/{request.replica} of {lease} is not here")
+        return key
 
     def _runs(self, there: dict[Key, SimContainer], replica: ReplicaLaunch) -> bool:
         container = there.get((replica.service.name, replica.replica))
@@ -178,6 +228,25 @@ class SimulatedRuntime:
             lease=lease,
             containers=tuple(there[key].described(self.engine.clock.now()) for key in sorted(there)),
         )
+
+
+def _matches(key: Key, request: LogRequest) -> bool:
+    return request.service in {None, key[0]} and request.replica in {None, key[1]}
+
+
+def _by_replica(lines: list[LogLine]) -> list[list[LogLine]]:
+    keys = sorted({(line.service, line.replica) for line in lines})
+    return [[line for line in lines if (line.service, line.replica) == key] for key in keys]
+
+
+def _batch(line: LogLine) -> LogBatch:
+    return LogBatch(
+        service=line.service,
+        replica=line.replica,
+        is_stderr=line.is_stderr,
+        at_ns=(line.at_ns,),
+        text=line.text.encode(),
+    )
 
 
 def _fits(container: SimContainer, launch: Launch) -> bool:

@@ -8,7 +8,7 @@ from provider.domain.errors import Permanent
 from provider.domain.workload import ExecOutput
 from provider.ports import ExecRequest, LogRequest
 from tests.contract.runtime_worlds import Enter, World, run
-from tests.launches import collect, launch, lease_id, replica, service, take
+from tests.launches import collect, collect_lines, launch, lease_id, replica, service, take_lines
 
 
 def test_logs_are_lines_in_order_with_their_stream(enter_runtime: Enter) -> None:
@@ -17,7 +17,7 @@ def test_logs_are_lines_in_order_with_their_stream(enter_runtime: Enter) -> None
         wanted = launch(replica(service("web", script)))
         await world.runtime.start(wanted)
 
-        followed = await take(world.runtime.logs(wanted.lease, LogRequest(follow=True)), 3)
+        followed = await take_lines(world.runtime.logs(wanted.lease, LogRequest(follow=True)), 3)
 
         assert [(line.text, line.is_stderr) for line in followed] == [
             ("one", False),
@@ -25,10 +25,11 @@ def test_logs_are_lines_in_order_with_their_stream(enter_runtime: Enter) -> None
             ("three", False),
         ]
         assert [line.at for line in followed] == sorted(line.at for line in followed)
-        assert await collect(world.runtime.logs(wanted.lease, LogRequest())) == followed
-        assert await collect(world.runtime.logs(wanted.lease, LogRequest(tail=1))) == followed[-1:]
+        assert await collect_lines(world.runtime.logs(wanted.lease, LogRequest())) == followed
+        assert await collect_lines(world.runtime.logs(wanted.lease, LogRequest(tail=1))) == followed[-1:]
         assert (
-            await collect(world.runtime.logs(wanted.lease, LogRequest(since=followed[1].at))) == followed[1:]
+            await collect_lines(world.runtime.logs(wanted.lease, LogRequest(since_ns=followed[0].at_ns)))
+            == followed[1:]
         )
 
     run(enter_runtime, check)
@@ -42,8 +43,8 @@ def test_following_ends_when_the_containers_have(enter_runtime: Enter) -> None:
         )
         await world.runtime.start(wanted)
 
-        lines = await collect(world.runtime.logs(wanted.lease, LogRequest(follow=True)))
-        of_web = await collect(world.runtime.logs(wanted.lease, LogRequest(service="web")))
+        lines = await collect_lines(world.runtime.logs(wanted.lease, LogRequest(follow=True)))
+        of_web = await collect_lines(world.runtime.logs(wanted.lease, LogRequest(service="web")))
 
         assert sorted((line.service, line.text) for line in lines) == [("db", "db"), ("web", "web")]
         assert [(line.service, line.replica, line.text) for line in of_web] == [("web", 0, "web")]
@@ -57,9 +58,9 @@ def test_logs_of_what_is_not_there(enter_runtime: Enter) -> None:
         await world.runtime.start(wanted)
 
         with pytest.raises(Permanent):
-            await collect(world.runtime.logs(wanted.lease, LogRequest(service="none")))
+            await collect_lines(world.runtime.logs(wanted.lease, LogRequest(service="none")))
         with pytest.raises(Permanent):
-            await collect(world.runtime.logs(lease_id(), LogRequest()))
+            await collect_lines(world.runtime.logs(lease_id(), LogRequest()))
 
     run(enter_runtime, check)
 

@@ -21,9 +21,6 @@ class GatewaySettings:
     streams_most: int = 128
     """Log and exec streams at once."""
     streams_per_lease: int = 8
-    backlog_lines: int = 1000
-    """Lines of a followed log that wait for a slow reader; then the oldest are dropped and counted."""
-    backlog_bytes: int = 1024 * 1024
     input_waiting: int = 16
     """Messages of exec input that wait for the container; then the tenant's stream is not read."""
     stop_grace_s: float = 1.0

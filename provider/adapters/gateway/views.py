@@ -1,10 +1,9 @@
-"""The agent's state as tenants and operators see it. Pure: state, readings, an instant in; a message out."""
+"""The agent's state as its operator sees it. Pure: state, readings, an instant in; a message out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provider.core.lease import Phase
 from provider.core.leasing import health
 from provider.core.metering import total_ms
 from provider.core.placement import free
@@ -17,37 +16,7 @@ from provider.domain.node import Node
 from provider.rpc.codec import lease_id_to_pb, money_to_pb, rate_to_pb
 from provider.rpc.codec_market import HEALTH_TO_PB, port_to_pb
 from provider.rpc.fields import line
-from provider.rpc.v1 import lease_pb2, operator_pb2
-
-
-def lease_status_to_pb(
-    lease: Lease, state: AgentState, host: str, at: Instant
-) -> lease_pb2.GetLeaseStatusResponse:
-    """For the lease's tenant. Running counts all replicas: that is what the phase means."""
-    group = lease.manifest.group(lease.group.name) if lease.manifest else None
-    services = [
-        lease_pb2.ServiceStatus(
-            name=service.name,
-            image=service.image,
-            total=service.count,
-            available=service.count if lease.phase is Phase.RUNNING else 0,
-            restarts=lease.restarts,
-        )
-        for service in (group.services if group else ())
-    ]
-    held = set(lease.placement.gpus)
-    return lease_pb2.GetLeaseStatusResponse(
-        health=HEALTH_TO_PB[health(lease)],
-        services=services,
-        ports=map(port_to_pb, lease.ports),
-        gpu_uuids=lease.placement.gpus,
-        simulated_gpus=any(gpu.simulated for node in state.nodes for gpu in node.gpus if gpu.uuid in held),
-        detail=line(lease.detail),
-        running_ms=total_ms(lease.meter, at),
-        host=host,
-        manifest_hash=bytes.fromhex(lease.current.manifest_hash) if lease.current else b"",
-        ends_ms=lease.ends_at or 0,
-    )
+from provider.rpc.v1 import operator_pb2
 
 
 def node_to_pb(state: AgentState, node: Node, readings: Sequence[GpuReading]) -> operator_pb2.NodeStatus:

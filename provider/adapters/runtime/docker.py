@@ -19,10 +19,12 @@ from typing import Self
 
 from provider.adapters.runtime import (
     containers,
+    copies,
     ending,
     events,
     fitness,
     gpus,
+    kept_logs,
     launcher,
     logs,
     naming,
@@ -39,20 +41,25 @@ from provider.adapters.runtime.gpu_watch import GpuWatch
 from provider.adapters.runtime.images.disk import DiskReading, read_disk
 from provider.adapters.runtime.images.observer import PullObserver
 from provider.adapters.runtime.images.parts import image_parts
+from provider.adapters.runtime.kept_logs import KeptFile
 from provider.adapters.runtime.looks import Looks
 from provider.adapters.runtime.settings import DockerSettings
 from provider.adapters.runtime.storage.overuse import OveruseWatch
 from provider.adapters.runtime.storage.volumes import Volumes
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId
+from provider.domain.moment import SECOND, Span, after
 from provider.domain.workload import (
     ContainerState,
     Launch,
-    LogLine,
+    LogBatch,
     RuntimeCapabilities,
     Workload,
 )
-from provider.ports import Clock, ExecRequest, ExecSession, LogRequest
+from provider.ports import Clock, CopyRequest, ExecRequest, ExecSession, LogRequest
+
+LOG_SWEEP_EVERY = Span(600 * SECOND)
+"""Logs are kept for a day: ten minutes more are nothing."""
 
 
 class DockerRuntime:
@@ -91,6 +98,7 @@ class DockerRuntime:
         self._held.callback(self._pumps.cancel)
         self._pumps.spawn(self._overuse.run())
         self._pumps.spawn(self._gpus.run())
+        self._pumps.spawn(self._sweep_logs())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -163,6 +171,8 @@ class DockerRuntime:
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._lock(lease):
             await remover.remove_all(self._engine, self._clock, self._volumes, lease, grace_s)
+            if self._settings.kept_logs is not None:
+                await asyncio.to_thread(kept_logs.close, self._settings.kept_logs, lease, self._clock.now())
             await self._warden.forget(lease)
             self._images.images.forget(lease)
 
@@ -198,16 +208,34 @@ class DockerRuntime:
     def hints(self) -> AsyncIterator[None]:
         return events.changes(self._engine, self._clock, self._looks)
 
-    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
-        found = [each for each in await self._find(lease) if request.service in {None, each.service}]
-        if not found:
+    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogBatch]:
+        found = await self._find(lease)
+        there = [
+            each
+            for each in found
+            if request.service in {None, each.service} and request.replica in {None, each.replica}
+        ]
+        kept = await self._kept(lease, request)
+        if not there and not kept:
             raise Permanent(
                 f"{request.service or 'no service'} of {lease} is not here",
-                remedy=f"tenant status {lease.deployment}",
+                remedy=f"tenant status {lease.dseq}",
             )
-        async with aclosing(logs.read(self._engine, self._pumps, found, request)) as lines:
-            async for line in lines:
-                yield line
+        async with aclosing(kept_logs.read(kept, there, request)) as batches:
+            async for batch in batches:
+                yield batch
+        async with aclosing(logs.read(self._engine, self._pumps, there, request)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _kept(self, lease: LeaseId, request: LogRequest) -> Sequence[KeptFile]:
+        settings = self._settings.kept_logs
+        return await asyncio.to_thread(kept_logs.files, settings, lease, request) if settings else ()
+
+    async def _sweep_logs(self) -> None:
+        while (settings := self._settings.kept_logs) is not None:
+            await asyncio.to_thread(kept_logs.sweep, settings, self._clock.now())
+            await self._clock.sleep_until(after(self._clock.now(), LOG_SWEEP_EVERY))
 
     async def exec(self, lease: LeaseId, request: ExecRequest) -> ExecSession:
         wanted = (request.service, request.replica)
@@ -216,7 +244,25 @@ class DockerRuntime:
                 return DockerExec(self._engine, each.id, request)
         raise Permanent(
             f"{request.service}/{request.replica} of {lease} does not run here",
-            remedy=f"tenant status {lease.deployment}",
+            remedy=f"tenant status {lease.dseq}",
+        )
+
+    async def copy_in(self, lease: LeaseId, request: CopyRequest, archive: AsyncIterator[bytes]) -> int:
+        return await copies.copy_in(self._engine, await self._container(lease, request), request, archive)
+
+    async def copy_out(self, lease: LeaseId, request: CopyRequest) -> AsyncIterator[bytes]:
+        container = await self._container(lease, request)
+        async with aclosing(copies.copy_out(self._engine, container, request)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _container(self, lease: LeaseId, request: CopyRequest) -> Found:
+        for each in await self._find(lease):
+            if (each.service, each.replica) == (request.service, request.replica):
+                return each
+        raise Permanent(
+            f"{request.service}/{request.replica} of {lease} is not here",
+            remedy=f"tenant status {lease.dseq}",
         )
 
     def _lock(self, lease: LeaseId) -> asyncio.Lock:

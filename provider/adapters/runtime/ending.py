@@ -5,7 +5,7 @@ Invariant: each step is fine with its work done already.
 
 from __future__ import annotations
 
-from provider.adapters.runtime import containers, naming
+from provider.adapters.runtime import containers, kept_logs, naming
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.engine import Engine, accepted
 from provider.adapters.runtime.wire import Request
@@ -34,6 +34,7 @@ async def end(engine: Engine, found: Found, grace_s: int) -> None:
 
 
 async def remove(engine: Engine, found: Found) -> None:
-    """At once."""
+    """At once, once its last lines are kept."""
+    await kept_logs.keep(engine, found)
     name = naming.container_name(found.lease, found.service, found.replica)
     await engine.call(f"removing {name}", lambda api: containers.remove(api, found.id))

@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import docker
@@ -109,14 +109,7 @@ class Engine:
         ``head_timeout_s`` bounds the time until the body begins, ``call_timeout_s`` by default.
         """
         facts = await self.facts()
-        versioned = wire.Request(
-            method=request.method,
-            path=f"/v{facts.api}{request.path}",
-            query=request.query,
-            headers=request.headers,
-            body=request.body,
-            upgrade=request.upgrade,
-        )
+        versioned = replace(request, path=f"/v{facts.api}{request.path}")
         try:
             patience_s = head_timeout_s or self.settings.call_timeout_s
             async with wire.ask(self.settings.socket_path, versioned, patience_s) as answer:

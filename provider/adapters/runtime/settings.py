@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.egress.settings import NetworkSettings
 from provider.adapters.runtime.images.settings import ImageSettings
+from provider.adapters.runtime.kept_log_settings import KeptLogSettings
 from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
@@ -52,6 +53,10 @@ class DockerSettings:
     """``/dev/shm`` is half of the memory, at most this; it is charged to the container."""
     log_file_bytes: int = 10 * MIB
     log_files: int = 3
+    kept_logs: KeptLogSettings | None = None
+    """None: nothing is kept of a container that is removed."""
+    copy_bytes_most: int = 10 * GIB
+    """Of one archive in or out of a container."""
     call_timeout_s: int = 60
     """For one call to the engine that is not a pull."""
     pull_stall_s: int = 120

@@ -20,47 +20,51 @@ from urllib.parse import urlencode
 READ_BYTES = 65_536
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """No engine writes longer ones; a longer length means that this is not a framed stream."""
+HEAD_BYTES_MAX = 4096
+"""Of a chunk."""
 
 
 @dataclass(slots=True)
 class ChunkDecoder:
-    """Takes the chunked transfer coding (RFC 9112 section 7.1) off a stream of any pieces."""
+    """Takes the chunked transfer coding (RFC 9112 section 7.1) off a stream of any pieces.
 
-    _buffer: bytearray = field(default_factory=bytearray)
+    An engine writes each line of a log as a chunk of its own, so this is made for many small ones.
+    """
+
+    _buffer: bytes = b""
+    """The beginning of a chunk's head."""
     _left: int = 0
     """Of the current chunk, its line end included."""
     ended: bool = False
 
     def feed(self, data: bytes) -> bytes:
         """The payload that ``data`` completes; ``EOFError`` when it is no chunked stream."""
-        self._buffer += data
-        payload = bytearray()
-        while self._buffer and not self.ended:
-            if self._left > 2:
-                piece = self._buffer[: self._left - 2]
-                payload += piece
-                del self._buffer[: len(piece)]
-                self._left -= len(piece)
-            elif self._left:
-                dropped = min(self._left, len(self._buffer))
-                del self._buffer[:dropped]
-                self._left -= dropped
-            elif not self._next_chunk():
+        buffer = self._buffer + data if self._buffer else data
+        payload: list[bytes] = []
+        at, end = 0, len(buffer)
+        while at < end and not self.ended:
+            if self._left:
+                after = at + self._left
+                payload.append(buffer[at : min(after - 2, end)] if self._left > 2 else b"")
+                self._left = max(0, after - end)
+                at = min(after, end)
+                continue
+            line_end = buffer.find(b"\r\n", at)
+            if line_end < 0:
                 break
-        return bytes(payload)
+            self._left = self._size(buffer[at:line_end]) + 2
+            self.ended = self._left == 2
+            at = line_end + 2
+        self._buffer = buffer[at:]
+        if len(self._buffer) > HEAD_BYTES_MAX:
+            raise EOFError("the engine's stream is not chunked as it said")
+        return b"".join(payload)
 
-    def _next_chunk(self) -> bool:
-        end = self._buffer.find(b"\r\n")
-        if end < 0:
-            return False
+    def _size(self, head: bytes) -> int:
         try:
-            size = int(bytes(self._buffer[:end]).partition(b";")[0], 16)
+            return int(head.partition(b";")[0], 16)
         except ValueError as error:
             raise EOFError("the engine's stream is not chunked as it said") from error
-        del self._buffer[: end + 2]
-        self.ended = size == 0
-        self._left = size + 2
-        return True
 
 
 @dataclass(slots=True)
@@ -95,11 +99,18 @@ class Request:
     body: Mapping[str, object] | None = None
     upgrade: bool = False
     """Whether the connection becomes a raw two-way stream (exec)."""
+    upload: AsyncIterator[bytes] | None = None
+    """The body in place of ``body``: sent piece by piece, no faster than the engine takes it."""
 
     def encode(self) -> bytes:
+        """All of it but an upload."""
         target = self.path + (f"?{urlencode(self.query)}" if self.query else "")
         payload = b"" if self.body is None else json.dumps(self.body).encode()
-        headers = {"Host": "docker", "Content-Length": str(len(payload)), **self.headers}
+        headers = {"Host": "docker", **self.headers}
+        if self.upload is None:
+            headers["Content-Length"] = str(len(payload))
+        else:
+            headers["Transfer-Encoding"] = "chunked"
         if payload:
             headers["Content-Type"] = "application/json"
         headers |= {"Connection": "Upgrade", "Upgrade": "tcp"} if self.upgrade else {"Connection": "close"}
@@ -161,8 +172,9 @@ class Answer:
 async def ask(socket_path: str, request: Request, timeout_s: float) -> AsyncIterator[Answer]:
     """The engine's answer to ``request``; leaving closes the connection.
 
-    ``timeout_s`` bounds the time until the answer's head is there, not the body. Raises ``OSError``
-    and ``EOFError`` when the engine is away, ``TimeoutError`` when it is silent.
+    ``timeout_s`` bounds the time until the answer's head is there, or that between two steps of an upload,
+    not the body. Raises ``OSError`` and ``EOFError`` when the engine is away, ``TimeoutError`` when it is
+    silent, and whatever the upload's source raises.
     """
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_unix_connection(socket_path)
@@ -170,10 +182,31 @@ async def ask(socket_path: str, request: Request, timeout_s: float) -> AsyncIter
         async with asyncio.timeout(timeout_s):
             writer.write(request.encode())
             await writer.drain()
+        if request.upload is not None:
+            await _upload(reader, writer, request.upload, timeout_s)
+        async with asyncio.timeout(timeout_s):
             status, headers = await _head(reader)
         yield Answer(status=status, headers=headers, reader=reader, writer=writer)
     finally:
         writer.close()
+
+
+async def _upload(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pieces: AsyncIterator[bytes], timeout_s: float
+) -> None:
+    """``pieces`` in the chunked coding. Ends early when the engine hangs up: its answer says why."""
+    try:
+        async for piece in pieces:
+            if piece:
+                writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            async with asyncio.timeout(timeout_s):
+                await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        async with asyncio.timeout(timeout_s):
+            await writer.drain()
+    except ConnectionError:
+        if reader.at_eof():
+            raise
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:

@@ -11,6 +11,7 @@ from provider.app.cli.entry import command
 from provider.app.cli.entry import main as enter
 
 COMMANDS = "tenant_commands"
+ACCESS = "tenant_access"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,18 +104,41 @@ def _running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     status.add_argument("--all", action="store_true", help="closed ones too")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=command(COMMANDS, "status"))
+    _looking(commands)
+    execute = commands.add_parser("exec", help="run a command in a container")
+    execute.add_argument("-i", "--interactive", action="store_true", help="pass standard input on")
+    execute.add_argument("-t", "--tty", action="store_true", help="with a terminal, for a shell: -it")
+    execute.add_argument("dseq", type=int)
+    execute.add_argument("service", metavar="SERVICE[/REPLICA]")
+    execute.add_argument("argv", metavar="COMMAND", nargs=argparse.REMAINDER)
+    execute.set_defaults(run=command(ACCESS, "execute"))
+    copy = commands.add_parser("cp", help="copy files between this machine and a container")
+    copy.add_argument("source", metavar="SRC", help="DSEQ/SERVICE[/REPLICA]:/PATH, a path, or - for a tar")
+    copy.add_argument("target", metavar="DST", help="the same; one of the two is in a container")
+    copy.set_defaults(run=command(ACCESS, "copy"))
+    restart = commands.add_parser("restart", help="stop and start a service; its volumes and ports stay")
+    restart.add_argument("dseq", type=int)
+    restart.add_argument("service")
+    restart.add_argument(
+        "--wait", metavar="SECONDS", type=float, default=60, help="until it is ready (default: %(default)s)"
+    )
+    restart.set_defaults(run=command(ACCESS, "restart"))
+
+
+def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     logs = commands.add_parser("logs", help="what the containers print")
     logs.add_argument("dseq", type=int)
-    logs.add_argument("service", nargs="?", default="")
-    logs.add_argument("-f", "--follow", action="store_true")
-    logs.add_argument("--tail", metavar="LINES", type=int, default=-1)
-    logs.set_defaults(run=command(COMMANDS, "logs"))
-    execute = commands.add_parser("exec", help="run a command in a container")
-    execute.add_argument("dseq", type=int)
-    execute.add_argument("service")
-    execute.add_argument("-t", "--tty", action="store_true", help="with a terminal, for a shell")
-    execute.add_argument("argv", metavar="COMMAND", nargs=argparse.REMAINDER)
-    execute.set_defaults(run=command(COMMANDS, "execute"))
+    logs.add_argument("service", metavar="SERVICE[/REPLICA]", nargs="?", default="")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the lease ends")
+    logs.add_argument("-t", "--timestamps", action="store_true", help="say when each line was written")
+    logs.add_argument("-n", "--tail", metavar="LINES", default="all", help="of each replica, from the end")
+    logs.add_argument("--since", metavar="WHEN", default="", help="10m, 1h30m, or 2026-11-22T17:00:00Z")
+    logs.set_defaults(run=command(ACCESS, "logs"))
+    events = commands.add_parser("events", help="what happened to a lease: pulls, starts, exits, notices")
+    events.add_argument("dseq", type=int)
+    events.add_argument("-f", "--follow", action="store_true", help="go on until the lease ends")
+    events.add_argument("--json", action="store_true", help="for programs, one a line")
+    events.set_defaults(run=command(ACCESS, "events"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,17 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from provider.adapters.clock import SystemClock
-from provider.app import manifest_files, render, terminal, updating
+from provider.app import lease_rendering, manifest_files, render, updating
 from provider.app.cli.entry import DONE
 from provider.app.enrolling import fresh, join
 from provider.app.market_client import Market
 from provider.app.tenancy import Plan, Tenancy, plan_of
 from provider.domain.errors import ConfigError
-from provider.domain.ids import LeaseId
-from provider.domain.moment import Instant, rfc3339
 from provider.domain.money import Money
 from provider.rpc import codec, identity
-from provider.rpc.calls import cancelled_after
 from provider.rpc.member import Role
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import tenant_pb2
@@ -53,7 +50,7 @@ def balance(args: argparse.Namespace) -> int:
         render.console().print(render.table(("FREE", "IN ESCROW"), rows))
         return DONE
 
-    return _with_tenancy(args, ask)
+    return with_tenancy(args, ask)
 
 
 def deploy(args: argparse.Namespace) -> int:
@@ -68,7 +65,7 @@ def deploy(args: argparse.Namespace) -> int:
             print(f"  Next: tenant bids {dseq} --wait 60")
         return DONE
 
-    return _with_tenancy(args, ask)
+    return with_tenancy(args, ask)
 
 
 def bids(args: argparse.Namespace) -> int:
@@ -87,7 +84,7 @@ def bids(args: argparse.Namespace) -> int:
             out.print(render.bids(order) if order.bids else "  no bids")
         return DONE
 
-    return _with_tenancy(args, ask)
+    return with_tenancy(args, ask)
 
 
 def accept(args: argparse.Namespace) -> int:
@@ -102,7 +99,7 @@ def accept(args: argparse.Namespace) -> int:
             await _show_lease(tenancy, each, view.manifest_hash)
         return DONE
 
-    return _with_tenancy(args, ask)
+    return with_tenancy(args, ask)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -124,7 +121,7 @@ def status(args: argparse.Namespace) -> int:
                 await _show_lease(tenancy, lease, view.manifest_hash)
         return DONE
 
-    return _with_tenancy(args, ask)
+    return with_tenancy(args, ask)
 
 
 async def _show_lease(tenancy: Tenancy, lease: tenant_pb2.LeaseView, ordered: bytes) -> None:
@@ -133,58 +130,10 @@ async def _show_lease(tenancy: Tenancy, lease: tenant_pb2.LeaseView, ordered: by
         answer = await calls.status()
     out = render.console()
     out.print(render.lease_line(lease) + (f": {answer.detail}" if answer.detail else ""))
-    if answer.ends_ms:
-        out.print(f"The provider ends it at {rfc3339(Instant(answer.ends_ms))}")
     if answer.manifest_hash and answer.manifest_hash != ordered:
         runs = answer.manifest_hash.hex()[:12]
         out.print(f"It runs the manifest {runs}, and {ordered.hex()[:12]} is ordered")
-    rows = [
-        (each.name, each.image, f"{each.available}/{each.total}", str(each.restarts))
-        for each in answer.services
-    ]
-    out.print(render.table(("SERVICE", "IMAGE", "RUNNING", "RESTARTS"), rows))
-    if answer.gpu_uuids:
-        out.print(
-            "GPUs: " + ", ".join(answer.gpu_uuids) + (f" {render.SIMULATED}" if answer.simulated_gpus else "")
-        )
-    if answer.ports:
-        out.print("Ports: " + render.ports(answer.ports, answer.host))
-
-
-def logs(args: argparse.Namespace) -> int:
-    async def ask(tenancy: Tenancy) -> int:
-        lease = await _only_lease(tenancy, args.dseq)
-        async with await tenancy.lease_calls(lease, (Scope.LOGS,)) as calls:
-            async for line in calls.logs(args.service, follow=args.follow, tail=args.tail):
-                out = sys.stderr if line.is_stderr else sys.stdout
-                print(f"[{line.service}/{line.replica}] {line.text}", file=out, flush=True)
-        return DONE
-
-    return _with_tenancy(args, ask)
-
-
-def execute(args: argparse.Namespace) -> int:
-    """The command's own exit status, as ``ssh`` does."""
-    argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
-    if not argv:
-        raise ConfigError(
-            "there is no command to run", remedy=f"tenant exec {args.dseq} {args.service} -- ls /"
-        )
-
-    async def ask(tenancy: Tenancy) -> int:
-        lease = await _only_lease(tenancy, args.dseq)
-        rows, columns = terminal.size()
-        async with (
-            await tenancy.lease_calls(lease, (Scope.EXEC,)) as calls,
-            cancelled_after(calls.exec()) as call,
-        ):
-            await call.write(calls.start(args.service, argv, tty=args.tty, rows=rows, columns=columns))
-            if args.tty and sys.stdin.isatty():
-                with terminal.raw(sys.stdin.fileno()):
-                    return await terminal.pump(call, with_tty=True)
-            return await terminal.pump(call, with_tty=False)
-
-    return _with_tenancy(args, ask)
+    lease_rendering.show(out, answer)
 
 
 def update(args: argparse.Namespace) -> int:
@@ -198,7 +147,7 @@ def update(args: argparse.Namespace) -> int:
                 await _show_lease(tenancy, lease, view.manifest_hash)
         return DONE
 
-    return _with_tenancy(args, ask)
+    return with_tenancy(args, ask)
 
 
 def close(args: argparse.Namespace) -> int:
@@ -210,18 +159,10 @@ def close(args: argparse.Namespace) -> int:
         print(f"deployment {args.dseq} is closed; {render.money(view.refunded)} came back")
         return DONE
 
-    return _with_tenancy(args, ask)
+    return with_tenancy(args, ask)
 
 
-async def _only_lease(tenancy: Tenancy, dseq: int) -> LeaseId:
-    view = await tenancy.market.deployment(dseq)
-    active = [each for each in view.leases if each.state == tenant_pb2.LEASE_STATE_ACTIVE]
-    if not active:
-        raise ConfigError(f"deployment {dseq} has no lease that is active", remedy=f"tenant status {dseq}")
-    return codec.lease_id_from_pb(active[0].id)
-
-
-def _with_tenancy(args: argparse.Namespace, ask: Callable[[Tenancy], Awaitable[int]]) -> int:
+def with_tenancy(args: argparse.Namespace, ask: Callable[[Tenancy], Awaitable[int]]) -> int:
     async def go() -> int:
         who = identity.load(home(args), Role.TENANT, at=SystemClock().now())
         async with Market(await fresh(who, home(args)), _say_road(args)) as market:

@@ -14,6 +14,7 @@ from provider.app.tenancy import Tenancy
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.workload import RuntimeCapabilities
+from provider.ports import ExecRequest, LogRequest
 from provider.rpc.calls import cancelled_after
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import lease_pb2, operator_pb2
@@ -82,11 +83,12 @@ async def log_lines(tenancy: Tenancy, lease: LeaseId, service: str, count: int) 
     """The first ``count`` lines of the followed log."""
     lines: list[str] = []
     async with await tenancy.lease_calls(lease, (Scope.LOGS,)) as calls:
-        async for line in calls.logs(service, follow=True, tail=-1):
-            lines.append(f"\\[{line.service}/{line.replica}] {line.text}")
-            if len(lines) == count:
+        async for batch in calls.logs(LogRequest(service=service, follow=True)):
+            for text in batch.text.decode(errors="replace").split("\n"):
+                lines.append(f"\\[{batch.service}/{batch.replica}] {text}")
+            if len(lines) >= count:
                 break
-    return lines
+    return lines[:count]
 
 
 async def executed(tenancy: Tenancy, lease: LeaseId, service: str, argv: tuple[str, ...]) -> list[str]:
@@ -96,7 +98,7 @@ async def executed(tenancy: Tenancy, lease: LeaseId, service: str, argv: tuple[s
         await tenancy.lease_calls(lease, (Scope.EXEC,)) as calls,
         cancelled_after(calls.exec()) as call,
     ):
-        await call.write(calls.start(service, argv, tty=False, rows=24, columns=80))
+        await call.write(calls.start(ExecRequest(service=service, argv=argv)))
         await call.write(lease_pb2.ExecRequest(input_closed=True))
         async for answer in call:
             output += answer.stdout + answer.stderr

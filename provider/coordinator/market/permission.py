@@ -7,9 +7,9 @@ from provider.coordinator.denial import Denial, Denied
 from provider.coordinator.rows import LeaseState
 from provider.domain.ids import LeaseId, Owner
 
-SCOPES = frozenset({"manifest", "status", "logs", "exec"})
-WHILE_CLOSING = frozenset({"status", "logs"})
-"""Why it ended is worth a look for as long as its provider still has it."""
+SCOPES = frozenset({"manifest", "status", "logs", "exec", "files", "restart"})
+AFTERWARDS = frozenset({"status", "logs"})
+"""Why it ended is worth a look for as long as its provider still has something of it."""
 
 
 def token_denied(book: Book, owner: Owner, lease: LeaseId, scopes: frozenset[str]) -> Denied | None:
@@ -23,7 +23,7 @@ def token_denied(book: Book, owner: Owner, lease: LeaseId, scopes: frozenset[str
             what=f"a lease token cannot be for {', '.join(sorted(scopes)) or 'nothing'}",
             remedy=f"ask for some of: {', '.join(sorted(SCOPES))}",
         )
-    if row.state is LeaseState.ACTIVE or (row.state is LeaseState.CLOSING and scopes <= WHILE_CLOSING):
+    if row.state is LeaseState.ACTIVE or scopes <= AFTERWARDS:
         return None
     return Denied(
         why=Denial.LEASE_NOT_ACTIVE,

@@ -303,11 +303,11 @@ class StreamLogsRequest(_message.Message):
     tail: _builtins.int
     """Lines from the end; -1 for all."""
     since_ns: _builtins.int
-    """UTC nanoseconds: lines written after this instant. 0 for all. A reader that was cut off goes on from
-    its last line's at_ns.
+    """UTC nanoseconds: lines written after this instant. 0 for all. A reader of one replica that was cut off
+    goes on from its last line's at_ns.
     """
     replica: _builtins.int
-    """Of one replica only; absent for all."""
+    """Of one replica of the service only; absent for all."""
     @_builtins.property
     def lease(self) -> _resources_pb2.LeaseId: ...
     def __init__(
@@ -332,39 +332,36 @@ Global___StreamLogsRequest: _TypeAlias = StreamLogsRequest  # noqa: Y015
 
 @_typing.final
 class StreamLogsResponse(_message.Message):
+    """Lines of one replica and of one of its streams that came together."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_FIELD_NUMBER: _builtins.int
     REPLICA_FIELD_NUMBER: _builtins.int
-    AT_MS_FIELD_NUMBER: _builtins.int
     IS_STDERR_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
-    DROPPED_FIELD_NUMBER: _builtins.int
     AT_NS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     replica: _builtins.int
-    at_ms: _builtins.int
-    """UTC milliseconds."""
     is_stderr: _builtins.bool
-    text: _builtins.str
-    dropped: _builtins.int
-    """Lines lost just before this one: the reader was slower than the writer."""
-    at_ns: _builtins.int
-    """UTC nanoseconds."""
+    text: _builtins.bytes
+    """As written, joined by line ends: as many lines as there are times, which is at least one."""
+    @_builtins.property
+    def at_ns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UTC nanoseconds of each line. No two lines of one stream have the same."""
+
     def __init__(
         self,
         *,
         service: _builtins.str = ...,
         replica: _builtins.int = ...,
-        at_ms: _builtins.int = ...,
         is_stderr: _builtins.bool = ...,
-        text: _builtins.str = ...,
-        dropped: _builtins.int = ...,
-        at_ns: _builtins.int = ...,
+        text: _builtins.bytes = ...,
+        at_ns: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "at_ns", b"at_ns", "dropped", b"dropped", "is_stderr", b"is_stderr", "replica", b"replica", "service", b"service", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ns", b"at_ns", "is_stderr", b"is_stderr", "replica", b"replica", "service", b"service", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

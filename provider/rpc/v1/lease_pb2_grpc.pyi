@@ -40,6 +40,7 @@ class LeaseServiceStub:
     """Send the manifest, secrets and all; checked against the order's hash. Sending it twice is sending it once."""
     GetLeaseStatus: _grpc.UnaryUnaryMultiCallable[_lease_pb2.GetLeaseStatusRequest, _lease_pb2.GetLeaseStatusResponse]
     StreamLogs: _grpc.UnaryStreamMultiCallable[_lease_pb2.StreamLogsRequest, _lease_pb2.StreamLogsResponse]
+    """What the containers write. Following goes on over restarts and updates, until the lease ends."""
     StreamEvents: _grpc.UnaryStreamMultiCallable[_lease_pb2.StreamEventsRequest, _lease_pb2.StreamEventsResponse]
     """What happened to the lease: pulls, starts, exits and their reasons, GPU faults; the oldest kept first."""
     Exec: _grpc.StreamStreamMultiCallable[_lease_pb2.ExecRequest, _lease_pb2.ExecResponse]
@@ -60,6 +61,7 @@ class LeaseServiceAsyncStub(LeaseServiceStub):
     """Send the manifest, secrets and all; checked against the order's hash. Sending it twice is sending it once."""
     GetLeaseStatus: _aio.UnaryUnaryMultiCallable[_lease_pb2.GetLeaseStatusRequest, _lease_pb2.GetLeaseStatusResponse]  # type: ignore[assignment]
     StreamLogs: _aio.UnaryStreamMultiCallable[_lease_pb2.StreamLogsRequest, _lease_pb2.StreamLogsResponse]  # type: ignore[assignment]
+    """What the containers write. Following goes on over restarts and updates, until the lease ends."""
     StreamEvents: _aio.UnaryStreamMultiCallable[_lease_pb2.StreamEventsRequest, _lease_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """What happened to the lease: pulls, starts, exits and their reasons, GPU faults; the oldest kept first."""
     Exec: _aio.StreamStreamMultiCallable[_lease_pb2.ExecRequest, _lease_pb2.ExecResponse]  # type: ignore[assignment]
@@ -94,7 +96,8 @@ class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _lease_pb2.StreamLogsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_lease_pb2.StreamLogsResponse], _abc.AsyncIterator[_lease_pb2.StreamLogsResponse]]: ...
+    ) -> _typing.Union[_abc.Iterator[_lease_pb2.StreamLogsResponse], _abc.AsyncIterator[_lease_pb2.StreamLogsResponse]]:
+        """What the containers write. Following goes on over restarts and updates, until the lease ends."""
 
     @_abc_1.abstractmethod
     def StreamEvents(

@@ -17,7 +17,7 @@ from provider.core.lease import Phase
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Revision
 from provider.core.step import Step
-from provider.domain.errors import Permanent
+from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId, NodeName, Owner, ProviderId
 from provider.domain.manifest import Expose, Manifest, ManifestGroup, Service
 from provider.domain.market import GroupSpec, Placement, Refused
@@ -25,8 +25,8 @@ from provider.domain.moment import MINUTE, Instant
 from provider.domain.money import Denom, Rate
 from provider.domain.resources import GIB, Endpoint, EndpointKind, Resources, ResourceUnit, Volume
 from provider.domain.secret import Secret
-from provider.domain.workload import ExecOutput, LogLine, PortBinding
-from provider.ports import ExecRequest, LogRequest
+from provider.domain.workload import ExecOutput, LogBatch, PortBinding, Workload
+from provider.ports import CopyRequest, ExecRequest, LogRequest
 from provider.rpc.calls import unary
 from provider.rpc.codec import lease_id_to_pb
 from provider.rpc.identity import Identity, LiveIdentity, new_key, public_key_pem
@@ -37,6 +37,7 @@ from provider.rpc.v1 import lease_pb2 as pb
 from provider.rpc.v1.lease_pb2_grpc import LeaseServiceStub
 from provider.sdl import hash_of_json, manifest_json
 from provider.sim.authority import ThrowawayAuthority
+from provider.sim.journal import MemoryJournal
 
 CLOCK = SystemClock()
 PROVIDER = ProviderId("frankfurt-1")
@@ -112,6 +113,13 @@ class Engine:
         self.floods = False
         self.endless = itertools.repeat("x" * 1000)
         self.requests: list[LogRequest] = []
+        self.texts = ["one", "two", "three"]
+        self.has_ended = False
+        self.is_away = False
+        self.workload: Workload | None = None
+        self.copied: dict[CopyRequest, bytes] = {}
+        self.pieces_made = 0
+        self.copies_left = 0
         self.logs_open = 0
         self.lines_made = 0
 
@@ -121,24 +129,48 @@ class Engine:
         self.execs.append(OpenExec(request=request, floods=self.floods))
         return self.execs[-1]
 
-    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogLine]:
+    async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogBatch]:
         self.requests.append(request)
         self.logs_open += 1
         try:
-            for number, text in enumerate(self._texts()):
+            if request.service not in {None, "web"} or request.replica not in {None, 0}:
+                raise Permanent(f"{request.service} of {lease} is not here")
+            for number, text in enumerate(self._texts(), 1):
+                if number <= request.since_ns:
+                    continue
                 self.lines_made += 1
-                yield LogLine(
-                    service="web", replica=0, at=Instant(number + 1), is_stderr=number % 2 == 1, text=text
+                yield LogBatch(
+                    service="web", replica=0, is_stderr=number % 2 == 0, at_ns=(number,), text=text.encode()
                 )
                 if request.follow:
                     await asyncio.sleep(0)
-            if request.follow:
+            if request.follow and not self.has_ended:
                 await asyncio.Event().wait()
         finally:
             self.logs_open -= 1
 
     def _texts(self) -> Iterator[str]:
-        return self.endless if self.floods else iter(["one", "two", "three"])
+        return self.endless if self.floods else iter(self.texts)
+
+    async def look(self, lease: LeaseId) -> Workload | None:
+        if self.is_away:
+            raise Temporary("the engine is away")
+        return self.workload
+
+    async def copy_in(self, lease: LeaseId, request: CopyRequest, archive: AsyncIterator[bytes]) -> int:
+        if request.path == "/nowhere":
+            raise Permanent("there is no such file or folder")
+        self.copied[request] = b"".join([piece async for piece in archive])
+        return len(self.copied[request])
+
+    async def copy_out(self, lease: LeaseId, request: CopyRequest) -> AsyncIterator[bytes]:
+        try:
+            while request.path == "/endless":
+                self.pieces_made += 1
+                yield b"x" * 100_000
+            yield self.copied[request]
+        finally:
+            self.copies_left += 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +180,7 @@ class World:
     agent: StillAgent
     engine: Engine
     key: Secret
+    journal: MemoryJournal
 
     def token(self, **changes: Any) -> str:
         now = CLOCK.now()
@@ -199,13 +232,14 @@ async def world(settings: GatewaySettings | None = None) -> AsyncIterator[World]
     identity = LiveIdentity(authority.member(Role.PROVIDER, PROVIDER, at=CLOCK.now()))
     key = new_key()
     agent = StillAgent(AgentState(policy=Policy(provider=PROVIDER), leases={LEASE: lease()}))
-    engine = Engine()
+    engine, journal = Engine(), MemoryJournal()
     settings = settings or GatewaySettings(listen="127.0.0.1:0", host="gpu.example")
     settings = replace(settings, listen="127.0.0.1:0")
     doorman = Doorman(identity.now.member, lambda: (public_key_pem(key),), CLOCK)
-    gateway = LeaseGateway(settings, LeaseWorld(agent=agent, runtime=engine, clock=CLOCK), doorman)  # type: ignore[arg-type]
+    seen = LeaseWorld(agent=agent, runtime=engine, clock=CLOCK, journal=journal)  # type: ignore[arg-type]
+    gateway = LeaseGateway(settings, seen, doorman)
     async with asyncio.timeout(20), LeaseServer(settings, identity, gateway) as server:
-        yield World(authority=authority, server=server, agent=agent, engine=engine, key=key)
+        yield World(authority=authority, server=server, agent=agent, engine=engine, key=key, journal=journal)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

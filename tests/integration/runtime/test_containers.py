@@ -21,7 +21,15 @@ from provider.domain.workload import ContainerState, ExitCause
 from provider.ports import LogRequest
 from tests.integration.runtime.conftest import SETTINGS, Run
 from tests.integration.runtime.inside import changed_image, shell
-from tests.launches import IMAGE, collect, eventually, launch, replica, service, take
+from tests.launches import (
+    IMAGE,
+    collect_lines,
+    eventually,
+    launch,
+    replica,
+    service,
+    take_lines,
+)
 
 pytestmark = pytest.mark.docker
 
@@ -63,7 +71,7 @@ def test_the_port_answers_and_the_page_names_lease_and_gpus(on_docker: Run) -> N
         assert f"lease:    {wanted.lease}" in text
         assert "GPUs:     GPU-a,GPU-b (SIMULATED)" in text
         assert await asyncio.to_thread(get, port, "/healthz") == "ok\n"
-        lines = await take(runtime.logs(wanted.lease, LogRequest(follow=True)), 2)
+        lines = await take_lines(runtime.logs(wanted.lease, LogRequest(follow=True)), 2)
         assert lines[0].text.startswith("hello: serving on port 8080")
         assert lines[1].text == "hello: heartbeat 1"
 
@@ -154,7 +162,7 @@ def test_a_command_that_is_not_there_ends_at_once_and_the_log_says_why(on_docker
             return workload.containers[0].exit_code == 127
 
         await eventually(look, bool)
-        lines = await collect(runtime.logs(wanted.lease, LogRequest()))
+        lines = await collect_lines(runtime.logs(wanted.lease, LogRequest()))
         assert "/no/such/program" in lines[0].text
 
     on_docker(check)

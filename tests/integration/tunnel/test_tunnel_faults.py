@@ -10,7 +10,8 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from provider.app.market_client import LeaseCalls
+from provider import ports
+from provider.app.lease_client import LeaseCalls
 from provider.coordinator.tunnels import TunnelLimits
 from provider.domain.errors import Temporary
 from provider.rpc.calls import cancelled_after
@@ -25,7 +26,7 @@ MIB = 1024 * 1024
 
 
 def start(calls: LeaseCalls) -> ExecRequest:
-    return calls.start("web", ["cat"], tty=False, rows=1, columns=1)
+    return calls.start(ports.ExecRequest(service="web", argv=("cat",)))
 
 
 async def stands_still(count: Callable[[], int]) -> int:

@@ -15,6 +15,7 @@ from provider.coordinator.authority import Authority
 from provider.coordinator.server import RunningCoordinator
 from provider.core.events import ManifestArrived
 from provider.domain.errors import Temporary
+from provider.ports import LogRequest
 from provider.rpc.identity import Identity
 from provider.rpc.member import Role
 from provider.rpc.status import Denied
@@ -33,8 +34,8 @@ def test_manifest_status_logs_and_a_command_go_through_a_tunnel(tmp_path: Path) 
             assert (await calls.status()).detail == "as ordered"
             await calls.send_manifest(MANIFEST_JSON, ())
             assert isinstance(world.agent.events[-1], ManifestArrived)
-            lines = [line.text async for line in calls.logs("", follow=False, tail=-1)]
-            assert lines == ["one", "two", "three"]
+            lines = [batch.text async for batch in calls.logs(LogRequest())]
+            assert b"\n".join(lines) == b"one\ntwo\nthree"
             got = await world.echoed(calls, sent)
             assert (len(got), sha256(got).hexdigest()) == (len(sent), sha256(sent).hexdigest())
             assert len(world.market.tunnels) == 1

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from provider import ports
 from provider.adapters.clock import SystemClock
 from provider.adapters.gateway import Doorman, GatewaySettings, LeaseGateway, LeaseServer, LeaseWorld
 from provider.adapters.link import GrpcLink, LinkSettings
-from provider.app.market_client import LeaseCalls, Market
+from provider.app.lease_client import LeaseCalls
+from provider.app.market_client import Market
 from provider.coordinator.server import RunningCoordinator
 from provider.core.policy import Policy
 from provider.core.state import AgentState
@@ -28,6 +30,7 @@ from provider.rpc.calls import cancelled_after
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.rpc.tokens import Scope
 from provider.rpc.v1.lease_pb2 import ExecRequest
+from provider.sim.journal import MemoryJournal
 from provider.sim.proxy import FaultyProxy
 from tests.coordinators import Tenant, coordinator, couple
 from tests.integration.gateway.world import Engine, StillAgent
@@ -69,7 +72,7 @@ class World:
         async with cancelled_after(calls.exec()) as call, asyncio.TaskGroup() as tasks:
 
             async def feed() -> None:
-                await call.write(calls.start("web", ["cat"], tty=False, rows=1, columns=1))
+                await call.write(calls.start(ports.ExecRequest(service="web", argv=("cat",))))
                 for start in range(0, len(sent), piece):
                     await call.write(ExecRequest(input=sent[start : start + piece]))
                 await call.write(ExecRequest(input_closed=True))
@@ -142,7 +145,7 @@ async def world(
                 folder / "north",
                 replace(north, coordinator=proxy.address),
                 identity,
-                LeaseWorld(agent=agent, runtime=engine, clock=CLOCK),  # type: ignore[arg-type]
+                LeaseWorld(agent=agent, runtime=engine, clock=CLOCK, journal=MemoryJournal()),  # type: ignore[arg-type]
             )
         )
         lease = await rented(alice, link)

@@ -41,7 +41,7 @@ def test_tokens_are_for_owners_of_leases_that_run_and_for_a_look_at_those_that_e
         denied = token_denied(market.book, owner, lease, frozenset(scopes))
         return denied.why if denied else None
 
-    assert why(ALICE, "manifest", "status", "logs", "exec") is None
+    assert why(ALICE, "manifest", "status", "logs", "exec", "files", "restart") is None
     assert why(BOB, "logs") is Denial.LEASE_UNKNOWN
     assert why(ALICE) is Denial.SCOPE_UNKNOWN
     assert why(ALICE, "logs", "root") is Denial.SCOPE_UNKNOWN
@@ -49,4 +49,6 @@ def test_tokens_are_for_owners_of_leases_that_run_and_for_a_look_at_those_that_e
     assert why(ALICE, "status", "logs") is None
     assert why(ALICE, "logs", "exec") is Denial.LEASE_NOT_ACTIVE
     market.used(lease, 1, 0, final=True)
-    assert why(ALICE, "logs") is Denial.LEASE_NOT_ACTIVE
+    assert why(ALICE, "status", "logs") is None  # its provider keeps them for a while
+    for scope in ("manifest", "exec", "files", "restart"):
+        assert why(ALICE, scope) is Denial.LEASE_NOT_ACTIVE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -53,30 +54,77 @@ def test_what_is_not_framed_is_an_error() -> None:
         list(FrameDecoder().feed(b"plain text of a terminal"))
 
 
-def test_lines_are_joined_per_stream_and_keep_the_time_they_began() -> None:
-    lines = LineJoiner(service="web", replica=0)
-    fed = [
-        *lines.feed(False, STAMP + b"one "),
-        *lines.feed(True, STAMP + b"error\n"),
-        *lines.feed(False, b"2026-11-22T17:00:01.000000000Z " + b"line\n"),
-        *lines.feed(False, STAMP + b"no end"),
-        *lines.rest(),
-    ]
+def frame(text: bytes, *, is_stderr: bool = False, stamp: bytes = STAMP) -> bytes:
+    data = stamp + text
+    return bytes([2 if is_stderr else 1, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
 
-    assert [(line.text, line.is_stderr) for line in fed] == [
+
+LOG = b"".join(
+    (
+        frame(b"one "),
+        frame(b"error\n", is_stderr=True),
+        frame(b"line\n", stamp=b"2026-11-22T17:00:01.000000000Z "),
+        frame(b"\n"),
+        frame(b"two\n"),
+        frame(b"no end"),
+    )
+)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=10_000)))
+def test_lines_are_joined_per_stream_and_keep_the_time_they_began(cuts: list[int]) -> None:
+    joiner = LineJoiner(service="web", replica=0)
+    batches = [batch for piece in pieces(LOG, cuts) for batch in joiner.feed(piece)] + joiner.rest()
+    lines = [line for batch in batches for line in batch.lines()]
+
+    assert [(line.text, line.is_stderr) for line in lines] == [
         ("error", True),
         ("one line", False),
+        ("", False),
+        ("two", False),
         ("no end", False),
     ]
-    assert fed[1].at == 1_795_366_800_123
+    assert (lines[1].at_ns, lines[1].at) == (1_795_366_800_123_456_789, 1_795_366_800_123)
+
+
+def test_lines_that_come_together_are_one_batch_for_each_stream() -> None:
+    batches = LineJoiner(service="web", replica=0).feed(LOG)
+
+    assert [(batch.text, batch.is_stderr, len(batch.at_ns)) for batch in batches] == [
+        (b"error", True, 1),
+        (b"one line\n\ntwo", False, 3),
+    ]
+    assert (batches[1].last(2).text, len(batches[1].last(2).at_ns), batches[1].last(9)) == (
+        b"\ntwo",
+        2,
+        batches[1],
+    )
 
 
 def test_a_line_without_end_is_given_in_pieces() -> None:
-    lines = LineJoiner(service="web", replica=0)
+    joiner = LineJoiner(service="web", replica=0)
 
-    fed = [line for _ in range(40) for line in lines.feed(False, STAMP + b"x" * 16_384)]
+    fed = [batch for _ in range(40) for batch in joiner.feed(frame(b"x" * 16_384))]
 
-    assert [len(line.text) for line in fed] == [LINE_BYTES_MAX, LINE_BYTES_MAX]
+    assert [len(batch.text) for batch in fed] == [LINE_BYTES_MAX, LINE_BYTES_MAX]
+
+
+@pytest.mark.parametrize(
+    "data", [b"plain text of a terminal", frame(b"", stamp=b"no time at all, but as long as one")]
+)
+def test_what_is_no_log_is_an_error(data: bytes) -> None:
+    with pytest.raises(EOFError):
+        LineJoiner(service="web", replica=0).feed(data)
+
+
+def test_an_upload_is_announced_and_has_no_length() -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    head = Request(method="PUT", path="/x", upload=nothing()).encode().decode()
+
+    assert "Transfer-Encoding: chunked\r\n" in head
+    assert "Content-Length" not in head
 
 
 def test_a_request_is_one_connection() -> None:
