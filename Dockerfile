@@ -21,6 +21,10 @@ LABEL org.opencontainers.image.title="gpu-provider" \
       org.opencontainers.image.description="Turns a spare GPU server into a provider on a compute marketplace." \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
+# nft keeps leases from the host and its network, tc limits their rates.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends iproute2 nftables \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/provider /opt/provider
 COPY LICENSE /usr/share/doc/gpu-provider/LICENSE
 # Of the driver only NVML is wanted in here; tenants' containers get theirs from the engine, not from us.

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes sure that a Docker engine answers on this machine.
+# Makes sure that a Docker engine answers on this machine, and that the provider has what it needs beside it.
 #
-# Owns: finding the engine, installing Debian's or Ubuntu's own package of it, starting it.
-# Does not own: an engine that is already there. If one answers, this says so and changes nothing.
+# Owns: finding the engine, installing Debian's or Ubuntu's own package of it, starting it; nft and tc.
+# Does not own: an engine that is already there. If one answers, this says so and leaves it as it is.
 # Running it again is safe at any point.
 set -eu
 
@@ -91,6 +91,23 @@ install_engine() {
   say "installed docker.io $candidate"
 }
 
+# nft keeps leases from this host and its network, tc limits their rates: needed beside any engine.
+install_tools() {
+  missing=""
+  command -v nft >/dev/null || missing="nftables"
+  command -v tc >/dev/null || missing="$missing iproute2"
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    say "missing: $missing. Without, the provider bids on nothing. Try: apt-get install $missing, as root"
+    return 0
+  fi
+  say "installing $missing: with it the provider keeps leases from this host and its network"
+  apt-get -q update >/dev/null || say "apt-get update failed; going on with the lists that are there"
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing >/dev/null ||
+    fail "apt-get could not install $missing" "mend what apt says above and run this again"
+}
+
 start_engine() {
   if [ -d /run/systemd/system ]; then
     say "starting the engine with systemctl"
@@ -128,6 +145,8 @@ wait_for_engine() {
 }
 
 command -v python3 >/dev/null || fail "python3 is missing" "apt-get install python3"
+PATH=$PATH:/usr/sbin:/sbin
+install_tools
 answer=0
 engine_answers || answer=$?
 case "$answer" in

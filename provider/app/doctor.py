@@ -11,6 +11,7 @@ from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.docker import DockerRuntime
+from provider.adapters.runtime.egress.warden import FILTER
 from provider.app import addresses
 from provider.app.config import ProviderConfig
 from provider.app.engine_settings import docker_settings
@@ -83,6 +84,7 @@ async def _engine(config: ProviderConfig) -> AsyncIterator[Finding]:
         )
         return
     yield Finding(check="engine", is_well=True, found=capabilities.engine)
+    yield filter_finding(capabilities)
     for finding in fitness_findings(capabilities):
         yield finding
     for each in advice:
@@ -95,11 +97,32 @@ async def _engine(config: ProviderConfig) -> AsyncIterator[Finding]:
     )
 
 
+def filter_finding(capabilities: RuntimeCapabilities) -> Finding:
+    """Whether leases can be kept from the host's network: nothing is bid on or started unless they can."""
+    for each in capabilities.unfit:
+        if each.part == FILTER:
+            return Finding(
+                check=FILTER,
+                is_well=False,
+                found=f"{each.found}: {each.why}"
+                + ("" if each.is_allowed else "; nothing is bid on or started"),
+                remedy="network.filter: on"
+                if each.is_allowed
+                else "as root: apt-get install nftables; in a container: --network host --pid host "
+                "--cap-add NET_ADMIN; where nothing can be reached that matters, network.filter: off",
+                is_fatal=not each.is_allowed,
+            )
+    return Finding(
+        check=FILTER, is_well=True, found="leases are kept from this host, its network and each other"
+    )
+
+
 def fitness_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
     """What is not fit for strangers: nothing is bid on with it unless it is allowed."""
-    if not capabilities.unfit:
+    unfit = [each for each in capabilities.unfit if each.part != FILTER]
+    if not unfit:
         yield Finding(check="fit for strangers", is_well=True, found="nothing is known against its versions")
-    for each in capabilities.unfit:
+    for each in unfit:
         newer = f"{each.part} {each.required}, from Docker's or NVIDIA's own packages"
         if each.is_allowed:
             yield Finding(

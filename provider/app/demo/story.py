@@ -18,6 +18,8 @@ from pathlib import Path
 from provider.adapters.clock import SystemClock
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
+from provider.adapters.runtime.advisories import Part
+from provider.adapters.runtime.egress.warden import FILTER
 from provider.app import manifest_files, render
 from provider.app.demo import look
 from provider.app.demo.receipt import Receipt, Show
@@ -73,6 +75,7 @@ class Story:
         """Of the provider's LeaseService, and of the service that it will run."""
         self._metrics = f"127.0.0.1:{free_port()}"
         self._unsafe: list[str] = []
+        self._filters = True
         """Parts of the engine that are not fit for strangers."""
 
     async def tell(self) -> Receipt:
@@ -118,11 +121,15 @@ class Story:
     async def _look_around(self) -> bool:
         engine = await look.engine(self._options.docker)
         self._show.detail(f"engine: {engine.engine}")
-        self._unsafe = [each.part for each in engine.unfit]
+        self._unsafe = [each.part for each in engine.unfit if each.part in list(Part)]
+        self._filters = all(each.part != FILTER for each in engine.unfit)
         for each in engine.unfit:
             self._show.detail(f"[yellow]not for strangers[/yellow]: {each.part} {each.found}, {each.why}")
         if engine.unfit:
-            self._show.detail("here everybody is you, so the demo allows it: runtime.allow_unsafe")
+            self._show.detail(
+                "here everybody is you, so the demo allows it: runtime.allow_unsafe"
+                + ("" if self._filters else ", network.filter: off")
+            )
         async with NvmlProbe(NvmlSettings(), SystemClock()) as probe:
             inventory = await probe.discover()
         if inventory.gpus:
@@ -174,6 +181,7 @@ class Story:
                 "PROVIDER_RUNTIME__DOCKER": self._options.docker,
                 "PROVIDER_IMAGES__PRIVATE_REGISTRIES": json.dumps([self.receipt.image.partition("/")[0]]),
                 "PROVIDER_RUNTIME__ALLOW_UNSAFE": f"[{', '.join(self._unsafe)}]",
+                "PROVIDER_NETWORK__FILTER": "on" if self._filters else "off",
                 "PROVIDER_RUNTIME__PUBLISH_ADDRESS": "127.0.0.1",
                 "PROVIDER_RUNTIME__PORTS": f"{self._tenants_port}-{self._tenants_port}",
                 "PROVIDER_LEASE__LISTEN": f"127.0.0.1:{self._port}",

@@ -28,7 +28,7 @@ from provider.domain.workload import PortBinding, Unfit
 log = structlog.get_logger()
 
 NFT = ("nft", "-f", "-")
-PART = "network filter"
+FILTER = "network filter"
 """Its name in ``Unfit`` and where people read of it."""
 
 
@@ -114,7 +114,7 @@ class Warden:
             text = ruleset.whole(self._table, self._rules(place), {})
             await programs.run(place, ("nft", "--check", "-f", "-"), text)
         except ProviderError as failure:
-            return (_no_rules(f"{failure.what} ({failure.remedy})"),)
+            return (_no_rules(failure.what),)
         return ()
 
     async def _settle_together(self) -> None:
@@ -224,7 +224,7 @@ def _bridges(found: Iterable[Found], left: Iterable[LeaseId]) -> dict[str, froze
 
 def _no_rules(found: str, *, is_allowed: bool = False) -> Unfit:
     return Unfit(
-        part=PART,
+        part=FILTER,
         found=found,
         required="on",
         why="leases reach this host, its network and each other",
