@@ -164,7 +164,7 @@ class Launcher:
             image=image.id,
             dns=tuple(map(str, self._warden.resolvers)),
             image_volumes=image.volumes,
-            places=await self._volumes.furnish(launch.lease, replica, image.volumes),
+            places=await self._volumes.furnish(launch.lease, replica, image),
             image_gpu_env=image.gpu_env,
             open_files=open_files_ceiling(self._engine.settings.socket_path),
             limits_storage=await self._volumes.layers_are_held(),

@@ -83,8 +83,7 @@ def container_mounts(
 ) -> Iterable[Json]:
     """Each volume where it is wanted: from its place, by name, or else as a volume of the engine's.
 
-    An image's own volume would be an anonymous one, that nobody finds again once its container is gone. It
-    stays one of the engine's, on the place that it has: the engine fills it with what the image has there.
+    An image's own volume would be an anonymous one, that nobody finds again once its container is gone.
     """
     service = replica.service
     labels = naming.lease_labels(provider, launch.lease)
@@ -97,15 +96,11 @@ def container_mounts(
     for each in disk_volumes(service, image_volumes):
         place = places.get(each.name)
         seen: Json = {"Target": each.target, "ReadOnly": each.read_only}
-        if place is not None and not each.is_of_image:
-            yield seen | {"Type": "bind", "Source": str(place)}
-            continue
-        name = naming.volume_name(launch.lease, service.name, replica.replica, str(place or each.name))
-        options: Json = {"Labels": labels}
         if place is not None:
-            bound = {"type": "none", "o": "bind", "device": str(place)}
-            options["DriverConfig"] = {"Name": "local", "Options": bound}
-        yield seen | {"Type": "volume", "Source": name, "VolumeOptions": options}
+            yield seen | {"Type": "bind", "Source": str(place)}
+        else:
+            name = naming.volume_name(launch.lease, service.name, replica.replica, each.name)
+            yield seen | {"Type": "volume", "Source": name, "VolumeOptions": {"Labels": labels}}
 
 
 def measured_bytes(service: Service, places: Mapping[str, Path]) -> int:

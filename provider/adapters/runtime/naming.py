@@ -23,6 +23,8 @@ PORTS = "gp.ports"
 SIMULATED = "gp.simulated-gpus"
 LAYER_BYTES = "gp.layer-bytes"
 """What a container may write beside its volumes."""
+FILLS = "gp.fills"
+"""On a container that only fills volumes: of which lease."""
 PROOF = "gp.proof"
 """On what was made only to try the engine out."""
 

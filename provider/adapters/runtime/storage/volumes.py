@@ -15,13 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-import docker
-import docker.errors
 import structlog
 
 from provider.adapters.runtime import mounts, naming
 from provider.adapters.runtime.engine import Engine
+from provider.adapters.runtime.images.facts import ImageFacts
 from provider.adapters.runtime.storage import attaching, disks, evictions, files, programs, proof
+from provider.adapters.runtime.storage.filling import Filling, end_fillings, fill
 from provider.adapters.runtime.storage.records import Record, Records, Wanted
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId, Owner, ProviderId
@@ -112,15 +112,14 @@ class Volumes:
         folder = Path(str(info.get("DockerRootDir") or "/nonexistent"))
         return disks.disk_of(folder if folder.exists() else self.records.root)
 
-    async def furnish(
-        self, lease: LeaseId, replica: ReplicaLaunch, image_volumes: Iterable[str]
-    ) -> Mapping[str, Path]:
+    async def furnish(self, lease: LeaseId, replica: ReplicaLaunch, image: ImageFacts) -> Mapping[str, Path]:
         """By volume, the directory to mount. What ends with a container is made anew.
 
         Where nothing can be mounted, what ends with a container is left to the engine, and only measured.
         """
         places: dict[str, Path] = {}
-        for each in mounts.disk_volumes(replica.service, image_volumes):
+        declared: dict[str, Path] = {}
+        for each in mounts.disk_volumes(replica.service, image.volumes):
             problem = await self.problem()
             if problem is not None and each.storage_class is None:
                 continue
@@ -130,6 +129,17 @@ class Volumes:
             if wanted.generation:
                 await self._end(lease, [wanted.id])
             places[each.name] = await self._do(_made, self.records, lease, wanted)
+            if each.is_of_image:
+                declared[each.target] = places[each.name]
+        if declared:
+            filling = Filling(
+                lease=lease,
+                name=naming.volume_name(lease, replica.service.name, replica.replica, "fills"),
+                image=image.id or replica.service.image,
+                owner=owner_of(await self._engine.info()),
+                places=declared,
+            )
+            await self._engine.call(f"filling volumes of {lease}", lambda api: fill(api, filling))
         return places
 
     def _wanted(self, replica: ReplicaLaunch, volume: mounts.DiskVolume, owner: tuple[int, int]) -> Wanted:
@@ -174,6 +184,7 @@ class Volumes:
 
     async def remove(self, lease: LeaseId) -> None:
         """Everything of ``lease``; none of its containers may be left. Fine when there is nothing."""
+        await self._engine.call(f"tidying up after {lease}", lambda api: end_fillings(api, lease))
         there = await self._do(self.records.of, lease)
         await self._end(lease, [each.id for each in there])
         await self._do(_forget, self.records, lease)
@@ -185,15 +196,7 @@ class Volumes:
     async def _end(self, lease: LeaseId, ids: Iterable[str]) -> None:
         doomed = [each for each in await self._do(self.records.of, lease) if each.id in set(ids)]
         for record in doomed:
-            if record.generation:
-                await self._leave_engine(lease, record)
             await self._do(_erased, self.records, record)
-
-    async def _leave_engine(self, lease: LeaseId, record: Record) -> None:
-        """Remove the volume of the engine's that is on it, if there is one."""
-        place = self.records.mountpoint(record) / files.DATA
-        name = naming.volume_name(lease, record.service, record.replica, str(place))
-        await self._engine.call(f"removing the volume {name}", lambda api: _drop(api, name))
 
     async def _do(self, function: Callable[..., T], *arguments: object) -> T:
         future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -234,10 +237,3 @@ def _forget(records: Records, lease: LeaseId) -> None:
     evictions.forget(folder)
     with suppress(FileNotFoundError):
         folder.rmdir()
-
-
-def _drop(client: docker.APIClient, name: str) -> None:
-    try:
-        client.remove_volume(name)
-    except docker.errors.NotFound:
-        return
