@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from provider.core import hostnames
+from provider.core.policy import Policy
 from provider.core.revising import revision_of
 from provider.core.state import Lease
 from provider.domain.ids import GpuUuid
@@ -56,12 +57,13 @@ def expected(lease: Lease) -> list[tuple[str, int]]:
     return [(service.name, replica) for service in group.services for replica in range(service.count)]
 
 
-def launch(lease: Lease, *, grace_s: int, simulated_gpus: bool) -> Launch:
+def launch(lease: Lease, policy: Policy, *, simulated_gpus: bool) -> Launch:
     """What to run for a lease whose manifest was taken."""
     assert lease.current is not None, "only a lease with a manifest is launched"
     group = lease.current.manifest.group(lease.group.name)
     assert group is not None, "a manifest that was taken has the lease's group"
     gpus = {(placed.resources_id, placed.replica): placed.gpus for placed in lease.placement.replicas}
+    named = hostnames.bindings(lease, policy.ingress) if policy.ingress is not None else ()
     taken: dict[int, int] = {}
     replicas = []
     for service in group.services:
@@ -80,6 +82,7 @@ def launch(lease: Lease, *, grace_s: int, simulated_gpus: bool) -> Launch:
                     generation=revision_of(lease, service.name),
                     gpus=held,
                     ports=ports,
+                    hostnames=tuple(each.hostname for each in named if each.service == service.name),
                 )
             )
     return Launch(
@@ -87,7 +90,7 @@ def launch(lease: Lease, *, grace_s: int, simulated_gpus: bool) -> Launch:
         generation=lease.generation,
         replicas=tuple(replicas),
         dependencies=lease.current.dependencies,
-        grace_s=grace_s,
+        grace_s=policy.stop_grace_s,
         simulated_gpus=simulated_gpus,
     )
 

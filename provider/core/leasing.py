@@ -256,7 +256,7 @@ def _enter_starting(draft: Draft, lease_id: LeaseId, _at: Instant) -> None:
     draft.want(
         StartWorkload(
             id=draft.lease_effect_id(lease_id),
-            launch=launching.launch(lease, grace_s=draft.state.policy.stop_grace_s, simulated_gpus=simulated),
+            launch=launching.launch(lease, draft.state.policy, simulated_gpus=simulated),
         )
     )
     report(draft, lease_id)

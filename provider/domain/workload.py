@@ -47,6 +47,8 @@ class ReplicaLaunch:
     gpus: tuple[GpuUuid, ...] = ()
     ports: tuple[PortBinding, ...] = ()
     """Only replica 0 publishes ports."""
+    hostnames: tuple[str, ...] = ()
+    """That its service asks for; told to it, and otherwise the ingress's matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

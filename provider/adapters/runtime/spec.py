@@ -143,6 +143,7 @@ def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Itera
         "PROVIDER_LEASE": str(lease),
         "PROVIDER_SERVICE": replica.service.name,
         "PROVIDER_REPLICA": str(replica.replica),
+        "PROVIDER_HOSTNAMES": ",".join(replica.hostnames),
         **dict(ground.attachment.environment),
     }
     said = [f"{name}={text}" for name, text in (markets | tenants | ours).items() if text or name in tenants]
