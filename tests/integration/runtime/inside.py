@@ -22,9 +22,11 @@ async def shell(runtime: DockerRuntime, lease: LeaseId, script: str, of: str = "
 
 
 @contextmanager
-def changed_image(client: docker.APIClient, change: str) -> Iterator[str]:
-    """The test image with one instruction of a Dockerfile more."""
+def changed_image(client: docker.APIClient, change: str, content: bytes = b"") -> Iterator[str]:
+    """The test image with one instruction of a Dockerfile more, and the files of a tar archive."""
     source = client.create_container(IMAGE)["Id"]
+    if content:
+        client.put_archive(source, "/", content)
     client.commit(source, repository="gp-test/changed", tag="1", changes=change)
     client.remove_container(source)
     try:

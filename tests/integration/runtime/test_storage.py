@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import subprocess
+import tarfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -132,21 +134,20 @@ def test_an_image_with_more_in_its_volume_than_was_ordered_is_refused(
     on_docker: Run, client: docker.APIClient, tmp_path: Path
 ) -> None:
     async def check(runtime: DockerRuntime) -> None:
-        small = Resources(
-            id=1,
-            cpu_millis=500,
-            memory_bytes=64 * MIB,
-            storage=(Volume(name="default", size_bytes=MIB),),
-        )
-        wanted = launch(replica(service(image=image, resources=small)))
+        wanted = launch(replica(replace(asked(), image=image)))
 
-        with pytest.raises(Permanent, match="what the image has at /bin does not fit"):
+        with pytest.raises(Permanent, match="what the image has at /big does not fit"):
             await runtime.start(wanted)
         await runtime.stop(wanted.lease, 0)
         assert mounts_of(tmp_path) == loops_of(tmp_path) == []
         assert client.containers(all=True, filters={"label": f"{naming.FILLS}={wanted.lease}"}) == []
 
-    with changed_image(client, "VOLUME /bin") as image:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        entry = tarfile.TarInfo("big/file")
+        entry.size = 60 * MIB
+        archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+    with changed_image(client, "VOLUME /big", content.getvalue()) as image:
         on_docker(check)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import docker
 import docker.errors
+import requests
 
 from provider.adapters.runtime import containers, naming
 from provider.adapters.runtime.storage.proof import FULL
@@ -26,7 +27,9 @@ from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId
 
 INTO = "/gp-volume"
-"""Where the volumes are in that container."""
+"""Where the volumes are in the second container."""
+ROOM_BYTES = 256 * 1024
+"""Less than this is none: of a file that did not fit, the beginning is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +60,21 @@ def fill(client: docker.APIClient, filling: Filling) -> None:
             _own(place, filling.owner, first[: tarfile.BLOCKSIZE])
             try:
                 client.put_archive(target, f"{INTO}/{number}", chain([first], chunks))
-            except docker.errors.APIError as error:
-                if any(word in str(error.explanation).lower() for word in FULL):
-                    raise Permanent(
-                        f"what the image has at {path} does not fit into the service's ephemeral storage",
-                        remedy="order more of it: the volume without attributes in the compute profile",
-                    ) from error
-                raise
+            except (docker.errors.APIError, requests.ConnectionError) as error:
+                for _ in chunks:  # the engine removes no container that somebody still takes out of
+                    pass
+                # An engine that cannot go on answers while it is still being written to, or hangs up.
+                facts = os.statvfs(place)
+                if facts.f_bavail * facts.f_frsize > ROOM_BYTES and not _speaks_of_room(error):
+                    raise
+                raise Permanent(
+                    f"what the image has at {path} does not fit into the service's ephemeral storage",
+                    remedy="order more of it: the volume without attributes in the compute profile",
+                ) from error
+
+
+def _speaks_of_room(error: Exception) -> bool:
+    return any(word in str(getattr(error, "explanation", "")).lower() for word in FULL)
 
 
 def _own(place: Path, root: tuple[int, int], head: bytes) -> None:
