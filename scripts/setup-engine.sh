@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes sure that a Docker engine answers on this machine, and that the provider has what it needs beside it.
 #
-# Owns: finding the engine, installing Debian's or Ubuntu's own package of it, starting it; nft and tc.
+# Owns: finding the engine, installing Debian's or Ubuntu's own package of it, starting it; nft, tc, mkfs.ext4 and mount.
 # Does not own: an engine that is already there. If one answers, this says so and leaves it as it is.
 # Running it again is safe at any point.
 set -eu
@@ -91,17 +91,22 @@ install_engine() {
   say "installed docker.io $candidate"
 }
 
-# nft keeps leases from this host and its network, tc limits their rates: needed beside any engine.
+# nft keeps leases from this host and its network, tc limits their rates, the rest makes volumes: needed beside
+# any engine.
 install_tools() {
   missing=""
   command -v nft >/dev/null || missing="nftables"
   command -v tc >/dev/null || missing="$missing iproute2"
+  # Volumes of an enforced size are files with a file system in them.
+  command -v mkfs.ext4 >/dev/null || missing="$missing e2fsprogs"
+  command -v mount >/dev/null || missing="$missing mount"
+  command -v fallocate >/dev/null || missing="$missing util-linux"
   [ -n "$missing" ] || return 0
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    say "missing: $missing. Without, the provider bids on nothing. Try: apt-get install $missing, as root"
+    say "missing: $missing. Without, the provider bids on little or nothing. Try: apt-get install $missing, as root"
     return 0
   fi
-  say "installing $missing: with it the provider keeps leases from this host and its network"
+  say "installing $missing: with it the provider keeps leases to their network and their disk"
   apt-get -q update >/dev/null || say "apt-get update failed; going on with the lists that are there"
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing >/dev/null ||

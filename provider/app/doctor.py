@@ -95,6 +95,8 @@ async def _engine(config: ProviderConfig) -> AsyncIterator[Finding]:
         found=capabilities.gpu_problem or capabilities.gpu_attachment,
         remedy="install the NVIDIA container toolkit, and turn on CDI in the engine",
     )
+    for finding in storage_findings(capabilities):
+        yield finding
 
 
 def filter_finding(capabilities: RuntimeCapabilities) -> Finding:
@@ -148,6 +150,27 @@ def fitness_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
                 remedy=f"install it into the engine, or change the setting: {each.why}",
                 is_fatal=True,
             )
+
+
+def storage_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
+    """Persistent storage, and how what containers write is kept to its size."""
+    classes = ", ".join(each.name for each in capabilities.storage_classes)
+    rooms = {each.disk: each.capacity_bytes // GIB for each in capabilities.storage_classes}
+    yield Finding(
+        check="persistent storage",
+        is_well=bool(classes),
+        found=f"{classes}; {' and '.join(f'{room} GiB' for room in rooms.values())}"
+        if classes
+        else capabilities.storage_problem or "none is offered",
+        remedy="as root on the host: apt-get install e2fsprogs mount util-linux; in a container: --privileged and "
+        "-v /var/lib/provider:/var/lib/provider:rshared; or name folders in storage.classes",
+    )
+    held = (
+        "the engine holds them to their size"
+        if capabilities.limits_storage
+        else "measured, and ended if over"
+    )
+    yield Finding(check="containers' own disk", is_well=True, found=held)
 
 
 async def _gpus(config: ProviderConfig) -> Finding:

@@ -21,6 +21,7 @@ from provider.domain.workload import (
     LogLine,
     ReplicaLaunch,
     RuntimeCapabilities,
+    StorageClass,
     Workload,
 )
 from provider.ports import CopyRequest, ExecRequest, ExecSession, LogRequest
@@ -28,6 +29,11 @@ from provider.sim import archives
 from provider.sim.engine import ImageScript, Key, SimContainer, SimulatedEngine
 from provider.sim.execution import SimulatedExec
 from provider.sim.script import timeline
+
+
+DISK = "simulated"
+"""One for everything."""
+TIB = 1024**4
 
 
 class SimulatedRuntime:
@@ -57,7 +63,15 @@ class SimulatedRuntime:
         self.engine.check()
         problem = "this engine cannot attach GPUs" if self._attachment is GpuAttachment.NONE else None
         return RuntimeCapabilities(
-            engine="simulated 1", gpu_attachment=self._attachment, gpu_problem=problem, limits_storage=False
+            engine="simulated 1",
+            gpu_attachment=self._attachment,
+            gpu_problem=problem,
+            limits_storage=False,
+            storage_classes=tuple(
+                StorageClass(name=name, disk=DISK, capacity_bytes=TIB)
+                for name in ("beta2", "beta3", "default")
+            ),
+            layers_disk=DISK,
         )
 
     async def start(self, launch: Launch) -> Workload:

@@ -7,9 +7,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, DockerSettings
+from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.domain.errors import ImageUnavailable, Temporary
 from provider.domain.ids import ProviderId
 from provider.ports import Runtime
@@ -46,12 +49,20 @@ async def simulated() -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def dockers(socket: str) -> AsyncIterator[World]:
+    with TemporaryDirectory(prefix="gp-contract-") as place:
+        async with _dockers(socket, Path(place)) as world:
+            yield world
+
+
+@asynccontextmanager
+async def _dockers(socket: str, place: Path) -> AsyncIterator[World]:
     settings = DockerSettings(
         provider=ProviderId(f"contract-{os.getpid()}"),
         socket=socket,
         simulated_gpus=True,
         bind_address="127.0.0.1",
         images=IMAGES,
+        storage=StorageSettings(root=place / "volumes", classes={"beta3": place, "default": place}),
     )
     nowhere = replace(settings, socket="unix:///nonexistent/docker.sock")
     async with (

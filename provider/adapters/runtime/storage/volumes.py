@@ -62,6 +62,8 @@ class Volumes:
             if not self._is_proven and (again or self._problem is None):
                 self._problem = await self._try()
                 self._is_proven = self._problem is None
+                if self._problem is not None:
+                    log.warning("volumes_not_possible", problem=self._problem, remedy=REMEDY)
             return self._problem
 
     async def _try(self) -> str | None:
@@ -99,6 +101,7 @@ class Volumes:
                     "trying a size out", lambda api: proof.layers_are_held(api, provider)
                 )
                 self._layers = engine, held
+                log.info("layers_limited", by="the engine" if held else "measuring")
             return self._layers[1]
 
     async def offered(self) -> tuple[StorageClass, ...]:
