@@ -191,7 +191,11 @@ class _Parts:
 
     def _members(self) -> tuple[grpc.aio.Server, int]:
         settings, writer = self._settings, self._writer
-        server = wire.server([Guard()], concurrent_calls=settings.concurrent_calls_max)
+        server = wire.server(
+            [Guard()],
+            concurrent_calls=settings.concurrent_calls_max,
+            window_bytes=wire.TUNNEL_WINDOW_BYTES,
+        )
         sessions = SessionSettings(
             token_keys_pem=(self._authority.token_public_pem,),
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
