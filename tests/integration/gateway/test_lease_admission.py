@@ -11,13 +11,13 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from provider.adapters.gateway import GatewaySettings, LeaseServer
-from provider.core.events import ManifestArrived
+from provider.core.events import ManifestArrived, RestartRequested
 from provider.core.lease import Phase
 from provider.domain.errors import ConfigError, Temporary
 from provider.domain.ids import Owner, ProviderId
 from provider.domain.market import Refusal, Refused
 from provider.domain.moment import MINUTE, Instant
-from provider.domain.workload import Dependency
+from provider.domain.workload import Container, ContainerState, Dependency, ExitCause, Workload
 from provider.rpc.calls import cancelled_after, unary
 from provider.rpc.codec import lease_id_to_pb
 from provider.rpc.identity import LiveIdentity
@@ -26,6 +26,7 @@ from provider.rpc.settings import MANIFEST_BYTES, mtls_channel
 from provider.rpc.status import Denied
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import lease_pb2 as pb
+from provider.rpc.v1.resources_pb2 import LeaseId as LeaseIdPb
 from provider.sdl import hash_of_json
 from provider.sim.authority import ThrowawayAuthority
 from tests.integration.gateway.world import (
@@ -42,16 +43,57 @@ from tests.integration.gateway.world import (
 )
 
 
-def test_a_tenant_with_a_token_sees_its_lease() -> None:
+def container(replica: int, **changes: Any) -> Container:
+    fields: dict[str, Any] = {
+        "service": "web",
+        "replica": replica,
+        "state": ContainerState.RUNNING,
+        "id": "x",
+    }
+    return Container(**(fields | changes))
+
+
+def test_a_tenant_with_a_token_sees_its_lease_and_each_replica() -> None:
     async def scenario(world: World) -> None:
+        ended = container(1, state=ContainerState.EXITED, exit_code=137, cause=ExitCause.OOM)
+        world.engine.workload = Workload(
+            lease=LEASE, containers=(container(0, started_at=Instant(7)), replace(ended, is_ready=False))
+        )
         async with world.stub() as stub:
             seen = await status(stub, world.token())
         assert seen.host == "gpu.example"
-        assert [(each.name, each.total, each.available, each.restarts) for each in seen.services] == [
-            ("web", 2, 2, 1)
-        ]
+        (web,) = seen.services
+        assert (web.name, web.total, web.available, web.restarts) == ("web", 2, 1, 1)
+        told = [(each.replica, each.state, each.ready, each.started_ms) for each in web.replicas]
+        assert told == [(0, "running", True, 7), (1, "exited", False, 0)]
+        assert (web.replicas[1].exit_code, web.replicas[1].detail) == (137, "ended: oom")
+        assert not web.replicas[0].HasField("exit_code")
         assert [port.host_port for port in seen.ports] == [31000]
         assert seen.detail == "as ordered"
+        assert [(pull.image, pull.done_bytes, pull.total_bytes) for pull in seen.pulls] == [("hello", 5, 0)]
+
+    run(scenario)
+
+
+def test_what_is_not_ready_and_what_is_not_there_are_told_apart() -> None:
+    async def scenario(world: World) -> None:
+        world.engine.workload = Workload(lease=LEASE, containers=(container(1, is_ready=False),))
+        async with world.stub() as stub:
+            (web,) = (await status(stub, world.token())).services
+        assert [(each.state, each.ready) for each in web.replicas] == [("absent", False), ("running", False)]
+        assert web.replicas[1].detail == "a port that it exposes is not listened on yet"
+
+    run(scenario)
+
+
+def test_an_engine_that_does_not_answer_leaves_what_the_agent_knows() -> None:
+    async def scenario(world: World) -> None:
+        world.engine.is_away = True
+        async with world.stub() as stub:
+            seen = await status(stub, world.token())
+        (web,) = seen.services
+        assert (web.available, list(web.replicas)) == (2, [])
+        assert seen.detail == "as ordered; the provider's container engine does not answer just now"
 
     run(scenario)
 
@@ -81,29 +123,47 @@ def test_a_token_that_does_not_fit_is_refused(changes: dict[str, Any], code: str
     run(scenario)
 
 
-async def ask(method: Any, request: Any) -> None:
+METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["LeaseService"].methods]
+
+
+def requests_of(lease: LeaseIdPb) -> dict[str, Any]:
+    """One of each, that a tenant with every right might send."""
+    place: dict[str, Any] = {"lease": lease, "service": "web", "path": "/data"}
+    return {
+        "SendManifest": pb.SendManifestRequest(lease=lease, manifest_json=MANIFEST_JSON),
+        "GetLeaseStatus": pb.GetLeaseStatusRequest(lease=lease),
+        "StreamLogs": pb.StreamLogsRequest(lease=lease),
+        "StreamEvents": pb.StreamEventsRequest(lease=lease),
+        "Exec": pb.ExecRequest(start=pb.ExecStart(lease=lease, service="web", argv=["sh"])),
+        "CopyIn": pb.CopyInRequest(start=pb.CopyInStart(**place)),
+        "CopyOut": pb.CopyOutRequest(**place),
+        "RestartService": pb.RestartServiceRequest(lease=lease, service="web"),
+        "MigrateHostnames": pb.MigrateHostnamesRequest(lease=lease, source=lease, hostnames=["a.example"]),
+    }
+
+
+async def ask(method: Any, request: Any, metadata: Any = ()) -> None:
     """Whatever kind of method it is, up to its first answer."""
     match method:
         case grpc.aio.UnaryUnaryMultiCallable():
-            await unary(method(request, timeout=5))
+            await unary(method(request, timeout=5, metadata=metadata))
         case grpc.aio.UnaryStreamMultiCallable():
-            async with cancelled_after(method(request)) as stream:
+            async with cancelled_after(method(request, metadata=metadata)) as stream:
                 await stream.read()
+        case grpc.aio.StreamUnaryMultiCallable():
+            async with cancelled_after(method(metadata=metadata)) as sending:
+                await sending.write(request)
+                await sending
         case _:
-            async with cancelled_after(method()) as stream:
+            async with cancelled_after(method(metadata=metadata)) as stream:
                 await stream.write(request)
                 await stream.read()
 
 
-@pytest.mark.parametrize("method", ["SendManifest", "GetLeaseStatus", "StreamLogs", "Exec"])
+@pytest.mark.parametrize("method", METHODS)
 def test_no_method_works_without_a_token(method: str) -> None:
     id_ = lease_id_to_pb(LEASE)
-    requests: dict[str, Any] = {
-        "SendManifest": pb.SendManifestRequest(lease=id_, manifest_json=MANIFEST_JSON),
-        "GetLeaseStatus": pb.GetLeaseStatusRequest(lease=id_),
-        "StreamLogs": pb.StreamLogsRequest(lease=id_),
-        "Exec": pb.ExecRequest(start=pb.ExecStart(lease=id_, service="web", argv=["sh"])),
-    }
+    requests = requests_of(id_)
 
     async def scenario(world: World) -> None:
         async with world.stub() as stub:
@@ -111,6 +171,48 @@ def test_no_method_works_without_a_token(method: str) -> None:
                 await ask(getattr(stub, method), requests[method])
         assert denied.value.reason == "TOKEN_MISSING"
         assert (world.agent.events, world.engine.execs, world.engine.requests) == ([], [], [])
+        assert world.engine.copied == {}
+
+    run(scenario)
+
+
+NEEDED = {
+    "SendManifest": Scope.MANIFEST,
+    "MigrateHostnames": Scope.MANIFEST,
+    "GetLeaseStatus": Scope.STATUS,
+    "StreamEvents": Scope.STATUS,
+    "StreamLogs": Scope.LOGS,
+    "Exec": Scope.EXEC,
+    "CopyIn": Scope.FILES,
+    "CopyOut": Scope.FILES,
+    "RestartService": Scope.RESTART,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_token_for_everything_else_is_not_one_for_this(method: str) -> None:
+    others = tuple(scope for scope in Scope if scope is not NEEDED[method])
+
+    async def scenario(world: World) -> None:
+        request = requests_of(lease_id_to_pb(LEASE))[method]
+        async with world.stub() as stub:
+            with pytest.raises(Denied) as denied:
+                await ask(getattr(stub, method), request, bearer(world.token(scopes=others)))
+        assert denied.value.reason == "TOKEN_SCOPE"
+        assert world.agent.events == []
+
+    run(scenario)
+
+
+def test_a_restart_is_asked_of_the_agent_and_its_refusal_told() -> None:
+    async def scenario(world: World) -> None:
+        request = pb.RestartServiceRequest(lease=lease_id_to_pb(LEASE), service="web")
+        async with world.stub() as stub:
+            await unary(stub.RestartService(request, timeout=5, metadata=bearer(world.token())))
+            assert world.agent.events == [RestartRequested(lease=LEASE, service="web")]
+            world.agent.refused = Refused(why=Refusal.SERVICE_UNKNOWN, required="web")
+            with pytest.raises(Denied, match="service unknown"):
+                await unary(stub.RestartService(request, timeout=5, metadata=bearer(world.token())))
 
     run(scenario)
 

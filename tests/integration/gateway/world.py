@@ -25,7 +25,7 @@ from provider.domain.moment import MINUTE, Instant
 from provider.domain.money import Denom, Rate
 from provider.domain.resources import GIB, Endpoint, EndpointKind, Resources, ResourceUnit, Volume
 from provider.domain.secret import Secret
-from provider.domain.workload import ExecOutput, LogBatch, PortBinding, Workload
+from provider.domain.workload import ExecOutput, LogBatch, PortBinding, Pull, Workload
 from provider.ports import CopyRequest, ExecRequest, LogRequest
 from provider.rpc.calls import unary
 from provider.rpc.codec import lease_id_to_pb
@@ -182,6 +182,9 @@ class World:
     key: Secret
     journal: MemoryJournal
 
+    def now(self) -> Instant:
+        return CLOCK.now()
+
     def token(self, **changes: Any) -> str:
         now = CLOCK.now()
         token = LeaseToken(
@@ -236,7 +239,13 @@ async def world(settings: GatewaySettings | None = None) -> AsyncIterator[World]
     settings = settings or GatewaySettings(listen="127.0.0.1:0", host="gpu.example")
     settings = replace(settings, listen="127.0.0.1:0")
     doorman = Doorman(identity.now.member, lambda: (public_key_pem(key),), CLOCK)
-    seen = LeaseWorld(agent=agent, runtime=engine, clock=CLOCK, journal=journal)  # type: ignore[arg-type]
+    seen = LeaseWorld(
+        agent=agent,
+        runtime=engine,  # type: ignore[arg-type]
+        clock=CLOCK,
+        journal=journal,
+        pulls=lambda _: (Pull(image="hello", done_bytes=5),),
+    )
     gateway = LeaseGateway(settings, seen, doorman)
     async with asyncio.timeout(20), LeaseServer(settings, identity, gateway) as server:
         yield World(authority=authority, server=server, agent=agent, engine=engine, key=key, journal=journal)
