@@ -9,6 +9,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.markup import escape
+
 from provider.app import render
 from provider.app.cli.entry import DONE, UNHEALTHY
 from provider.app.config import DEFAULT_PATH, ProviderConfig
@@ -81,7 +83,7 @@ def doctor(args: argparse.Namespace) -> int:
         for finding in findings:
             mark = "[red]x[/red]" if finding.is_fatal else marks[finding.is_well]
             text = finding.found if finding.is_well else f"{finding.found}\n  Try: {finding.remedy}"
-            rows.append((mark, finding.check, text))
+            rows.append((mark, finding.check, escape(text)))
         render.console().print(render.table(("", "CHECK", "FOUND"), rows))
     return UNHEALTHY if any(finding.is_fatal for finding in findings) else DONE
 
