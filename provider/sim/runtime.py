@@ -30,7 +30,6 @@ from provider.sim.engine import ImageScript, Key, SimContainer, SimulatedEngine
 from provider.sim.execution import SimulatedExec
 from provider.sim.script import timeline
 
-
 DISK = "simulated"
 """One for everything."""
 TIB = 1024**4
