@@ -167,9 +167,16 @@ class LeaseCalls:
             async for answer in call:
                 yield answer.data
 
-    def exec(self) -> grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse]:
-        """A call whose first message must be ``start(...)``; to be wrapped in ``cancelled_after``."""
-        return self._stub.Exec(metadata=self._metadata)
+    @asynccontextmanager
+    async def exec(
+        self,
+    ) -> AsyncIterator[grpc.aio.StreamStreamCall[lease_pb2.ExecRequest, lease_pb2.ExecResponse]]:
+        """A call whose first message must be ``start(...)``; one broken connection is one error."""
+        async with self._reaching(), cancelled_after(self._stub.Exec(metadata=self._metadata)) as call:
+            try:
+                yield call
+            except* Temporary as group:
+                raise group.exceptions[0] from None
 
     def start(self, wanted: ExecRequest) -> lease_pb2.ExecRequest:
         """The first message of ``exec``."""

@@ -23,7 +23,6 @@ from provider.app.tenancy import Tenancy
 from provider.domain.errors import ConfigError, Permanent, ProviderError, Temporary
 from provider.domain.ids import LeaseId
 from provider.ports import CopyRequest, ExecRequest, LogRequest
-from provider.rpc.calls import cancelled_after
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import lease_pb2
 
@@ -133,7 +132,7 @@ def execute(args: argparse.Namespace) -> int:
         )
         async with (
             await tenancy.lease_calls(lease, (Scope.EXEC,)) as calls,
-            cancelled_after(calls.exec()) as call,
+            calls.exec() as call,
         ):
             await call.write(calls.start(wanted))
             is_terminal = args.tty and args.interactive and sys.stdin.isatty()

@@ -15,7 +15,6 @@ from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId, ProviderId
 from provider.domain.workload import RuntimeCapabilities
 from provider.ports import ExecRequest, LogRequest
-from provider.rpc.calls import cancelled_after
 from provider.rpc.tokens import Scope
 from provider.rpc.v1 import lease_pb2, operator_pb2
 
@@ -96,7 +95,7 @@ async def executed(tenancy: Tenancy, lease: LeaseId, service: str, argv: tuple[s
     output, status = b"", 0
     async with (
         await tenancy.lease_calls(lease, (Scope.EXEC,)) as calls,
-        cancelled_after(calls.exec()) as call,
+        calls.exec() as call,
     ):
         await call.write(calls.start(ExecRequest(service=service, argv=argv)))
         await call.write(lease_pb2.ExecRequest(input_closed=True))

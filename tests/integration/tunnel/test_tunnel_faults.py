@@ -14,7 +14,6 @@ from provider import ports
 from provider.app.lease_client import LeaseCalls
 from provider.coordinator.tunnels import TunnelLimits
 from provider.domain.errors import Temporary
-from provider.rpc.calls import cancelled_after
 from provider.rpc.settings import TUNNEL_PIECE_BYTES
 from provider.rpc.v1.lease_pb2 import ExecRequest
 from provider.sim.waiting import until
@@ -47,7 +46,7 @@ async def started(world: World) -> OpenExec:
 def test_output_that_nobody_reads_stops_the_command_and_hurts_nobody_else(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         world.engine.floods = True
-        async with world.calls() as slow, cancelled_after(slow.exec()) as call:
+        async with world.calls() as slow, slow.exec() as call:
             await call.write(start(slow))
             stuck = await started(world)
             produced = await stands_still(lambda: stuck.produced)
@@ -66,7 +65,7 @@ def test_output_that_nobody_reads_stops_the_command_and_hurts_nobody_else(tmp_pa
 def test_a_tenant_that_goes_ends_what_it_started_though_its_output_is_stuck(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         world.engine.floods = True
-        async with world.calls() as calls, cancelled_after(calls.exec()) as call:
+        async with world.calls() as calls, calls.exec() as call:
             await call.write(start(calls))
             stuck = await started(world)
             await stands_still(lambda: stuck.produced)
@@ -81,7 +80,7 @@ def test_a_provider_that_is_cut_off_is_noticed_and_the_next_call_has_a_tunnel_of
 ) -> None:
     async def scenario(world: World) -> None:
         async with world.calls() as calls:
-            async with cancelled_after(calls.exec()) as call:
+            async with calls.exec() as call:
                 await call.write(start(calls))
                 cut = await started(world)
                 world.proxy.cut()
@@ -169,7 +168,7 @@ def test_many_at_once_carry_each_their_own(tmp_path: Path) -> None:
 def test_a_tunnel_ends_with_its_lease(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         async with Tenant(world.alice) as tenant, world.calls() as calls:
-            async with cancelled_after(calls.exec()) as call:
+            async with calls.exec() as call:
                 await call.write(start(calls))
                 session = await started(world)
                 await tenant.close(world.lease.dseq)
@@ -188,7 +187,7 @@ def test_a_coordinator_that_restarts_ends_tunnels_in_order_and_opens_them_again(
     async def scenario(world: World) -> None:
         port = world.market.port
         async with world.calls() as calls:
-            async with cancelled_after(calls.exec()) as call:
+            async with calls.exec() as call:
                 await call.write(start(calls))
                 session = await started(world)
                 await world.stop_market()
@@ -205,7 +204,7 @@ def test_a_coordinator_that_restarts_ends_tunnels_in_order_and_opens_them_again(
 
 def test_a_tunnel_through_which_nothing_passes_ends(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
-        async with world.calls() as calls, cancelled_after(calls.exec()) as call:
+        async with world.calls() as calls, calls.exec() as call:
             await call.write(start(calls))
             await started(world)
             with pytest.raises(grpc.aio.AioRpcError):

@@ -26,7 +26,6 @@ from provider.core.policy import Policy
 from provider.core.state import AgentState
 from provider.domain.ids import EffectId, LeaseId, ProviderId
 from provider.domain.market import Bid, Usage
-from provider.rpc.calls import cancelled_after
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.rpc.tokens import Scope
 from provider.rpc.v1.lease_pb2 import ExecRequest
@@ -69,7 +68,7 @@ class World:
     async def echoed(self, calls: LeaseCalls, sent: bytes, piece: int = 60_000) -> bytes:
         """What a command that repeats its input says to ``sent``."""
         got = bytearray()
-        async with cancelled_after(calls.exec()) as call, asyncio.TaskGroup() as tasks:
+        async with calls.exec() as call, asyncio.TaskGroup() as tasks:
 
             async def feed() -> None:
                 await call.write(calls.start(ports.ExecRequest(service="web", argv=("cat",))))
