@@ -42,6 +42,8 @@ class SimContainer:
     """A container: what it was asked to be, and when it began and ended."""
 
     id: str
+    number: int
+    """Of all that were ever started: lines of one millisecond have times of their own too."""
     replica: ReplicaLaunch
     runs: Timeline
     started_at: Instant
@@ -77,7 +79,7 @@ class SimContainer:
             LogLine(
                 service=self.replica.service.name,
                 replica=self.replica.replica,
-                at_ns=after(self.started_at, line.after) * 1_000_000 + number,
+                at_ns=after(self.started_at, line.after) * 1_000_000 + self.number % 900 * 1_000 + number,
                 is_stderr=line.is_stderr,
                 text=line.text,
             )

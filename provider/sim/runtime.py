@@ -214,6 +214,7 @@ class SimulatedRuntime:
         argv = (*(replica.service.command or ()), *(replica.service.args or ()))
         container = SimContainer(
             id=f"{launch.lease.key}{self.engine.starts:052x}",
+            number=self.engine.starts,
             replica=replica,
             runs=script.runs or timeline(argv),
             started_at=self.engine.clock.now(),

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, DockerSettings
+from provider.adapters.runtime.kept_log_settings import KeptLogSettings
 from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.domain.errors import ImageUnavailable, Temporary
 from provider.domain.ids import ProviderId
@@ -63,6 +64,7 @@ async def _dockers(socket: str, place: Path) -> AsyncIterator[World]:
         bind_address="127.0.0.1",
         images=IMAGES,
         storage=StorageSettings(root=place / "volumes", classes={"beta3": place, "default": place}),
+        kept_logs=KeptLogSettings(folder=place / "logs"),
     )
     nowhere = replace(settings, socket="unix:///nonexistent/docker.sock")
     async with (

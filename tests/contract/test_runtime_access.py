@@ -214,7 +214,7 @@ def test_what_is_copied_in_comes_out_again(enter_runtime: Enter) -> None:
         wanted = launch()
         await world.runtime.start(wanted)
         big = os.urandom(3_000_000)
-        place = CopyRequest(service="web", path="/tmp")  # noqa: S108 - inside the container
+        place = CopyRequest(service="web", path="/tmp")
         sent = archive(one=b"first\n", folder__two=big)
 
         assert await world.runtime.copy_in(wanted.lease, place, in_pieces(sent)) == len(sent)
@@ -231,18 +231,18 @@ def test_what_is_copied_in_comes_out_again(enter_runtime: Enter) -> None:
     ("place", "data"),
     [
         (CopyRequest(service="web", path="/nowhere"), archive(one=b"1")),
-        (CopyRequest(service="web", path="/tmp/one"), archive(one=b"1")),  # noqa: S108 - a file
-        (CopyRequest(service="web", path="/tmp"), b"no archive at all" * 100),  # noqa: S108
-        (CopyRequest(service="web", path="/tmp"), archive(one=b"1" * 20_000)[:10_000]),  # noqa: S108
-        (CopyRequest(service="web", replica=1, path="/tmp"), archive(one=b"1")),  # noqa: S108
-        (CopyRequest(service="db", path="/tmp"), archive(one=b"1")),  # noqa: S108
+        (CopyRequest(service="web", path="/tmp/one"), archive(one=b"1")),
+        (CopyRequest(service="web", path="/tmp"), b"no archive at all" * 100),
+        (CopyRequest(service="web", path="/tmp"), archive(one=b"1" * 20_000)[:10_000]),
+        (CopyRequest(service="web", replica=1, path="/tmp"), archive(one=b"1")),
+        (CopyRequest(service="db", path="/tmp"), archive(one=b"1")),
     ],
 )
 def test_a_copy_that_cannot_be_is_permanent(enter_runtime: Enter, place: CopyRequest, data: bytes) -> None:
     async def check(world: World) -> None:
         wanted = launch()
         await world.runtime.start(wanted)
-        there = CopyRequest(service="web", path="/tmp")  # noqa: S108 - inside the container
+        there = CopyRequest(service="web", path="/tmp")
         await world.runtime.copy_in(wanted.lease, there, in_pieces(archive(one=b"is a file")))
 
         with pytest.raises(Permanent):

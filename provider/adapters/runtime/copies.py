@@ -18,7 +18,7 @@ from provider.domain.errors import Permanent
 from provider.domain.resources import MIB
 from provider.ports import CopyRequest
 
-_BROKEN = re.compile(r"Error processing tar file\(.*?\): (.*)", re.DOTALL)
+_BROKEN = re.compile(r"archive/tar: .*|unexpected EOF|invalid (?:tar|hardlink|symlink).*|.*breakout.*")
 
 
 class _Counted:
@@ -86,6 +86,6 @@ async def _accepted(answer: Answer, doing: str) -> None:
         raise Permanent(f"{doing}: it is read-only", remedy="copy to another folder")
     if broken := _BROKEN.search(text):
         raise Permanent(
-            f"{doing}: the archive cannot be unpacked: {broken[1][:200]}", remedy="send a tar archive"
+            f"{doing}: the archive cannot be unpacked: {broken[0][:200]}", remedy="send a tar archive"
         )
     raise refused(answer.status, text, doing)
