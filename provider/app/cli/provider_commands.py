@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from provider.app import render
+from provider.app import logs, render
 from provider.app.cli.entry import DONE, UNHEALTHY
 from provider.app.config import DEFAULT_PATH, ProviderConfig
 from provider.app.config_reading import load
@@ -74,6 +74,7 @@ def doctor(args: argparse.Namespace) -> int:
     async def collect() -> list[Finding]:
         return [finding async for finding in examine(config(args))]
 
+    logs.configure("error")  # what the parts say in passing is no finding
     findings = asyncio.run(collect())
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
