@@ -13,13 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_bid, bench_idle, bench_launch, bench_reconcile, bench_sdl
+from tests.bench import bench_bid, bench_idle, bench_launch, bench_reconcile, bench_sdl, bench_tunnel
 
 Row = dict[str, object]
 BENCHES: dict[str, Callable[[], list[Row]]] = {
     "bid": bench_bid.rows,
     "launch": bench_launch.rows,
     "reconcile": bench_reconcile.rows,
+    "tunnel": bench_tunnel.rows,
     "sdl": bench_sdl.rows,
     "idle": bench_idle.rows,
 }
