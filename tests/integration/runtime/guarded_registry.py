@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,8 @@ class GuardedRegistry:
     login: tuple[str, str] | None = None
     stalls: bool = False
     """Whether layers begin and never end."""
+    trickles: bool = False
+    """Whether such a layer goes on byte by byte: engines notice that a pull was given up at its next byte."""
     stalled: threading.Event = field(default_factory=threading.Event)
     """Set once somebody waits for such a layer."""
     dropped: threading.Event = field(default_factory=threading.Event)
@@ -115,8 +116,11 @@ def _stall(guard: GuardedRegistry, request: BaseHTTPRequestHandler, body: bytes)
     request.wfile.write(body[:100])
     request.wfile.flush()
     guard.stalled.set()
-    while not guard.let_go.is_set():
-        if select.select([request.connection], [], [], 0.05)[0]:
-            guard.dropped.set()
+    for byte in body[100:]:
+        if guard.let_go.wait(0.02) or guard.dropped.is_set():
             break
+        try:
+            request.wfile.write(bytes((byte,)) if guard.trickles else b"")
+        except OSError:
+            guard.dropped.set()
     request.close_connection = True

@@ -49,7 +49,8 @@ def test_a_private_image_wants_its_login_and_the_login_is_kept_nowhere(
                         await runtime.start(launch(replica(service)))
                 workload = await runtime.start(launch(replica(with_login(image, guard.address))))
                 told = client.inspect_container(workload.containers[0].id)
-                assert PASSWORD not in json.dumps([told, client.inspect_image(told["Image"]), client.info()])
+                image_told = client.inspect_image(told["Image"])  # type: ignore[no-untyped-call]
+                assert PASSWORD not in json.dumps([told, image_told, client.info()])
                 assert any("YWxpY2U6" in login for login in guard.logins)
 
     on_docker(check, images=replace(IMAGES, record=record))

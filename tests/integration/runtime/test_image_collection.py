@@ -16,6 +16,8 @@ from provider.adapters.runtime.engine import Engine
 from provider.adapters.runtime.images.disk import DiskUse
 from provider.adapters.runtime.images.parts import ImageParts, image_parts
 from provider.adapters.runtime.images.stock import Wanted
+from provider.domain.errors import Temporary
+from provider.domain.resources import GIB
 from tests.engine_images import IMAGES
 from tests.integration.runtime.conftest import SETTINGS, Run
 from tests.integration.runtime.stocked import HELLO, names_on, stocked
@@ -23,15 +25,16 @@ from tests.launches import eventually, lease_id
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("no_images_left")]
 
-AT_ONCE = replace(IMAGES, collect_min_age_s=0)
+AT_ONCE = replace(IMAGES, collect_min_age_s=0, disk_keep_bytes=0)
 
 
 @dataclass(slots=True)
 class Disk:
-    """As full as there are images of ``repository`` prefixes: 10 % each, and ``others`` %."""
+    """As full as there are repositories of a registry on the engine: 10 % each, and ``others`` %."""
 
     client: docker.APIClient
     prefix: str = ""
+    """The registry's address."""
     others: int = 0
 
     def read(self, folder: str) -> DiskUse:
@@ -39,12 +42,12 @@ class Disk:
         used = self.others + 10 * len(
             {name.rpartition(":")[0] if name.count(":") > 1 else name for name in here}
         )
-        return DiskUse(total_bytes=100, free_bytes=100 - used)
+        return DiskUse(total_bytes=100 * GIB, free_bytes=(100 - used) * GIB)
 
 
 @asynccontextmanager
 async def parts(disk: Callable[[str], DiskUse], **changes: object) -> AsyncIterator[ImageParts]:
-    settings = replace(SETTINGS, images=replace(AT_ONCE, disk_keep_bytes=0, **changes))  # type: ignore[arg-type]
+    settings = replace(SETTINGS, images=replace(AT_ONCE, **changes))  # type: ignore[arg-type]
     engine = Engine(settings)
     made = image_parts(engine, SystemClock(), disk=disk)
     try:
@@ -56,7 +59,8 @@ async def parts(disk: Callable[[str], DiskUse], **changes: object) -> AsyncItera
 
 def left(client: docker.APIClient, address: str) -> set[str]:
     """Names of the repositories of a registry of which something is on the engine."""
-    return {name.removeprefix(f"{address}/")[0] for name in names_on(client) if name.startswith(address)}
+    ours = (name for name in names_on(client) if name.startswith(f"{address}/"))
+    return {name.removeprefix(f"{address}/").partition("@")[0].partition(":")[0] for name in ours}
 
 
 async def pull(made: ImageParts, address: str, *names: str) -> None:
@@ -129,17 +133,17 @@ def test_a_name_that_the_operator_has_given_stays(client: docker.APIClient) -> N
 
 def test_room_is_made_for_a_pull_that_has_none(client: docker.APIClient) -> None:
     async def check() -> None:
-        disk = Disk(client, others=70)
-        async with stocked("a:1", "b:1", "c:1") as registry:
+        disk = Disk(client, others=60)
+        async with stocked("a:1", "b:1", "c:1", "d:1") as registry:
             address = disk.prefix = registry.address
-            async with parts(disk.read) as made:
+            async with parts(disk.read, disk_keep_bytes=15 * GIB) as made:
                 await pull(made, address, "a", "b")
-                disk.others = 75
-            async with parts(disk.read) as other:
-                assert not await other.collector.make_room(20), (
-                    "what another record knows is not its to remove"
-                )
-            assert left(client, address) == {"a", "b"}
+                disk.others = 70
+                await pull(made, address, "c")
+                assert left(client, address) == {"b", "c"}
+                disk.others = 90
+                with pytest.raises(Temporary, match=r"15\.0 GiB are needed"):
+                    await pull(made, address, "d")
 
     asyncio.run(check())
 

@@ -12,6 +12,7 @@ from provider.adapters.runtime import DockerRuntime
 from provider.adapters.runtime.images.disk import DiskUse
 from provider.adapters.runtime.images.observer import PullPhase
 from provider.domain.errors import ImageUnavailable, Temporary
+from provider.domain.ids import Owner
 from provider.domain.resources import GIB
 from tests.engine_images import IMAGES
 from tests.integration.runtime.conftest import Run
@@ -54,7 +55,7 @@ def test_an_end_in_the_middle_of_a_pull_ends_the_pull_at_once(
     async def check(runtime: DockerRuntime) -> None:
         async with stocked() as registry:
             with guarded_registry(registry.address) as guard:
-                guard.stalls = True
+                guard.stalls = guard.trickles = True
                 image = f"{guard.address}/{HELLO}"
                 start = asyncio.create_task(runtime.start(launch(replica(of_image(image)), lease=lease)))
                 assert await asyncio.to_thread(guard.stalled.wait, 20)
@@ -123,7 +124,7 @@ def test_pulls_of_one_tenant_leave_a_turn_to_others(on_docker: Run) -> None:
                     for number in (1, 2)
                 ]
                 assert await asyncio.to_thread(slow.stalled.wait, 20)
-                other = replace(lease_id(), owner="bob")
+                other = replace(lease_id(), owner=Owner("bob"))
                 await runtime.start(launch(replica(of_image(f"{registry.address}/{HELLO}")), lease=other))
                 for task in stuck:
                     task.cancel()
