@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -118,6 +119,31 @@ def test_an_order_that_fits_nowhere_gets_no_bid_and_the_reason_is_logged(world: 
     )
     assert reason[1] == "gpu unknown (required 24 of vendor/nvidia/model/*, available h100)"
     assert world.tenant("close", str(dseq)).status == 0
+
+
+def test_an_engine_that_is_not_fit_is_not_bid_with(world: World) -> None:
+    """Every engine lacks this sandbox; one with known holes is refused in the same way."""
+    world.kill("provider", signal.SIGTERM)
+    world.provider_environment["PROVIDER_RUNTIME__SANDBOX"] = "no-such-sandbox"
+    try:
+        world.start_provider()
+        dseq = world.deploy(HELLO)
+        reason = until(
+            lambda: re.search(rf'"order": "alice/{dseq}/1/1", "reason": "([^"]+)"', world.log("provider")),
+            "a reason",
+        )
+        assert reason[1].startswith("runtime unfit (required sandbox no-such-sandbox (runtime.sandbox")
+        assert '"event": "engine_unfit"' in world.log("provider")
+        doctor = world.provider("doctor", "--json")
+        assert doctor.status == 3
+        (sandbox,) = (each for each in doctor.json if each["check"] == "sandbox")
+        assert sandbox["is_fatal"]
+        assert "runtime.sandbox" in sandbox["remedy"]
+        assert world.tenant("close", str(dseq)).status == 0
+    finally:
+        del world.provider_environment["PROVIDER_RUNTIME__SANDBOX"]
+        world.kill("provider", signal.SIGTERM)
+        world.start_provider()
 
 
 def test_more_than_the_account_holds(world: World) -> None:
