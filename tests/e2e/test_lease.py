@@ -33,7 +33,7 @@ def test_a_lease_from_deposit_to_refund(world: World, hello: str) -> None:
     assert "SIMULATED" in shown
 
     logs = world.tenant("logs", str(dseq), "hello", "--tail", "50")
-    assert f"[hello/0] hello: serving on port 8080, lease alice/{dseq}/1/1/{world.provider_name}" in logs.out
+    assert f"hello: serving on port 8080, lease alice/{dseq}/1/1/{world.provider_name}" in logs.out
     assert world.tenant("exec", str(dseq), "hello", "--", "sh", "-c", "echo out; exit 7").status == 7
     nowhere = world.tenant("exec", str(dseq), "nosuch", "--", "true")
     assert nowhere.status == 1
