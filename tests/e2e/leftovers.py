@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import docker
 
 Filters = dict[str, str | list[str] | bool]
@@ -17,10 +19,16 @@ def containers_of(engine: docker.DockerClient, provider: str) -> list[str]:
 
 
 def left_of(engine: docker.DockerClient, provider: str) -> set[str]:
-    """Names of containers, running or not, networks and volumes."""
+    """Names of containers, running or not, networks, volumes, and the table of firewall rules."""
     found = {str(each.name) for each in engine.containers.list(all=True, filters=_of(provider))}
     found |= {str(each.name) for each in engine.networks.list(filters=_of(provider))}
-    return found | {str(each.name) for each in engine.volumes.list(filters=_of(provider))}
+    found |= {str(each.name) for each in engine.volumes.list(filters=_of(provider))}
+    return found | _tables_of(provider)
+
+
+def _tables_of(provider: str) -> set[str]:
+    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    return {line for line in listed.splitlines() if line == f"table inet gp-{provider}"}
 
 
 def sweep(engine: docker.DockerClient, provider: str) -> None:
@@ -31,6 +39,8 @@ def sweep(engine: docker.DockerClient, provider: str) -> None:
         network.remove()
     for volume in engine.volumes.list(filters=_of(provider)):
         volume.remove(force=True)
+    for table in _tables_of(provider):
+        subprocess.run(["nft", "delete", *table.split()], check=True)
 
 
 def has_image(engine: docker.DockerClient, name: str) -> bool:

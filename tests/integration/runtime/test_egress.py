@@ -20,7 +20,7 @@ from tests.integration.runtime import packets
 from tests.integration.runtime.engines import machines_engine, newer_engine
 from tests.integration.runtime.inside import shell
 from tests.integration.runtime.network_world import Surroundings, Target, agent, lived, reached, run, tool
-from tests.launches import IMAGE, launch, replica, service
+from tests.launches import IMAGE, eventually, launch, replica, service
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
@@ -140,7 +140,9 @@ def test_names_are_found_and_a_lease_that_starts_is_fenced_in_from_its_first_pac
     world: Surroundings,
 ) -> None:
     async def check() -> None:
-        asks = f"nc -w 1 {net.NEIGHBOUR} {net.SERVICE} </dev/null && echo REACHED; sleep 3600"
+        asks = (
+            f"nc -w 1 {net.NEIGHBOUR} {net.SERVICE} </dev/null && touch /tmp/in; touch /tmp/asked; sleep 3600"
+        )
         wanted = launch(replica(service(script=asks)), replica(service("db", "httpd -f -p 5432 -h /etc")))
         async with agent(world, ON) as runtime:
             await runtime.start(wanted)
