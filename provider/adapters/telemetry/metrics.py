@@ -56,6 +56,7 @@ _INVALID = frozenset({Refusal.ENDPOINT_KIND_UNSUPPORTED})
 _FILTERED = frozenset(
     {
         Refusal.NOT_BIDDING,
+        Refusal.RUNTIME_UNFIT,
         Refusal.DENOM_NOT_ACCEPTED,
         Refusal.ATTRIBUTES_NOT_MET,
         Refusal.AUDITORS_NOT_MET,
