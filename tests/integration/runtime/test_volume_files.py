@@ -6,7 +6,11 @@ On the machine's own loop devices, without an engine.
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +19,9 @@ import pytest
 
 from provider.adapters.runtime.storage import attaching, files
 from provider.adapters.runtime.storage.records import Record, Records, Wanted
-from provider.domain.errors import Permanent, Temporary
+from provider.domain.errors import Temporary
 from provider.domain.resources import MIB
+from tests.integration.runtime import volume_process
 from tests.launches import lease_id
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -128,7 +133,7 @@ def test_another_leases_file_in_its_place_is_refused(records: Records, wanted: W
     Path(mine.file).replace(f"{mine.file}.aside")
     os.link(other.file, mine.file)
 
-    with pytest.raises(Permanent, match=f"is not the volume data of {LEASE}"):
+    with pytest.raises(Temporary, match=f"is not the volume data of {LEASE}"):
         attaching.attach(records, mine)
 
     assert attaching.mounted(records.mountpoint(mine)) is None
@@ -139,7 +144,7 @@ def test_anything_else_that_is_mounted_there_is_refused(records: Records, wanted
     other = files.make(records, lease_id(), wanted)
     subprocess.run(["mount", "-o", "loop", other.file, str(records.mountpoint(mine))], check=True)
 
-    with pytest.raises(Permanent, match="what is mounted at"):
+    with pytest.raises(Temporary, match="what is mounted at"):
         attaching.attach(records, mine)
 
 
@@ -147,9 +152,9 @@ def test_a_file_that_is_gone_is_not_made_anew(records: Records, wanted: Wanted) 
     record = files.make(records, LEASE, wanted)
     Path(record.file).unlink()
 
-    with pytest.raises(Permanent, match="is gone"):
+    with pytest.raises(Temporary, match="is gone"):
         attaching.attach(records, record)
-    with pytest.raises(Permanent, match="the tenant's data"):
+    with pytest.raises(Temporary, match="the tenant's data"):
         files.make(records, LEASE, wanted)
 
 
@@ -235,6 +240,30 @@ def test_making_goes_on_from_wherever_it_was_killed(records: Records, wanted: Wa
         assert attaching.attach(records, again).is_dir()
         assert len(list((tmp_path / "disk").iterdir())) == 1  # the attempt is gone
         remove(records, again)
+
+
+def test_killed_at_any_moment_removal_leaves_nothing(records: Records, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    chance = random.Random(4)  # noqa: S311 - moments, nothing secret
+    command = [sys.executable, "-m", volume_process.__name__, str(records.root), str(disk)]
+    found = set()
+    for _ in range(5):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.15))  # the moment is what is tried, nothing is waited for
+            os.killpg(process.pid, signal.SIGKILL)
+        there = records.of(volume_process.LEASE)
+        found.add((len(there), len(list(disk.iterdir()))))
+
+        for record in there:
+            remove(records, record)
+        records.forget(volume_process.LEASE)
+
+        assert left(tmp_path) == []
+        assert list(disk.iterdir()) == list(records.root.iterdir()) == []
+    assert len(found) > 1, found  # not always the same moment
 
 
 def test_a_volume_that_grows_sets_nothing_aside_and_gives_back(records: Records, wanted: Wanted) -> None:

@@ -1,7 +1,9 @@
 """Mounting volume files, and knowing that what is mounted is the right one. Blocks.
 
-Invariant: no loop device's number is ever kept: files are mounted by their path, and before each start what
-is mounted is held against the record (the file system's own UUID, and the marker in it).
+A volume that is not where it was is ``Temporary``: a disk may come back, and a lease must not end, nor lose
+its data, because it was away. Invariant: no loop device's number is ever kept: files are mounted by their
+path, and before each start what is mounted is held against the record (the file system's own UUID, and the
+marker in it).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from provider.adapters.runtime.storage import files, programs
 from provider.adapters.runtime.storage.records import Record, Records
-from provider.domain.errors import Permanent, Temporary
+from provider.domain.errors import Temporary
 
 OPTIONS = ("loop", "noatime", "nodev", "nosuid", "noinit_itable")
 """``nosuid`` takes nothing from tenants: their containers have ``no-new-privileges`` anyway."""
@@ -48,11 +50,11 @@ def mounted(place: Path, table: Path = Path("/proc/self/mountinfo")) -> Mounted 
 
 
 def attach(records: Records, record: Record) -> Path:
-    """Mount it if it is not; the directory for containers. ``Permanent`` when it is not the right volume."""
+    """Mount it if it is not; the directory for containers. ``Temporary`` when it is not the right volume."""
     place = records.mountpoint(record)
     if mounted(place) is None:
         if not Path(record.file).exists():
-            raise Permanent(
+            raise Temporary(
                 f"the volume {record.name} of {record.lease} is gone: there is no {record.file}",
                 remedy="put the disk back that it was on",
             )
@@ -86,7 +88,7 @@ def _verify(record: Record, place: Path) -> None:
         said = (place / files.MARKER).read_text()
     told = files.uuid_in(_device(found)) if found is not None else None
     if told != record.uuid or said != files.marker(record):
-        raise Permanent(
+        raise Temporary(
             f"what is mounted at {place} is not the volume {record.name} of {record.lease}",
             remedy=f"umount {place}, and put the right file back at {record.file}",
         )

@@ -13,8 +13,8 @@ SUFFIX = ".evicted"
 
 def note(folder: Path, service: str, replica: int, container: str, why: str) -> None:
     """On the disk when this returns."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    for each in (*reversed(folder.parents), folder):
+        each.mkdir(mode=0o700, exist_ok=True)
     (folder / f"{service}-{replica}{SUFFIX}").write_text(f"{container}\n{why}\n")
 
 

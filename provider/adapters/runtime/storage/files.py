@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
 from provider.adapters.runtime.storage import programs
 from provider.adapters.runtime.storage.records import Record, Records, Wanted
-from provider.domain.errors import Permanent, ProviderError, Temporary
+from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
 
 DATA = "data"
@@ -50,7 +49,7 @@ def make(records: Records, lease: LeaseId, wanted: Wanted) -> Record:
     )
     doing = f"making the volume {wanted.name} of {lease}"
     if old is not None and old.generation == 0 and records.mountpoint(old).exists():
-        raise Permanent(
+        raise Temporary(
             f"{doing}: its file {old.file} is gone, and with it the tenant's data",
             remedy="put the disk back that it was on",
         )
@@ -60,7 +59,7 @@ def make(records: Records, lease: LeaseId, wanted: Wanted) -> Record:
             wanted.folder.mkdir(mode=0o700, exist_ok=True)
         # Any other folder is the operator's: where it is missing its disk is, and ours would fill another
         # one.
-        _fill(doing, record, wanted.owner)
+        _fill(doing, record, _inside(records, record), wanted.owner)
         _mountpoint(records, record)
     except ProviderError:
         _forget(records, record)
@@ -71,27 +70,27 @@ def make(records: Records, lease: LeaseId, wanted: Wanted) -> Record:
     return record
 
 
-def _fill(doing: str, record: Record, owner: tuple[int, int]) -> None:
+def _fill(doing: str, record: Record, inside: Path, owner: tuple[int, int]) -> None:
     """Under a name that no other attempt has: one that was killed may still be at work."""
     half = Path(f"{record.file}.{record.uuid}")
-    _clear_attempts(record)
+    _clear_attempts(record, inside)
     if record.is_reserved:
         programs.run(doing, "fallocate", "--length", str(record.size_bytes), str(half))
     else:
         with half.open("wb") as file:
             file.truncate(record.size_bytes)
     half.chmod(0o600)
-    with tempfile.TemporaryDirectory(prefix="gp-volume-") as place:
-        inside = Path(place)
-        inside.chmod(0o700)
-        (inside / MARKER).write_text(marker(record))
-        (inside / DATA).mkdir(mode=0o755)
-        os.chown(inside / DATA, *owner)
-        # No block is kept for root, and tables are written as they are needed: the file reads as zeros.
-        # Without nodiscard the blocks that were just set aside would be given back.
-        extended = "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"
-        options = ("-q", "-F", "-m", "0", "-i", "16384", "-E", extended)
-        programs.run(doing, "mkfs.ext4", *options, "-U", record.uuid, "-d", str(inside), str(half))
+    inside.mkdir(mode=0o700)
+    (inside / MARKER).write_text(marker(record))
+    (inside / DATA).mkdir(mode=0o755)
+    (inside / DATA).chmod(0o755)
+    os.chown(inside / DATA, *owner)
+    # No block is kept for root, and tables are written as they are needed: the file reads as zeros.
+    # Without nodiscard the blocks that were just set aside would be given back.
+    extended = "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"
+    options = ("-q", "-F", "-m", "0", "-i", "16384", "-E", extended)
+    programs.run(doing, "mkfs.ext4", *options, "-U", record.uuid, "-d", str(inside), str(half))
+    shutil.rmtree(inside)
     half.replace(record.file)
 
 
@@ -101,10 +100,10 @@ def marker(record: Record) -> str:
 
 
 def check(record: Record) -> None:
-    """``Permanent`` when the file is not the one that was made for this volume."""
+    """``Temporary`` when the file is not the one that was made for this volume."""
     told = uuid_in(Path(record.file))
     if told != record.uuid:
-        raise Permanent(
+        raise Temporary(
             f"the file {record.file} is not the volume {record.name} of {record.lease}: "
             f"it holds {told or 'no file system'}, not {record.uuid}",
             remedy="put the right file back in its place",
@@ -133,7 +132,7 @@ def erase(records: Records, record: Record) -> None:
 def _forget(records: Records, record: Record) -> None:
     with suppress(OSError):
         Path(record.file).unlink()
-    _clear_attempts(record)
+    _clear_attempts(record, _inside(records, record))
     place = records.mountpoint(record)
     if place.exists():
         _freeze(place, is_frozen=False)
@@ -142,7 +141,13 @@ def _forget(records: Records, record: Record) -> None:
     records.remove(record)
 
 
-def _clear_attempts(record: Record) -> None:
+def _inside(records: Records, record: Record) -> Path:
+    """What a new file system begins with is put together here."""
+    return records.mountpoint(record).with_name(f"{record.id}.inside")
+
+
+def _clear_attempts(record: Record, inside: Path) -> None:
+    shutil.rmtree(inside, ignore_errors=True)
     final = Path(record.file)
     for half in final.parent.glob(f"{final.name}.*"):
         half.unlink(missing_ok=True)

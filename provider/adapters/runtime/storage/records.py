@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from provider.domain.errors import Permanent
+from provider.domain.errors import Temporary
 from provider.domain.ids import LeaseId
 
 SUFFIX = ".json"
@@ -102,7 +103,8 @@ class Records:
     def write(self, record: Record) -> None:
         """On the disk when this returns, over any older one."""
         place = self.mountpoint(record).with_name(record.id + SUFFIX)
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(self.root.parents), self.root):
+            folder.mkdir(mode=0o700, exist_ok=True)
         self.root.chmod(0o700)
         place.parent.mkdir(mode=0o700, exist_ok=True)
         beside = place.with_name(record.id + ".new")
@@ -117,12 +119,19 @@ class Records:
     def remove(self, record: Record) -> None:
         self.mountpoint(record).with_name(record.id + SUFFIX).unlink(missing_ok=True)
 
+    def forget(self, lease: LeaseId) -> None:
+        """The folder of a lease without volumes, and what a record that was being written left in it."""
+        for half in self.folder(lease).glob("*.new"):
+            half.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self.folder(lease).rmdir()
+
     @staticmethod
     def _read(place: Path) -> Record:
         try:
             return Record(**json.loads(place.read_text()))
         except (ValueError, TypeError) as error:
-            raise Permanent(
+            raise Temporary(
                 f"the record {place} of a volume cannot be read: {error}",
                 remedy="restore it, or remove the volume's file and it",
             ) from error

@@ -11,7 +11,6 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -234,9 +233,5 @@ def _erased(records: Records, record: Record) -> None:
 
 def _forget(records: Records, lease: LeaseId) -> None:
     """What is left of a lease without volumes."""
-    folder = records.folder(lease)
-    for left in folder.glob("*.new"):
-        left.unlink(missing_ok=True)
-    evictions.forget(folder)
-    with suppress(FileNotFoundError):
-        folder.rmdir()
+    evictions.forget(records.folder(lease))
+    records.forget(lease)
