@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from shutil import which
 
 from provider.adapters.ingress.settings import IngressSettings, Tls
@@ -86,13 +86,20 @@ def listens(config: ProviderConfig) -> Iterator[tuple[str, str]]:
             yield "ingress.https", config.ingress.https
 
 
-def ingress_findings(config: ProviderConfig) -> Iterator[Finding]:
+def addresses_of(name: str) -> list[str]:
+    """As the machine's resolver has them. ``OSError`` when it has none."""
+    return sorted({str(each[4][0]) for each in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
+
+
+def ingress_findings(
+    config: ProviderConfig, resolve: Callable[[str], list[str]] = addresses_of
+) -> Iterator[Finding]:
     """Whether the proxy is here, and whether names lead here: asks the resolver, and nobody else."""
     if not config.ingress.domain:
         yield Finding(check="ingress", is_well=True, found="off: HTTP ports are published like any other")
         return
     yield _program(config.ingress.caddy)
-    yield _resolves(f"any.{config.ingress.domain}")
+    yield _resolves(f"any.{config.ingress.domain}", resolve)
     if not _serves_tls(config):
         yield Finding(
             check="ingress.tls",
@@ -130,12 +137,12 @@ def _program(program: str) -> Finding:
     )
 
 
-def _resolves(name: str) -> Finding:
+def _resolves(name: str, resolve: Callable[[str], list[str]]) -> Finding:
     remedy = (
         f"a wildcard record, *.{name.partition('.')[2]}, that leads to this machine or what forwards to it"
     )
     try:
-        found = sorted({str(each[4][0]) for each in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
+        found = resolve(name)
     except OSError as error:
         text = f"{name} does not resolve: {error.strerror}"
         return Finding(check="ingress.domain", is_well=False, found=text, remedy=remedy)

@@ -48,7 +48,7 @@ class Lookup:
         if binding is None:
             return plain(HTTPStatus.NOT_FOUND, "404 there is no service of this name here")
         options = binding.options
-        if length.isdigit() and int(length[:20]) > options.max_body_bytes:
+        if length.isascii() and length.isdigit() and int(length[:20]) > options.max_body_bytes:
             text = f"413 the request is larger than this service takes, {options.max_body_bytes} bytes"
             return plain(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
         found = await self._addresses.of(binding.lease, binding.service)
