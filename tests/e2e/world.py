@@ -143,6 +143,9 @@ class World:
             "PROVIDER_BIDDING__STOP_GRACE_S": "1",
             "PROVIDER_BIDDING__RETRY_FIRST_S": "0.2",
             "PROVIDER_BIDDING__DEATHS_MOST": "4",
+            "PROVIDER_STORAGE__CLASSES": json.dumps(
+                dict.fromkeys(("default", "beta1", "beta2", "beta3"), str(self.folder))
+            ),
             "PROVIDER_RESERVE__CPU_MILLIS": "0",
             "PROVIDER_RESERVE__STORAGE_BYTES": "0",
             **self.provider_environment,

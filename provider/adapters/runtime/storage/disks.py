@@ -16,13 +16,15 @@ from provider.domain.workload import StorageClass
 
 OWN_FOLDER = "files"
 """Under the root: the files of classes without a path of their own."""
+VIRTUAL = ("vd", "xvd")
+"""Drives of virtual machines: what they say of themselves is nothing, what is below them mostly SSDs."""
 
 
 def folders(settings: StorageSettings, root: Path) -> Mapping[str, Path]:
     """Where each offered class has its files."""
     if settings.classes is not None:
         return settings.classes
-    return dict.fromkeys(_kinds(_existing(root)), root / OWN_FOLDER)
+    return dict.fromkeys(kinds(Path("/sys/dev/block") / disk_of(root)), root / OWN_FOLDER)
 
 
 def offered(settings: StorageSettings, root: Path) -> tuple[StorageClass, ...]:
@@ -63,11 +65,12 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _kinds(path: Path) -> tuple[str, ...]:
-    drives = list(_drives(Path("/sys/dev/block") / disk_of(path)))
+def kinds(device: Path) -> tuple[str, ...]:
+    """The classes that a block device, as sysfs has it, can serve; the best comes last."""
+    drives = list(_drives(device))
     if drives and all(drive.name.startswith("nvme") for drive in drives):
         return ("default", "beta1", "beta2", "beta3")
-    if drives and all(_says(drive, "0") for drive in drives):
+    if drives and all(drive.name.startswith(VIRTUAL) or _says(drive, "0") for drive in drives):
         return ("default", "beta1", "beta2")
     return ("default", "beta1")
 
