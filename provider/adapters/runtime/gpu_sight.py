@@ -28,6 +28,7 @@ from provider.adapters.runtime import cdi_specs, containers, gpus
 from provider.adapters.runtime.engine import Engine
 from provider.adapters.runtime.gpu_look import ABSENT
 from provider.adapters.runtime.gpus import GpuRoads
+from provider.adapters.runtime.host import engine_pid
 from provider.adapters.runtime.settings import PLAIN_RUNTIME, DockerSettings
 from provider.domain.errors import Temporary
 from provider.domain.ids import GpuUuid
@@ -115,8 +116,8 @@ class GpuSight:
         for each in watched:
             nodes = await asyncio.to_thread(nodes_of, each, roads, settings)
             pid = await self._pid(each.id)
-            if pid == 0:
-                continue
+            if pid == 0 or (not _cgroups(pid) and engine_pid(settings.socket_path) is not None):
+                continue  # it has ended; where not even the engine is seen, that is not known
             group = nodes.unknown or _cgroup_procs(pid, each.id)
             if isinstance(group, str):
                 sights[each.id] = Sight(unproven=group)
@@ -126,7 +127,8 @@ class GpuSight:
                 questions[each.id] = nodes, _question(pid, group, nodes)
         answers = await _ask([question for _, question in questions.values()])
         for name, (nodes, _), answer in zip(questions, questions.values(), answers, strict=True):
-            sights[name] = judged(nodes, answer)
+            if "nodes" in answer or name in _cgroups(self._pids[name]):  # else it ended meanwhile
+                sights[name] = judged(nodes, answer)
         return sights
 
     async def _pid(self, container: str) -> int:
