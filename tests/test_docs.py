@@ -273,7 +273,7 @@ def test_every_end_of_a_lease_is_explained() -> None:
 
 def default_ports() -> set[str]:
     config, run = ProviderConfig(), subcommands(coordinator.parser())["run"]
-    listening = [config.lease.listen, config.telemetry.listen]
+    listening = [config.lease.listen, config.telemetry.listen, config.ingress.http, config.ingress.https]
     listening += [run.get_default("listen"), run.get_default("enrolment_listen")]
     return {address.rpartition(":")[2] for address in listening} | {config.runtime.ports}
 
