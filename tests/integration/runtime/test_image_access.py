@@ -113,15 +113,30 @@ def test_an_image_of_this_machine_alone_is_for_tenants_only_where_the_operator_s
         with pytest.raises(ProviderError):
             await runtime.start(launch())
 
-    on_docker(check, images=replace(IMAGES, local=()), mirror="127.0.0.1:9", pull_stall_s=5)
+    on_docker(check, images=replace(IMAGES, local=(), mirrors={"docker.io": "127.0.0.1:9"}), pull_stall_s=5)
+
+
+def test_a_name_that_the_operator_uses_stays_theirs(
+    on_docker: Run, client: docker.APIClient, hello_image: str
+) -> None:
+    async def check(runtime: DockerRuntime) -> None:
+        async with stocked() as registry:
+            image = f"{registry.address}/{HELLO}"
+            client.tag(hello_image, f"{registry.address}/hello-gpu", "1")
+            workload = await runtime.start(launch(replica(of_image(image))))
+            theirs = client.inspect_image(hello_image)["Id"]  # type: ignore[no-untyped-call]
+            assert client.inspect_container(workload.containers[0].id)["Image"] != theirs
+            assert client.inspect_image(image)["Id"] == theirs  # type: ignore[no-untyped-call]
+
+    on_docker(check)
 
 
 def test_a_login_is_sent_to_no_other_registry(on_docker: Run) -> None:
     async def check(runtime: DockerRuntime) -> None:
         async with stocked() as registry:
             with guarded_registry(registry.address) as guard:
-                image = of_image(f"{guard.address}/{HELLO}")
-                await runtime.start(launch(replica(with_login(image, "ghcr.io"))))
+                with pytest.raises(ImageUnavailable, match="no basic auth"):
+                    await runtime.start(launch(replica(with_login(private(guard), "ghcr.io"))))
                 assert guard.asked
                 assert guard.logins == []
 

@@ -92,6 +92,7 @@ def test_the_longest_idle_images_go_and_what_is_wanted_stays(client: docker.APIC
                     disk.others = 60
                     await made.collector.collect()
                     assert left(client, address) == set("abcg")
+                    assert f"{address}/c:1" in names_on(client), "what is used keeps its name"
                 finally:
                     client.remove_container(container["Id"])
 
@@ -115,8 +116,8 @@ def test_below_the_mark_and_before_its_time_nothing_goes(client: docker.APIClien
     asyncio.run(check())
 
 
-def test_a_name_that_the_operator_has_given_stays(client: docker.APIClient) -> None:
-    """The image is ours, and by now also theirs: only our names are taken from it."""
+def test_names_that_the_operator_has_given_stay(client: docker.APIClient, hello_image: str) -> None:
+    """An image that is ours and by now also theirs; a name that was ours and is by now theirs."""
 
     async def check() -> None:
         disk = Disk(client, others=89)
@@ -125,8 +126,10 @@ def test_a_name_that_the_operator_has_given_stays(client: docker.APIClient) -> N
             async with parts(disk.read) as made:
                 await pull(made, address, "a")
                 client.tag(f"{address}/a:1", f"{address}/z", "mine")
+                client.tag(hello_image, f"{address}/a", "1", force=True)
                 assert await made.collector.collect() == ()
-        assert left(client, address) == {"z"}
+        names = {name for name in names_on(client) if name.startswith(address)}
+        assert names == {f"{address}/z:mine", f"{address}/a:1"}
 
     asyncio.run(check())
 
