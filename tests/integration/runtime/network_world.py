@@ -205,6 +205,19 @@ def guest_on(world: Surroundings, bridge: str, name: str) -> Iterator[str]:
 
 
 @contextmanager
+def counted(namespace: str, source: str) -> Iterator[Callable[[], int]]:
+    """How many packets have come into a namespace from an address."""
+    chain = "add chain ip counted p { type filter hook prerouting priority -300; }"
+    run(namespace, "nft", f"add table ip counted; {chain}; add rule ip counted p ip saddr {source} counter")
+    try:
+        yield lambda: int(
+            run(namespace, "nft", "list", "table", "ip", "counted").split("packets ")[1].split()[0]
+        )
+    finally:
+        run(namespace, "nft", "delete", "table", "ip", "counted")
+
+
+@contextmanager
 def holding(namespace: str, address: str, port: int) -> Iterator[Callable[[], bool]]:
     """A connection that stays open, as far as its owner knows; whether it still carries anything."""
     command = ["nsenter", f"--net={namespace}", *tool("hold", address, str(port))]

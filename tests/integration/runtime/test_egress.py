@@ -177,6 +177,40 @@ def test_nothing_of_ipv6_leaves_a_leases_bridge(world: Surroundings) -> None:
 
 
 @on_one_engine
+def test_nobody_sends_in_another_ones_name(world: Surroundings) -> None:
+    """A sender's address that is not its bridge's: a way to lay things at somebody else's door."""
+
+    async def check() -> None:
+        wanted, forged = launch(), "203.0.113.66"
+        async with agent(world, OFF) as runtime:
+            workload = await runtime.start(wanted)
+        gateway = (
+            run(world.inside(container(workload)), "ip", "-4", "route").split("default via ")[1].split()[0]
+        )
+        guest = f"{world.engine.namespace}-forger"
+        with (
+            net.guest_on(world, naming.network_name(wanted.lease), guest) as inside,
+            net.counted(world.outside, forged) as arrived,
+        ):
+            for words in (
+                f"address add {forged}/32 dev eth0",
+                f"route add {gateway} dev eth0",
+                f"route add default via {gateway} dev eth0 src {forged}",
+            ):
+                run(inside, "ip", *words.split())
+            reached(inside, [("udp", net.INTERNET, 80)])
+            assert arrived() == 1
+            async with agent(world, ON) as runtime:
+                await runtime.list()
+
+                reached(inside, [("udp", net.INTERNET, 80)])
+
+                assert arrived() == 1
+
+    lived(world, check)
+
+
+@on_one_engine
 def test_the_operators_own_lists_and_switches(world: Surroundings) -> None:
     async def check() -> None:
         network = replace(
