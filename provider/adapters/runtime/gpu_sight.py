@@ -116,9 +116,10 @@ class GpuSight:
         for each in watched:
             nodes = await asyncio.to_thread(nodes_of, each, roads, settings)
             pid = await self._pid(each.id)
-            if pid == 0 or (not _cgroups(pid) and engine_pid(settings.socket_path) is not None):
+            groups = _cgroups(pid)
+            if pid == 0 or (each.id not in groups and engine_pid(settings.socket_path) is not None):
                 continue  # it has ended; where not even the engine is seen, that is not known
-            group = nodes.unknown or _cgroup_procs(pid, each.id)
+            group = nodes.unknown or _cgroup_procs(groups, each.id)
             if isinstance(group, str):
                 sights[each.id] = Sight(unproven=group)
             elif nodes.named_in_environment is not None:
@@ -248,11 +249,11 @@ def _cgroups(pid: int) -> str:
         return ""
 
 
-def _cgroup_procs(pid: int, container: str) -> Path | str:
+def _cgroup_procs(told: str, container: str) -> Path | str:
     """The file that moves a process into the cgroup which decides about its devices; or why there is none."""
     if os.geteuid() != 0:
         return "looking into containers needs root"
-    lines = [line.split(":", 2) for line in _cgroups(pid).splitlines()]
+    lines = [line.split(":", 2) for line in told.splitlines()]
     groups = {name: path for _, names, path in lines for name in names.split(",")}
     kind, path = ("devices", groups["devices"]) if "devices" in groups else ("", groups.get("", ""))
     if container not in path:
