@@ -2,7 +2,7 @@
 # Fetches Debian packages and unpacks them under build/tools/<name>, without installing anything:
 # no service starts, nothing of the system changes. Tests and the demo run the programs from there.
 #
-#   scripts/unpack-tools.sh NAME...       e.g. docker-registry prometheus busybox-static redis-server
+#   scripts/unpack-tools.sh NAME...       e.g. docker-registry prometheus busybox-static redis-server caddy
 #
 # redis-server comes with its client, its libraries and their dynamic loader, enough for an image of its own.
 # A name that is unpacked already is left alone, so that no network is needed twice.

@@ -226,8 +226,9 @@ def _folder(settings: IngressSettings) -> int:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if settings.user and os.geteuid() == 0:
             user = _user(settings.user)
-            for place in (settings.folder, *settings.folder.rglob("*")):
-                os.lchown(place, user.pw_uid, user.pw_gid)
+            if settings.folder.stat().st_uid != user.pw_uid:  # else that user could have us give it more
+                for place in (settings.folder, *settings.folder.rglob("*")):
+                    os.lchown(place, user.pw_uid, user.pw_gid)
         return os.open(settings.folder, os.O_PATH | os.O_DIRECTORY)
     except OSError as error:
         raise ConfigError(
