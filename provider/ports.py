@@ -66,7 +66,7 @@ class HostProbe(Protocol):
         """What there is to sell besides GPUs."""
 
     def busy_ports(self) -> frozenset[int]:
-        """Ports on which somebody on this machine listens for others now, TCP or UDP."""
+        """Ports on which somebody on this machine listens now, TCP or UDP, at whatever address."""
 
 
 class ExecSession(Protocol):

@@ -60,7 +60,7 @@ class LinuxHost:
         )
 
     def busy_ports(self) -> frozenset[int]:
-        return frozenset(port for _, port in sockets.listening(self._proc / "net"))
+        return frozenset(port for _, port in sockets.listening(self._proc / "net", loopback=True))
 
     def _cpus(self) -> int:
         """Online logical CPUs, as ``0-3,8`` in sysfs."""

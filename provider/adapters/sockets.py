@@ -1,7 +1,6 @@
 """The kernel's tables of open sockets (proc_net(5)): who listens where, without a packet sent.
 
-Read by whoever needs them; owns nothing. A socket that listens on the loopback alone does not count: nobody
-outside its network namespace reaches it.
+Read by whoever needs them; owns nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +16,11 @@ _LOOPBACK = ("0100007F", "00000000000000000000000001000000")
 """127.0.0.1 and ::1 as the tables write them."""
 
 
-def listening(tables: Path = Path("/proc/net")) -> frozenset[Listening]:
-    """What is open to others. ``OSError`` when the tables cannot be read."""
+def listening(tables: Path = Path("/proc/net"), *, loopback: bool = False) -> frozenset[Listening]:
+    """What is open to others, and with ``loopback`` also what is open to its own network namespace alone.
+
+    ``OSError`` when the tables cannot be read.
+    """
     found: set[Listening] = set()
     for proto in ("tcp", "udp"):
         for table in (proto, f"{proto}6"):
@@ -31,6 +33,6 @@ def listening(tables: Path = Path("/proc/net")) -> frozenset[Listening]:
             for line in lines:
                 _, local, _, state, *_ = line.split()
                 address, _, port = local.partition(":")
-                if address not in _LOOPBACK and (proto == "udp" or state == _TCP_LISTEN):
+                if (loopback or address not in _LOOPBACK) and (proto == "udp" or state == _TCP_LISTEN):
                     found.add((proto, int(port, 16)))
     return frozenset(found)

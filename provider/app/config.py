@@ -49,8 +49,6 @@ class RuntimeConfig:
     """OCI runtime of the engine for tenants' containers, such as runsc; empty for runc."""
     pids_limit: int = 4096
     """Processes and threads of one container."""
-    mirror: str = ""
-    """host:port of a registry that is asked first for images without a registry in their name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +61,8 @@ class ImageConfig:
     """Those that they may not, whatever allow says."""
     private_registries: tuple[str, ...] = ()
     """Registries, host:port, that may be at a private or loopback address."""
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    """By registry (docker.io): host:port of one that is asked first."""
     local: tuple[str, ...] = ()
     """Images of this machine that every tenant may use without a registry being asked."""
     prepull: tuple[str, ...] = ()

@@ -42,7 +42,7 @@ def world(
     made = World(
         folder=tmp_path_factory.mktemp("redis"),
         provider_name=f"redis-{os.getpid()}",
-        provider_environment={"PROVIDER_RUNTIME__MIRROR": registry.address},
+        provider_environment={"PROVIDER_IMAGES__MIRRORS": f"{{docker.io: {registry.address!r}}}"},
     )
     with running(made, engine):
         yield made

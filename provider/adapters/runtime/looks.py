@@ -1,8 +1,8 @@
 """What is known of containers, looked at no more often than needed.
 
 A hundred leases are listed every ten seconds: asking the engine about each container each time would cost it
-more than running them. What the engine says of a container that runs does not change until its state does; what
-it cannot say (it was ended for using too much disk, it lost its GPU) is kept here as a verdict.
+more than running them. What the engine says of a container that runs does not change until its state does;
+what it cannot say (it was ended for using too much disk, it lost its GPU) is kept here as a verdict.
 
 Invariant: what changes a container's state here calls ``forget``, so a kept answer is never older than it.
 """

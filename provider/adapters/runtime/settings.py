@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.egress.settings import NetworkSettings
@@ -35,11 +35,9 @@ class DockerSettings:
     """One subnet of at least 16 addresses a lease is cut from it: room for 4096 leases."""
     public_hostname: str = ""
     """What tenants know the host by; empty when it has no name."""
-    mirror: str = ""
-    """``host:port`` of a registry that is asked first for images of the default registry; empty for none."""
-    images: ImageSettings = ImageSettings()
-    network: NetworkSettings = NetworkSettings()
-    storage: StorageSettings = StorageSettings()
+    images: ImageSettings = field(default_factory=ImageSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
     oci_runtime: str = PLAIN_RUNTIME
     """Set on every container: an engine whose default is another one may attach GPUs unasked."""
     allow_unsafe: frozenset[Part] = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import docker
 import pytest
@@ -11,6 +12,7 @@ from provider.adapters.runtime import DockerRuntime
 from provider.app.loopback_registry import loopback_registry
 from provider.domain.errors import ImageUnavailable, Temporary
 from tests.conftest import TOOLS
+from tests.engine_images import IMAGES
 from tests.integration.runtime.conftest import Run
 from tests.integration.runtime.guarded_registry import guarded_registry
 from tests.integration.runtime.stocked import HELLO, PLAIN, names_on, of_image, root_tar, stocked
@@ -92,7 +94,7 @@ def test_a_pull_that_stalls_is_given_up(on_docker: Run) -> None:
     on_docker(check, pull_stall_s=2)
 
 
-def test_a_mirror_answers_for_the_default_registry(on_docker: Run, client: docker.APIClient) -> None:
+def test_a_mirror_answers_for_a_registry(on_docker: Run, client: docker.APIClient) -> None:
     async def run() -> None:
         async with loopback_registry(TOOLS) as registry:
             await registry.push(root_tar(), "library/gp-test-mirrored:7", PLAIN)
@@ -100,7 +102,8 @@ def test_a_mirror_answers_for_the_default_registry(on_docker: Run, client: docke
             async def check(runtime: DockerRuntime) -> None:
                 await runtime.start(launch(replica(of_image("gp-test-mirrored:7"))))
 
-            await asyncio.to_thread(on_docker, check, mirror=registry.address)
+            mirrors = {"docker.io": registry.address}
+            await asyncio.to_thread(on_docker, check, images=replace(IMAGES, mirrors=mirrors))
             tags = {name for name in names_on(client) if "@" not in name}
             assert "gp-test-mirrored:7" in tags
             assert not [tag for tag in tags if registry.address in tag]

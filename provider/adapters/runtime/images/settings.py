@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from provider.adapters.runtime.images.reference import Reference
@@ -22,6 +23,8 @@ class ImageSettings:
     """Those that they may not, whatever ``allow`` says."""
     private_registries: tuple[str, ...] = ()
     """``host:port`` patterns of registries that may be at private or loopback addresses."""
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    """By registry, ``docker.io``: the ``host:port`` of one that is asked first, without a login."""
     local: tuple[str, ...] = ()
     """Images of this machine that every tenant may use as they are, without asking a registry."""
     prepull: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from provider.adapters.runtime.images.collector import Collector
 from provider.adapters.runtime.images.facts import ImageFacts, look
 from provider.adapters.runtime.images.pulling import Errand, NoRoom, Puller
 from provider.adapters.runtime.images.record import Pin, Record, Source
-from provider.adapters.runtime.images.reference import DEFAULT_REGISTRY, Reference, login_for
+from provider.adapters.runtime.images.reference import Reference, login_for
 from provider.domain.errors import ImageUnavailable, ProviderError, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.manifest import Credentials
@@ -172,10 +172,8 @@ class Images:
         return _Offer(reference=replace(reference, digest=manifest.digest), login=login)
 
     def _at_mirror(self, reference: Reference) -> Reference | None:
-        mirror = self._engine.settings.mirror
-        if not mirror or reference.registry != DEFAULT_REGISTRY:
-            return None
-        return replace(reference, registry=mirror)
+        mirror = self._settings.mirrors.get(reference.registry)
+        return replace(reference, registry=mirror) if mirror else None
 
     async def _check_address(self, wanted: Wanted, reference: Reference) -> None:
         if wanted.lease is None:
