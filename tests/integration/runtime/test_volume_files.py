@@ -278,3 +278,4 @@ def test_a_volume_that_grows_sets_nothing_aside_and_gives_back(records: Records,
     os.sync()
 
     assert attaching.used_bytes(records.mountpoint(record)) < 4 * MIB
+    assert Path(record.file).stat().st_blocks * 512 < 16 * MIB  # the host has it back
