@@ -106,10 +106,11 @@ class World:
         return agent
 
     def _wish(self, number: int, random: Random) -> Wish:
-        plain = [Kind.PLAIN] * len(Kind)
+        kind = random.choice((*[Kind.PLAIN] * len(Kind), *Kind))
         return Wish(
             owner=Owner(f"tenant-{number}"),
-            kind=random.choice((*plain, *Kind)),
+            kind=kind,
+            updates=kind is Kind.PLAIN and random.choice((True, False)),
             gpus=random.randint(0, 2),
             replicas=random.choice((1, 1, 2)),
             stays=random.choice((20 * SECOND, MINUTE, HOUR)),
@@ -228,11 +229,16 @@ class World:
         for agent in self.agents:
             checkers.what_runs_is_leased(agent, self.market.book)
             checkers.what_is_leased_runs(agent, steady)
+            checkers.what_is_ordered_is_known(agent, self.market.book)
         checkers.ends_have_causes(self.market.book, self._by_order(), self.witness)
 
     def _check_over(self, since: Instant) -> None:
+        tenants = self._by_order()
         for row in self.market.book.leases.values():
-            checkers.what_ran_was_billed(provider_of(self.agents, row.id.provider), row, since, self.witness)
+            # While it changes, only what was seen to run whole is billed, which may be less than what ran.
+            if not tenants[row.id.order].wish.updates:
+                agent = provider_of(self.agents, row.id.provider)
+                checkers.what_ran_was_billed(agent, row, since, self.witness)
         for agent in self.agents:
             checkers.what_runs_is_leased(agent, self.market.book)
             checkers.nothing_is_left_to_do(agent)

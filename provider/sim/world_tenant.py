@@ -7,14 +7,19 @@ keeps dying. ``kind`` says which, and the checkers hold every end of a lease aga
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 
 from provider.coordinator.denial import Denied
-from provider.coordinator.market.requests import AcceptBid, CloseDeployment, CreateDeployment
-from provider.coordinator.rows import BidState, Created, LeaseState
+from provider.coordinator.market.requests import (
+    AcceptBid,
+    CloseDeployment,
+    CreateDeployment,
+    UpdateDeployment,
+)
+from provider.coordinator.rows import BidState, Created, Done, LeaseState
 from provider.core.events import ManifestArrived
 from provider.core.step import Step
 from provider.domain.ids import DeploymentId, LeaseId, OrderId, Owner, ProviderId
@@ -55,6 +60,8 @@ class Wish:
     replicas: int
     stays: int
     """Milliseconds from the deployment to its close."""
+    updates: bool = False
+    """Once its manifest was taken, it orders another one."""
 
     @property
     def group(self) -> GroupSpec:
@@ -79,6 +86,17 @@ class Wish:
         """Of nothing in particular, but its own."""
         return sha256(f"{self.owner} {self.kind}".encode()).hexdigest()
 
+    @property
+    def newer_manifest(self) -> Manifest:
+        """The one that it updates to."""
+        (group,) = self.manifest.groups
+        (service,) = group.services
+        return Manifest(groups=(replace(group, services=(replace(service, env=("NEWER=1",)),)),))
+
+    @property
+    def newer_hash(self) -> str:
+        return sha256(f"{self.owner} {self.kind} newer".encode()).hexdigest()
+
 
 class Tenant:
     """Looks every other second at what there is to do. Repeats what got no answer, under the same key."""
@@ -92,6 +110,7 @@ class Tenant:
         self._is_leaving = False
         self._accepted = 0
         self._sent: Mapping[LeaseId, int] = {}
+        self._has_ordered_newer = self._has_sent_newer = False
 
     def arrive(self) -> None:
         request = CreateDeployment(
@@ -146,6 +165,8 @@ class Tenant:
 
     def _send(self, lease: LeaseId) -> None:
         if self._sent.get(lease) == 2:
+            if self.wish.updates and not self._has_sent_newer:
+                self._update(lease)
             return
         is_wrong = self.wish.kind is Kind.CARELESS and lease not in self._sent
         step = self._sends_to(
@@ -159,3 +180,22 @@ class Tenant:
         if step is not None:
             assert not is_wrong or step.refused is not None, "a manifest that was not ordered is refused"
             self._sent = {**self._sent, lease: 2 if step.refused is None else 1}
+
+    def _update(self, lease: LeaseId) -> None:
+        """Order the newer manifest, then bring it until it is taken: the provider hears of it in its time."""
+        assert self.deployment is not None, "it has deployed"
+        if not self._has_ordered_newer:
+            request = UpdateDeployment(
+                owner=self.wish.owner,
+                key="update",
+                deployment=self.deployment,
+                groups=(self.wish.group,),
+                manifest_hash=self.wish.newer_hash,
+            )
+            self._has_ordered_newer = isinstance(self._around.market.ask(request), Done)
+            return
+        newer = ManifestArrived(
+            lease=lease, manifest=self.wish.newer_manifest, manifest_hash=self.wish.newer_hash
+        )
+        step = self._sends_to(lease.provider, newer)
+        self._has_sent_newer = step is not None and step.refused is None
