@@ -22,6 +22,7 @@ from provider.domain.errors import ConfigError, PeerError, ProviderError, Tempor
 from provider.domain.ids import LeaseId
 from provider.rpc import codec
 from provider.rpc.calls import cancelled_after
+from provider.rpc.problems import named
 from provider.rpc.settings import TUNNEL_PIECE_BYTES
 from provider.rpc.splice import splice
 from provider.rpc.v1.tunnel_pb2 import DialRequest, DialResponse
@@ -150,8 +151,10 @@ class Door:
                 if ready is None:
                     await self._open(call)
                 await splice(call, DialRequest, reader, writer)
+        except Temporary as away:
+            self.problem = _LOST if _BROKEN in away.what else named(away, "the coordinator")
         except ProviderError as error:
-            self.problem = _LOST if _BROKEN in error.what else error
+            self.problem = error
         except OSError:
             return  # the channel has closed its connection: there is nothing to tell anybody
         finally:

@@ -187,14 +187,18 @@ def test_a_coordinator_that_restarts_ends_tunnels_in_order_and_opens_them_again(
     async def scenario(world: World) -> None:
         port = world.market.port
         async with world.calls() as calls:
-            async with calls.exec() as call:
-                await call.write(start(calls))
-                session = await started(world)
-                await world.stop_market()
-                with pytest.raises(grpc.aio.AioRpcError):
+
+            async def cut_off() -> None:
+                async with calls.exec() as call:
+                    await call.write(start(calls))
+                    await started(world)
+                    await world.stop_market()
                     await call.read()
-            await until(lambda: session.is_left)
-            with pytest.raises(Temporary, match="coordinator"):
+
+            with pytest.raises(Temporary, match="the coordinator is stopping"):
+                await cut_off()
+            await until(lambda: world.engine.execs[0].is_left)
+            with pytest.raises(Temporary, match="the coordinator: nothing listens there"):
                 await calls.status()
             async with coordinator(tmp_path / "market", listen=f"127.0.0.1:{port}"):
                 await _works_again(calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from provider.coordinator.tunnels import TunnelLimits
+from provider.coordinator.tunnels import TunnelLimits, Tunnels
 from provider.domain.ids import LeaseId
 from provider.rpc.calls import cancelled_after
 from provider.rpc.codec import lease_id_to_pb
@@ -20,6 +21,7 @@ from provider.rpc.settings import TUNNEL_PIECE_BYTES
 from provider.rpc.status import Denied
 from provider.rpc.v1.tunnel_pb2 import AnswerRequest, DialRequest
 from provider.rpc.v1.tunnel_pb2_grpc import TunnelServiceStub
+from provider.sim.waiting import until
 from tests.coordinators import Agent, Tenant, channel_of, coordinator, couple, join, run
 
 
@@ -32,6 +34,8 @@ class Ends:
     south: Any
     session: Agent
     lease: LeaseId
+    tunnels: Tunnels
+    """The coordinator's own table."""
 
     @asynccontextmanager
     async def dialled(self) -> AsyncIterator[tuple[Any, str]]:
@@ -70,7 +74,14 @@ def with_ends(folder: Path, scenario: Callable[[Ends], Awaitable[None]], **chang
                 await agent.confirm(lease)
                 stubs = [TunnelServiceStub(channel) for channel in (one, two, three)]
                 await scenario(
-                    Ends(alice=stubs[0], north=stubs[1], south=stubs[2], session=agent, lease=lease)
+                    Ends(
+                        alice=stubs[0],
+                        north=stubs[1],
+                        south=stubs[2],
+                        session=agent,
+                        lease=lease,
+                        tunnels=market.tunnels,
+                    )
                 )
 
     run(body)
@@ -142,6 +153,33 @@ def test_whoever_stops_without_a_word_ends_the_other(tmp_path: Path) -> None:
             await dial.done_writing()  # the end of a stream is no word either
             with pytest.raises(grpc.aio.AioRpcError, match="the tenant has hung up"):
                 await answer.read()
+
+    with_ends(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("who", ["tenant", "provider"])
+def test_whoever_stops_while_its_bytes_are_stuck_is_noticed_all_the_same(tmp_path: Path, who: str) -> None:
+    async def scenario(ends: Ends) -> None:
+        async with ends.opened() as (dial, answer, _):
+            goes, message = (dial, DialRequest) if who == "tenant" else (answer, AnswerRequest)
+            pushed = 0
+
+            async def push() -> None:
+                nonlocal pushed
+                while True:
+                    await goes.write(message(data=b"x" * TUNNEL_PIECE_BYTES))
+                    pushed += 1
+
+            pushing = asyncio.create_task(push())
+            await until(lambda: ends.tunnels.held_bytes > 0 and pushed > 16)
+            last = -1
+            while last != pushed:  # until the windows are full
+                last = pushed
+                await asyncio.sleep(0.2)
+            pushing.cancel()
+            await asyncio.wait({pushing})
+            goes.cancel()
+            await until(lambda: len(ends.tunnels) == 0)
 
     with_ends(tmp_path, scenario)
 
