@@ -47,9 +47,8 @@ def world(
     with running(made, engine):
         yield made
     for image in engine.images.list():
-        for tag in image.tags:
-            if "redis:8.2.2" in tag:
-                engine.images.remove(tag, force=True)
+        if any("redis:8.2.2" in tag for tag in image.tags):
+            engine.images.remove(image.id, force=True)  # with the mirror's name for it
 
 
 def root_of_debian_redis() -> bytes:
