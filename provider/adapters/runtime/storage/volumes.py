@@ -186,8 +186,9 @@ class Volumes:
 
     async def remove(self, lease: LeaseId) -> None:
         """Everything of ``lease``; none of its containers may be left. Fine when there is nothing."""
-        await self._engine.call(f"tidying up after {lease}", lambda api: end_fillings(api, lease))
         there = await self._do(self.records.of, lease)
+        if there:
+            await self._engine.call(f"tidying up after {lease}", lambda api: end_fillings(api, lease))
         await self._end(lease, [each.id for each in there])
         await self._do(_forget, self.records, lease)
 
