@@ -141,7 +141,7 @@ def _believed(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
     """As ``tarfile.data_filter`` allows, with the mode that the file had; a device, a pipe or anything that
     leads out of the folder is an error."""
     safe = tarfile.data_filter(member, folder)
-    if safe.isfile() or safe.isdir():
+    if not safe.issym():
         return safe.replace(mode=member.mode & 0o777, deep=False)
     return safe
 
