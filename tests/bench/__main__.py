@@ -13,12 +13,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_bid, bench_idle, bench_launch, bench_reconcile, bench_sdl, bench_tunnel
+from tests.bench import (
+    bench_bid,
+    bench_idle,
+    bench_launch,
+    bench_logs,
+    bench_reconcile,
+    bench_sdl,
+    bench_tunnel,
+)
 
 Row = dict[str, object]
 BENCHES: dict[str, Callable[[], list[Row]]] = {
     "bid": bench_bid.rows,
     "launch": bench_launch.rows,
+    "logs": bench_logs.rows,
     "reconcile": bench_reconcile.rows,
     "tunnel": bench_tunnel.rows,
     "sdl": bench_sdl.rows,
