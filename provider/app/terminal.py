@@ -23,7 +23,7 @@ CHUNK = 32 * 1024
 def raw(descriptor: int) -> Iterator[None]:
     """Every key goes to the other side, Ctrl-C too."""
     before = termios.tcgetattr(descriptor)
-    tty.setraw(descriptor)
+    tty.setraw(descriptor, termios.TCSANOW)  # what was typed meanwhile is not thrown away
     try:
         yield
     finally:
