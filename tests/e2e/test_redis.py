@@ -48,7 +48,7 @@ def world(
         yield made
     for image in engine.images.list():
         if any("redis:8.2.2" in tag for tag in image.tags):
-            engine.images.remove(image.id, force=True)  # with the mirror's name for it
+            engine.images.remove(str(image.id), force=True)  # with the mirror's name for it
 
 
 def root_of_debian_redis() -> bytes:

@@ -22,6 +22,7 @@ DIGEST = "sha256:" + "a1" * 32
     [
         ("redis", "docker.io/library/redis:latest"),
         ("redis:7", "docker.io/library/redis:7"),
+        ("127.0.0.1:5000/a/b/c:d", "127.0.0.1:5000/a/b/c:d"),
         ("ollama/ollama:0.5", "docker.io/ollama/ollama:0.5"),
         ("index.docker.io/redis", "docker.io/library/redis:latest"),
         ("ghcr.io/a/b/c", "ghcr.io/a/b/c:latest"),

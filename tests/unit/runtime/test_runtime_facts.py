@@ -14,7 +14,6 @@ from provider.adapters.runtime import gpus, naming
 from provider.adapters.runtime.containers import Found, described, instant
 from provider.adapters.runtime.errors import engine_error, pull_error, refused
 from provider.adapters.runtime.host import open_files_ceiling
-from provider.adapters.runtime.images import Reference
 from provider.adapters.runtime.networks import subnets
 from provider.adapters.runtime.settings import DockerSettings
 from provider.domain.errors import ConfigError, ImageUnavailable, Permanent, Temporary
@@ -33,41 +32,6 @@ def test_names_come_from_the_lease_and_fit_the_kernel() -> None:
     assert naming.lease_of(naming.lease_labels(ProviderId("p1"), LEASE)) == LEASE
     assert naming.lease_of({naming.LEASE: "garbled"}) is None
     assert naming.lease_of(None) is None
-
-
-@pytest.mark.parametrize(
-    ("image", "registry", "path", "tag"),
-    [
-        ("redis", "docker.io", "library/redis", "latest"),
-        ("redis:7", "docker.io", "library/redis", "7"),
-        ("owner/app:1.0", "docker.io", "owner/app", "1.0"),
-        ("ghcr.io/owner/app", "ghcr.io", "owner/app", "latest"),
-        ("localhost/app:x", "localhost", "app", "x"),
-        ("127.0.0.1:5000/a/b/c:d", "127.0.0.1:5000", "a/b/c", "d"),
-    ],
-)
-def test_references_are_read_as_engines_read_them(image: str, registry: str, path: str, tag: str) -> None:
-    reference = Reference.parse(image)
-
-    assert (reference.registry, reference.path, reference.tag) == (registry, path, tag)
-    assert reference.is_floating == (tag == "latest")
-
-
-def test_a_digest_never_moves() -> None:
-    digest = "sha256:" + "a" * 64
-    reference = Reference.parse(f"ghcr.io/owner/app:latest@{digest}")
-
-    assert (reference.repository, reference.digest, reference.is_floating) == (
-        "ghcr.io/owner/app",
-        digest,
-        False,
-    )
-
-
-@pytest.mark.parametrize("image", ["", "Upper/Case", "a b", "-x", "a:b:c d", "a@sha256:12"])
-def test_what_is_no_reference(image: str) -> None:
-    with pytest.raises(ImageUnavailable):
-        Reference.parse(image)
 
 
 @pytest.mark.parametrize(
