@@ -123,7 +123,10 @@ def _told(inner: _Coroutine) -> _Coroutine:
         if len(told) < len(failures):
             # A write whose reader has gone: gRPC would log it as the servicer's own error.
             raise asyncio.CancelledError
-        return await abort(context, told[0])
+        try:
+            return await abort(context, told[0])
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None  # nobody is left to be told
 
     return call
 
