@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,9 +28,10 @@ def changed_image(client: docker.APIClient, change: str, content: bytes = b"") -
     source = client.create_container(IMAGE)["Id"]
     if content:
         client.put_archive(source, "/", content)
-    client.commit(source, repository="gp-test/changed", tag="1", changes=change)
+    tag = str(os.getpid())  # another run of the tests has its own
+    client.commit(source, repository="gp-test/changed", tag=tag, changes=change)
     client.remove_container(source)
     try:
-        yield "gp-test/changed:1"
+        yield f"gp-test/changed:{tag}"
     finally:
-        client.remove_image("gp-test/changed:1", force=True)
+        client.remove_image(f"gp-test/changed:{tag}", force=True)
