@@ -224,5 +224,8 @@ def test_capabilities_name_the_engine(enter_runtime: Enter) -> None:
 
         assert capabilities.engine.split()[0] in {"docker", "simulated"}
         assert capabilities.gpu_problem is None
+        assert bool(capabilities.storage_classes) is (capabilities.storage_problem is None)
+        own = [each for each in capabilities.storage_classes if each.disk == capabilities.layers_disk]
+        assert own == list(capabilities.storage_classes)  # here all are on one disk, and say so
 
     run(enter_runtime, check)
