@@ -259,25 +259,24 @@ def test_a_restart_keeps_the_volume_and_the_port(world: World, dseq: int) -> Non
     assert "tick 0" in world.tenant("logs", str(dseq), "web").out  # of its first life too
 
 
-def test_events_tell_why_a_lease_kept_ending_and_its_log_outlives_it(world: World, hello: str) -> None:
-    path = world.folder / "crash.yaml"
-    path.write_text(SDL.format(image=hello, script="echo once more; exit 3"))
-    dseq = world.deploy(path)
-    assert world.tenant("bids", str(dseq), "--wait", "20").status == 0
-    assert world.tenant("accept", str(dseq), "--wait", "60").status == 1  # it ends instead
-    told = until(lambda: _closed(world, dseq), "the end")
-    kinds = [line.split()[2] for line in told.splitlines()]
-    assert kinds[:2] == ["awarded", "starting"]
-    assert kinds[-1] == "closed"
-    assert kinds.count("exited") > 2
-    assert re.search(r"Warning +exited +web/0 +.*3", told), told
-    assert "workload unstable" in told.splitlines()[-1]
-    assert world.tenant("logs", str(dseq)).out.count("once more") > 2
-    assert world.tenant("events", str(dseq), "-f").out == told  # and it ends
-    world.tenant("close", str(dseq))
+def test_events_tell_why_a_service_keeps_ending_and_its_log_outlives_the_lease(
+    world: World, dseq: int, hello: str
+) -> None:
+    crashing = rent(world, hello, "echo once more; sleep 2; exit 3")
 
+    def told() -> str:
+        events = world.tenant("events", str(crashing))
+        assert events.status == 0, events.err
+        return events.out
 
-def _closed(world: World, dseq: int) -> str | None:
-    events = world.tenant("events", str(dseq))
-    assert events.status == 0, events.err
-    return events.out if " closed " in events.out else None
+    until(lambda: told().count(" exited ") > 1, "it ended twice")
+    assert world.tenant("close", str(crashing)).status == 0
+    until(lambda: " closed " in told(), "the end")
+    everything = world.tenant("events", str(crashing), "-f").out  # and it ends
+    kinds = [line.split()[2] for line in everything.splitlines()]
+    assert kinds[:3] == ["awarded", "starting", "running"]
+    assert kinds[-2:] == ["stopping", "closed"]
+    assert re.search(r"Warning +exited +web/0 +.*3", everything), everything
+    assert "tenant closed" in everything.splitlines()[-1]
+    assert world.tenant("logs", str(crashing)).out.count("once more") > 1
+    assert world.tenant("logs", "--tail", "1", str(crashing)).out == "once more\n"

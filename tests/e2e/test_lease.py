@@ -36,10 +36,10 @@ def test_a_lease_from_deposit_to_refund(world: World, hello: str) -> None:
     assert f"hello: serving on port 8080, lease alice/{dseq}/1/1/{world.provider_name}" in logs.out
     assert world.tenant("exec", str(dseq), "hello", "--", "sh", "-c", "echo out; exit 7").status == 7
     nowhere = world.tenant("exec", str(dseq), "nosuch", "--", "true")
-    assert nowhere.status == 1
+    assert nowhere.status == 125
     assert nowhere.err.startswith(f"nosuch/0 of alice/{dseq}/1/1/{world.provider_name} does not run here")
     assert (
-        world.tenant("exec", str(dseq), "hello", "--", "cat", stdin="through and back\n").out
+        world.tenant("exec", "-i", str(dseq), "hello", "--", "cat", stdin="through and back\n").out
         == "through and back\n"
     )
 
