@@ -46,7 +46,7 @@ test: setup engine tools ## everything: check, then integration and end to end o
 
 tools:
 	@scripts/setup-tests.sh
-	@scripts/unpack-tools.sh docker-registry busybox-static prometheus redis-server
+	@scripts/unpack-tools.sh docker-registry busybox-static prometheus redis-server caddy postgresql nginx
 	@scripts/unpack-engine.sh
 
 sim: setup ## simulated markets: make sim SEED=7 RUNS=1000

@@ -4,7 +4,8 @@
 #
 #   scripts/unpack-tools.sh NAME...       e.g. docker-registry prometheus busybox-static redis-server caddy
 #
-# redis-server comes with its client, its libraries and their dynamic loader, enough for an image of its own.
+# redis-server, postgresql and nginx come with their libraries and their dynamic loader, enough for images of
+# their own.
 # A name that is unpacked already is left alone, so that no network is needed twice.
 set -eu
 
@@ -24,6 +25,15 @@ packages_of() {
     redis-server)
       printf 'redis-server\nredis-tools\n'
       libraries_of redis-tools
+      ;;
+    postgresql) # whatever major version this distribution has; without the compiler that its JIT wants
+      server=$(apt-cache depends postgresql | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p' | head -n 1)
+      printf '%s\n%s\ntzdata\n' "$server" "postgresql-client-${server#postgresql-}"
+      { libraries_of "$server"; libraries_of "postgresql-client-${server#postgresql-}"; } | grep -v '^libllvm'
+      ;;
+    nginx)
+      printf 'nginx\nnginx-common\n'
+      libraries_of nginx
       ;;
     *) printf '%s\n' "$1" ;;
   esac

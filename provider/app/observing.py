@@ -32,6 +32,7 @@ from provider.core.step import (
     EffectGaveUp,
     LeaseClosed,
     LeaseMoved,
+    LeaseNote,
     Note,
     NoticeGiven,
     OrderConsidered,
@@ -88,6 +89,12 @@ class Observing:
             log.warning("engine_unfit", problem=str(each), bids="allowed" if each.is_allowed else "none")
 
     def _note(self, note: Note, at: Instant) -> None:
+        if isinstance(note, OrderConsidered | BidEnded):
+            self._market_note(note, at)
+        else:
+            self._lease_note(note, at)
+
+    def _market_note(self, note: OrderConsidered | BidEnded, at: Instant) -> None:
         match note:
             case OrderConsidered(refused=None):
                 log.info("order_matched", order=str(note.order), rate=str(note.rate))
@@ -99,6 +106,9 @@ class Observing:
             case BidEnded():
                 log.info("bid_ended", lease=str(note.bid), outcome=note.outcome, detail=note.detail)
                 self._metrics.bid(BidOutcome(note.outcome))
+
+    def _lease_note(self, note: LeaseNote, at: Instant) -> None:
+        match note:
             case LeaseMoved():
                 log.info(
                     "lease_moved",

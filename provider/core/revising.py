@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from provider.core.lease import Phase
 from provider.core.state import Lease, Revision
 from provider.domain.manifest import Service
 from provider.domain.workload import PortBinding
@@ -15,17 +16,28 @@ from provider.domain.workload import PortBinding
 
 def taken(lease: Lease, revision: Revision) -> Lease:
     """``lease`` with ``revision`` as what is to run, and what ran before to fall back on."""
-    former = lease.current if lease.former is None else lease.former
+    former, revisions = lease.former, lease.former_revisions
+    if former is None or lease.phase is Phase.RUNNING:
+        former, revisions = lease.current, lease.revisions
     changed = _revised(lease, revision)
-    return replace(changed, former=former, update_problem="", restarting="")
+    return replace(changed, former=former, former_revisions=revisions, update_problem="", restarting="")
 
 
 def restored(lease: Lease, why: str) -> Lease:
     """``lease`` with what ran before its update as what is to run again."""
     assert lease.former is not None, "only an update can be taken back"
     problem = f"the update was taken back, what ran before runs again: {why}"
-    changed = _revised(lease, lease.former)
-    return replace(changed, former=None, update_problem=problem, detail=problem, restarting="")
+    return replace(
+        lease,
+        generation=lease.generation + 1,
+        current=lease.former,
+        revisions=lease.former_revisions,
+        former=None,
+        former_revisions={},
+        update_problem=problem,
+        detail=problem,
+        restarting="",
+    )
 
 
 def revision_of(lease: Lease, service: str) -> int:

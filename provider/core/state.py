@@ -96,6 +96,8 @@ class Lease:
     """What runs, or is to run."""
     former: Revision | None = None
     """What ran before an update that has not proved itself yet: run again should the update fail."""
+    former_revisions: Mapping[str, int] = field(default_factory=dict)
+    """Of ``former``: containers that the update did not come to are those still."""
     revisions: Mapping[str, int] = field(default_factory=dict)
     """For each service the generation in which its containers last changed."""
     failures: int = 0

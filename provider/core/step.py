@@ -99,17 +99,10 @@ class EffectGaveUp:
     what: str
 
 
-Note = (
-    OrderConsidered
-    | BidEnded
-    | LeaseMoved
-    | ContainerEnded
-    | UpdateTakenBack
-    | NoticeGiven
-    | LeaseClosed
-    | OrphanFound
-    | EffectGaveUp
+LeaseNote = (
+    LeaseMoved | ContainerEnded | UpdateTakenBack | NoticeGiven | LeaseClosed | OrphanFound | EffectGaveUp
 )
+Note = OrderConsidered | BidEnded | LeaseNote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,28 +2,35 @@
 
 The order is the promise (etcd-raft's): transition, then commit state and effects in one transaction,
 then observe, then perform. Events that wait together are committed together, so a slow disk costs its
-latency once. Invariant: no effect is performed, no message acknowledged and no question answered
-before what led to it is committed.
+latency once. A store that cannot take it now (its disk is full) is asked again and nothing else happens
+meanwhile. Invariant: no effect is performed, no message acknowledged and no question answered before what led
+to it is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from provider.core.agent import next_due, transition
 from provider.core.events import Event, TimeReached
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.errors import Temporary
-from provider.domain.moment import SECOND, Instant
+from provider.domain.moment import SECOND, Instant, after
 from provider.ports import Clock, Observer, Store
 from provider.shell.lanes import Lanes
 
+log = structlog.get_logger()
+
 INBOX_MOST = 10_000
 """Events that may wait. Above it tenants are told to come back; sources wait."""
+COMMIT_AGAIN = SECOND
+"""Between two tries of a commit that the store could not take."""
 BATCH_MOST = 256
 """Events in one transaction: bounds how long the first of them waits for the last."""
 
@@ -82,10 +89,10 @@ class Loop:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._inbox:
-                    self._turn(lanes)
+                    await self._turn(lanes)
                     await asyncio.sleep(0)  # let sources and lanes in between two transactions
 
-    def _turn(self, lanes: Lanes) -> None:
+    async def _turn(self, lanes: Lanes) -> None:
         batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MOST))]
         at, state = self._clock.now(), self._state
         steps = []
@@ -93,7 +100,7 @@ class Loop:
             step = transition(state, waiting.event, at)
             state = step.state
             steps.append(step)
-        self._store.commit(steps)
+        await self._commit(steps)
         self._state = state
         for waiting, step in zip(batch, steps, strict=True):
             self._settle(waiting, step, at)
@@ -102,6 +109,19 @@ class Loop:
         self._room.set()
         if next_due(state) != self._due:
             self._due_changed.set()
+
+    async def _commit(self, steps: Sequence[Step]) -> None:
+        said = False
+        while True:
+            try:
+                self._store.commit(steps)
+            except Temporary as failure:
+                if not said:
+                    log.warning("store_refused", problem=failure.what, remedy=failure.remedy)
+                    said = True
+                await self._clock.sleep_until(after(self._clock.now(), COMMIT_AGAIN))
+            else:
+                return
 
     def _settle(self, waiting: _Waiting, step: Step, at: Instant) -> None:
         if waiting.committed is not None:

@@ -18,7 +18,7 @@ from provider.core.state import AgentState
 from provider.domain.errors import ProviderError
 from provider.domain.gpu import GpuInventory
 from provider.domain.ids import NodeName
-from provider.domain.moment import SECOND, Span, after
+from provider.domain.moment import MINUTE, SECOND, Span, after
 from provider.domain.node import Node
 from provider.ports import Clock, CoordinatorLink, GpuProbe, HostProbe, Runtime
 from provider.shell.loop import Loop
@@ -28,6 +28,8 @@ log = structlog.get_logger()
 LIST_EVERY = Span(10 * SECOND)
 """The repair bound without a hint from the engine: its list costs 3 ms. As often as usage is reported:
 a report bills up to the last look."""
+CAPABILITIES_EVERY = Span(5 * MINUTE)
+"""An engine that was upgraded, a program that was installed, count from then at the latest."""
 AWAY_RETRY = Span(2 * SECOND)
 """Between two tries while the engine is away."""
 
@@ -73,6 +75,7 @@ async def watch_workloads(machine: Machine, loop: Loop) -> None:
     async with asyncio.TaskGroup() as group:
         hinted = asyncio.Event()
         group.create_task(_collect(machine.runtime.hints(), hinted))
+        group.create_task(_watch_capabilities(machine, loop))
         while True:
             hinted.clear()
             await _until_it_answers(machine, partial(list_workloads, machine, loop))
@@ -85,6 +88,18 @@ async def watch_workloads(machine: Machine, loop: Loop) -> None:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 for wait in either:
                     wait.cancel()
+
+
+async def _watch_capabilities(machine: Machine, loop: Loop) -> None:
+    while True:
+        await machine.clock.sleep_until(after(machine.clock.now(), CAPABILITIES_EVERY))
+        await _until_it_answers(machine, partial(_look_at_capabilities, machine, loop))
+
+
+async def _look_at_capabilities(machine: Machine, loop: Loop) -> None:
+    capabilities = await machine.runtime.capabilities()
+    if loop.state.nodes and capabilities != loop.state.runtime:
+        await loop.put(NodesRead(nodes=loop.state.nodes, runtime=capabilities))
 
 
 async def list_workloads(machine: Machine, loop: Loop) -> None:

@@ -150,18 +150,20 @@ def test_another_environment_then_notice_and_drain(
     end(world, waiting)
 
 
-def test_what_cannot_run_is_taken_back(world: World, hello: str) -> None:
+def test_what_cannot_run_is_taken_back(world: World, hello: str, engine: docker.DockerClient) -> None:
     dseq = world.rent(write(world, hello, "one"))
     port = world.host_port(dseq)
     greets(port, "one")
 
     nowhere = hello.rpartition(":")[0] + ":no-such-tag"
+    before = containers_of(engine, world.provider_name)
     failed = update(world, dseq, write(world, nowhere, "two"))
     assert failed.status == 1, failed.out
     assert "the update was taken back" in failed.err
     assert "no-such-tag" in failed.err
     assert "Try: mend the file and update again" in failed.err
     serves(port, "one")
+    assert containers_of(engine, world.provider_name) == before, "what ran was not touched"
     status = world.tenant("status", str(dseq)).out
     assert "the update was taken back" in status
     wanted = world.tenant("hash", str(world.folder / "web.yaml")).out[:12]

@@ -117,7 +117,8 @@ def test_an_update_that_cannot_start_is_taken_back() -> None:
     updates(agent, "", "missing")
     step = agent.fails(agent.last(StartWorkload), final=True, reason=CloseReason.IMAGE_UNAVAILABLE)
     assert agent.kinds(step) == ["StartWorkload", "ReportLease"]
-    assert images(agent.launch()) == [("hello", 1), ("hello", 3)]
+    assert images(agent.launch()) == [("hello", 1), ("hello", 1)], "containers it did not come to stay"
+    assert agent.launch().generation == 3
     assert any(isinstance(note, UpdateTakenBack) for note in agent.notes)
 
     agent.done(agent.last(StartWorkload))
@@ -139,7 +140,7 @@ def test_an_update_that_dies_young_is_taken_back_and_an_older_one_is_repaired() 
     agent.passes(POLICY.update_probation - 1)
     step = agent.lists(workload(agent.launch(), started_at=agent.at, exited_at=agent.at))
     assert agent.kinds(step)[0] == "StartWorkload"
-    assert images(agent.launch()) == [("hello", 3)]
+    assert images(agent.launch()) == [("hello", 1)]
     agent.done(agent.last(StartWorkload))
     assert agent.lease().phase is Phase.RUNNING
 
@@ -174,7 +175,17 @@ def test_a_second_update_falls_back_on_what_really_ran() -> None:
     updates(agent, "second", hashed="aa" * 32)
     assert agent.fails(first).effects == (), "what became of the first does not matter any more"
     agent.fails(agent.last(StartWorkload))
-    assert images(agent.launch()) == [("hello", 4)]
+    assert images(agent.launch()) == [("hello", 1)]
+
+
+def test_an_update_that_runs_is_what_the_next_one_falls_back_on() -> None:
+    agent = Agent(*healthy(0))
+    agent.run()
+    updates(agent, "first")
+    agent.done(agent.last(StartWorkload))
+    updates(agent, "second", hashed="aa" * 32)
+    agent.fails(agent.last(StartWorkload))
+    assert images(agent.launch()) == [("first", 2)]
 
 
 def test_what_cannot_be_taken_back_is_repaired() -> None:
@@ -187,7 +198,7 @@ def test_what_cannot_be_taken_back_is_repaired() -> None:
     assert agent.lease().phase is Phase.REPAIRING
     assert agent.lease().meter.since is None
     agent.later(0)
-    assert images(agent.launch()) == [("hello", 3)]
+    assert images(agent.launch()) == [("hello", 1)]
 
 
 def test_a_lease_that_is_being_repaired_takes_another_manifest_at_once() -> None:

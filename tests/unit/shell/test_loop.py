@@ -20,9 +20,9 @@ from provider.core.events import (
 )
 from provider.core.state import AgentState
 from provider.core.step import Step
-from provider.domain.errors import Temporary
+from provider.domain.errors import Permanent, Temporary
 from provider.domain.market import Award
-from provider.domain.moment import MINUTE, Instant
+from provider.domain.moment import HOUR, MINUTE, SECOND, Instant
 from provider.shell.loop import BATCH_MOST, INBOX_MOST, Loop
 from provider.sim import vtime
 from provider.sim.clock import EPOCH, LoopClock
@@ -96,17 +96,30 @@ def test_commit_then_acknowledge_then_observe_then_perform() -> None:
     ]
 
 
-def test_nothing_is_seen_of_a_commit_that_failed() -> None:
+def test_a_store_that_is_full_is_asked_again_and_nothing_is_seen_before() -> None:
+    """A full disk is no reason to end: what came in waits, and what would follow too."""
+
+    async def body(loop: Loop, watched: Watched) -> None:
+        watched.fails = Temporary("the disk is full")
+        opened = OrderOpened(order=order(), version=1)
+        await loop.put(opened, lambda: watched.seen.append("acknowledge"))
+        await asyncio.sleep(HOUR / SECOND)
+        assert watched.seen == []
+        assert loop.state == AgentState(policy=POLICY)
+        watched.fails = None
+        await loop.submit(LOST)
+        assert watched.seen[:3] == ["commit", "acknowledge", "observe OrderOpened"]
+
+    looping(body)
+
+
+def test_a_store_that_is_broken_ends_the_loop() -> None:
     async def main(watched: Watched) -> None:
         lanes: Any = watched
         loop = Loop(AgentState(policy=POLICY), watched, LoopClock(), watched)
-        opened = OrderOpened(order=order(), version=1)
-        await loop.put(opened, lambda: watched.seen.append("acknowledge"))
-        watched.fails = Temporary("the disk is full")
-        try:
-            await loop.run(lanes)
-        finally:
-            assert loop.state == AgentState(policy=POLICY)
+        await loop.put(LOST, lambda: watched.seen.append("acknowledge"))
+        watched.fails = Permanent("the disk failed")
+        await loop.run(lanes)
 
     watched = Watched()
     with pytest.raises(ExceptionGroup, match="TaskGroup"):
