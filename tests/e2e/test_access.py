@@ -262,7 +262,7 @@ def test_a_restart_keeps_the_volume_and_the_port(world: World, dseq: int) -> Non
 def test_events_tell_why_a_service_keeps_ending_and_its_log_outlives_the_lease(
     world: World, dseq: int, hello: str
 ) -> None:
-    crashing = rent(world, hello, "echo once more; sleep 2; exit 3")
+    crashing = rent(world, hello, "echo once more; sleep 1; exit 3")
 
     def told() -> str:
         events = world.tenant("events", str(crashing))
@@ -279,4 +279,4 @@ def test_events_tell_why_a_service_keeps_ending_and_its_log_outlives_the_lease(
     assert re.search(r"Warning +exited +web/0 +.*3", everything), everything
     assert "tenant closed" in everything.splitlines()[-1]
     assert world.tenant("logs", str(crashing)).out.count("once more") > 1
-    assert world.tenant("logs", "--tail", "1", str(crashing)).out == "once more\n"
+    assert world.tenant("logs", "--tail", "1", str(crashing), "web/0").out == "once more\n"
