@@ -113,3 +113,11 @@ def test_a_refusal_is_not_tried_again() -> None:
 
     with pytest.raises(Permanent):
         read(Refusing(lines=[(0, 1)], cuts=[]), LogRequest(follow=True))
+
+
+def test_a_replica_whose_lines_came_later_than_anothers_loses_none() -> None:
+    lines = [(0, 100 * SECOND), (1, 99 * SECOND), (0, 101 * SECOND)]
+
+    batches, _ = read(Provider(lines=lines, cuts=[1]), LogRequest(follow=True))
+
+    assert sorted((batch.replica, *batch.at_ns) for batch in batches) == sorted(lines)
