@@ -28,11 +28,11 @@ packages_of() {
       ;;
     postgresql) # whatever major version this distribution has; without the compiler that its JIT wants
       server=$(apt-cache depends postgresql | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p' | head -n 1)
-      printf '%s\n%s\ntzdata\n' "$server" "postgresql-client-${server#postgresql-}"
+      printf '%s\n%s\ntzdata\nzlib1g\n' "$server" "postgresql-client-${server#postgresql-}"
       { libraries_of "$server"; libraries_of "postgresql-client-${server#postgresql-}"; } | grep -v '^libllvm'
       ;;
     nginx)
-      printf 'nginx\nnginx-common\n'
+      printf 'nginx\nnginx-common\nzlib1g\n'
       libraries_of nginx
       ;;
     *) printf '%s\n' "$1" ;;
