@@ -127,12 +127,6 @@ def test_anubis_guards_nginx(world: World) -> None:
 def test_baserow_gets_the_storage_that_it_asks_for(world: World) -> None:
     dseq = world.rent(FILES / "baserow__deploy.yaml")
     until(lambda: page(world, dseq, "baserow", "/starts"), "it serves what it keeps", 60)
-    (size,) = [path.stat().st_size for path in files(world) if path.stat().st_size > 2**30]
-    assert size == 20 * 2**30
+    assert [path.stat().st_size for path in world.volume_files()] == [20 * 2**30]
     end(world, dseq)
-    assert files(world) == []
-
-
-def files(world: World) -> list[Path]:
-    """Of volumes, on the host."""
-    return [path for path in (world.folder / "provider" / "volumes").rglob("*") if path.is_file()]
+    assert world.volume_files() == []

@@ -203,9 +203,8 @@ def test_nothing_is_lost_and_nothing_left(burning: World, engine_under_fire: Sec
 
 def left_on_disk(world: World) -> list[str]:
     """Mounts, loop devices and files of volumes."""
-    volumes = world.folder / "provider" / "volumes"
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     loops = subprocess.run(["losetup", "--list", "--noheadings"], check=True, capture_output=True, text=True)
-    left = [place for place in mounts if place.startswith(str(volumes))]
-    left += [line for line in loops.stdout.splitlines() if str(volumes) in line]
-    return left + [str(path) for path in volumes.rglob("*") if path.is_file()]
+    left = [place for place in mounts if place.startswith(f"{world.folder}/")]
+    left += [line for line in loops.stdout.splitlines() if str(world.folder) in line]
+    return left + [str(path) for path in world.volume_files()]

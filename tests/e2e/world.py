@@ -170,6 +170,10 @@ class World:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
+    def volume_files(self) -> list[Path]:
+        """In which leases' volumes are, on the host."""
+        return sorted(self.folder.rglob("*.ext4"))
+
     def close(self) -> None:
         for name in list(self.processes):
             self.kill(name, signal.SIGTERM)

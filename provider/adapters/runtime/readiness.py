@@ -13,6 +13,7 @@ from pathlib import Path
 from provider.adapters.sockets import Listening, listening
 from provider.domain.manifest import Service
 
+
 def exposed(service: Service) -> tuple[Listening, ...]:
     """The ports that others are to reach, sorted."""
     return tuple(sorted({(expose.proto.lower(), expose.port) for expose in service.expose}))
