@@ -25,6 +25,9 @@ LINE_BYTES_MAX = 256 * 1024
 """A longer line is given in pieces: what a tenant writes must not fill our memory."""
 QUEUED_BATCHES = 16
 """Between the readers of several containers and whoever reads them; then readers wait."""
+PIECE_BYTES, GATHER_S = 16 * 1024, 0.002
+"""The engine hands a busy log over line by line: after a small piece it is given time for a larger one. A
+line that comes alone waits for nothing."""
 STAMP_BYTES = len("2026-11-22T17:00:00.123456789Z")
 """Engines write all nine digits, and UTC."""
 _HEAD = struct.Struct(">B3xL")
@@ -121,6 +124,8 @@ async def raw(engine: Engine, found: Found, request: LogRequest) -> AsyncGenerat
         await accepted(answer, doing)
         async for piece in answer.pieces():
             yield piece
+            if len(piece) < PIECE_BYTES:
+                await answer.gather(GATHER_S)
 
 
 @lru_cache(maxsize=64)

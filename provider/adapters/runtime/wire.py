@@ -146,6 +146,14 @@ class Answer:
             if payload := decoder.feed(data):
                 yield payload
 
+    async def gather(self, span_s: float) -> None:
+        """Leave what comes where it is for so long: many small pieces become one."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one for both ways
+        try:
+            await asyncio.sleep(span_s)
+        finally:
+            self.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     async def text(self) -> str:
         """The whole body; of an error it is the engine's message."""
         body = b"".join([piece async for piece in self.pieces()]).decode(errors="replace")
