@@ -162,8 +162,8 @@ def storage_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
         found=f"{classes}; {' and '.join(f'{room} GiB' for room in rooms.values())}"
         if classes
         else capabilities.storage_problem or "none is offered",
-        remedy="as root on the host: apt-get install e2fsprogs mount util-linux; in a container: --privileged "
-        "and -v /var/lib/provider:/var/lib/provider:rshared; or name folders in storage.classes",
+        remedy="as root on the host: apt-get install e2fsprogs mount util-linux; in a container: "
+        "--privileged and -v /var/lib/provider:/var/lib/provider:rshared; or name folders in storage.classes",
     )
     held = (
         "the engine holds them to their size"

@@ -19,7 +19,7 @@ from provider.rpc.v1 import lease_pb2
 
 SLACK_NS = 5_000_000_000
 """How much later than others' one replica's lines may arrive: asked for again, and left out if known."""
-PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+PAUSES_S: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Between two tries to connect; the last one repeats."""
 Connect = Callable[[], AbstractAsyncContextManager[LeaseCalls]]
 Say = Callable[[str], None]

@@ -236,7 +236,10 @@ def test_a_workload_that_keeps_exiting_is_repaired_and_in_the_end_given_up(
         async with place.agent():
             await place.opens_and_awards()
             await place.sends()
-            await place.until(lambda: place.phase_of(LEASE) is None and place.engine.starts == deaths, bound_s=HOUR // SECOND)
+            await place.until(
+                lambda: place.phase_of(LEASE) is None and place.engine.starts == deaths,
+                bound_s=HOUR // SECOND,
+            )
             await place.told(EndLease)
             assert place.last(EndLease).reason is CloseReason.WORKLOAD_UNSTABLE
             assert place.usages()[-1] == deaths * 3 * SECOND

@@ -21,7 +21,6 @@ from provider.rpc.v1 import market_pb2 as pb
 from provider.sim.waiting import until
 from tests.integration.link.market_world import RATE, Wire, lease, order, wire
 
-
 _WIRE_LEASE = lease_id_to_pb(lease(1))
 
 

@@ -124,9 +124,9 @@ class MarketMachine(RuleBasedStateMachine):
             match told:
                 case LeaseAwarded(award=award):
                     agent.hashes.setdefault(award.id, award.manifest_hash)
-                case LeaseUpdated(lease=lease, manifest_hash=manifest_hash):
-                    assert lease in agent.hashes, "an update comes after its award"
-                    agent.hashes[lease] = manifest_hash
+                case LeaseUpdated(lease=updated, manifest_hash=manifest_hash):
+                    assert updated in agent.hashes, "an update comes after its award"
+                    agent.hashes[updated] = manifest_hash
                 case _:
                     pass
         for lease in self.market.book.leases.values():

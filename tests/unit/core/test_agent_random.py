@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -9,12 +10,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from provider.core.agent import next_due
-from provider.core.effects import EndLease, StartWorkload, StopWorkload
-from provider.core.events import Failed, Performed, TimeReached
+from provider.core.effects import EndLease, RestartService, StartWorkload, StopWorkload
+from provider.core.events import (
+    DrainSet,
+    Failed,
+    LeaseUpdated,
+    ManifestArrived,
+    OperatorCloses,
+    Performed,
+    RestartRequested,
+    TimeReached,
+)
 from provider.core.lease import Phase
 from provider.core.state import Lease
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import LeaseId
+from provider.domain.manifest import Manifest
 from provider.domain.market import CloseReason
 from provider.domain.moment import HOUR, Instant
 from provider.domain.workload import Launch, Workload
@@ -27,6 +38,7 @@ from tests.agents import (
     gpu,
     group,
     lease_of,
+    manifest,
     node,
     nodes_read,
     rate,
@@ -42,6 +54,12 @@ GROUPS = (
     group(unit(resources(1)), unit(resources(2, gpus=ask(2)))),
     group(unit(price="0.1")),
 )
+
+
+def with_image(content: Manifest, image: str) -> Manifest:
+    (of,) = content.groups
+    services = tuple(replace(service, image=image) for service in of.services)
+    return replace(content, groups=(replace(of, services=services),))
 
 
 class AgentMachine(RuleBasedStateMachine):
@@ -84,6 +102,30 @@ class AgentMachine(RuleBasedStateMachine):
     def a_manifest_comes(self, number: int, right: bool) -> None:
         self.store.commit([self.agent.sends(number, hashed="ab" * 32 if right else "cd" * 32)])
 
+    @rule(number=numbers, image=st.sampled_from("xyz"), sent=st.booleans())
+    def the_tenant_updates(self, number: int, image: str, sent: bool) -> None:
+        hashed = (image.encode().hex() * 32)[:64]
+        self.agent.version += 1
+        updated = LeaseUpdated(lease=lease_of(number), manifest_hash=hashed, version=self.agent.version)
+        self.take(updated)
+        lease = self.agent.state.leases.get(lease_of(number))
+        if sent and lease is not None:
+            content = with_image(manifest(lease.group), image)
+            self.take(ManifestArrived(lease=lease.id, manifest=content, manifest_hash=hashed))
+
+    @rule(number=numbers, service=st.sampled_from(["service1", "service2"]))
+    def a_restart_is_asked_for(self, number: int, service: str) -> None:
+        self.take(RestartRequested(lease=lease_of(number), service=service))
+
+    @rule(number=numbers, notice=st.sampled_from([0, 5_000, HOUR]))
+    def the_operator_takes_it_back(self, number: int, notice: int) -> None:
+        ends_at = Instant(self.agent.at + notice)
+        self.take(OperatorCloses(lease=lease_of(number), ends_at=ends_at))
+
+    @rule(is_draining=st.booleans())
+    def the_operator_drains(self, is_draining: bool) -> None:
+        self.take(DrainSet(is_draining=is_draining))
+
     @rule(cards=st.lists(st.sampled_from(GpuHealth), max_size=4))
     def the_machine_changes(self, cards: list[GpuHealth]) -> None:
         self.take(nodes_read(node(*(gpu(index, health=health) for index, health in enumerate(cards)))))
@@ -112,9 +154,15 @@ class AgentMachine(RuleBasedStateMachine):
         runs = None
         if isinstance(effect, StartWorkload):
             there = self.engine.get(effect.launch.lease)
-            if there is None or there[2] is not None:
+            if there is None or there[2] is not None or there[0] != effect.launch:
                 self.engine[effect.launch.lease] = (effect.launch, self.agent.at, None)
             runs = self.workload(effect.launch.lease)
+        elif isinstance(effect, RestartService):
+            if effect.lease not in self.engine:
+                self.take(Failed(effect=effect, what="its containers are gone", is_final=False))
+                return
+            self.engine[effect.lease] = (self.engine[effect.lease][0], self.agent.at, None)
+            runs = self.workload(effect.lease)
         elif isinstance(effect, StopWorkload):
             self.engine.pop(effect.lease, None)
         self.take(Performed(effect=effect, workload=runs))
@@ -177,6 +225,8 @@ class AgentMachine(RuleBasedStateMachine):
                 return lease.due is not None
             case Phase.STARTING:
                 return any(isinstance(effect, StartWorkload) for effect in wanted)
+            case Phase.UPDATING:
+                return any(isinstance(effect, StartWorkload | RestartService) for effect in wanted)
             case Phase.RUNNING:
                 return lease.meter.report_at is not None
             case Phase.STOPPING:

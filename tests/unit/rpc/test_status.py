@@ -42,6 +42,12 @@ class Servicer(OperatorServiceServicer):
         finally:
             self.running -= 1
 
+    async def CloseLease(self, request: Any, context: Any) -> pb.CloseLeaseResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
+    async def SetDrain(self, request: Any, context: Any) -> pb.SetDrainResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
 
 @asynccontextmanager
 async def served(

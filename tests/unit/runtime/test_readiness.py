@@ -30,7 +30,12 @@ def test_what_listens_for_others(tmp_path: Path) -> None:
     for name, text in {"tcp": TCP, "tcp6": "head\n", "udp": "head\n", "udp6": UDP6}.items():
         (tmp_path / name).write_text(text)
     assert sockets.listening(tmp_path) == {("tcp", 80), ("udp", 53)}
-    assert sockets.listening(tmp_path, loopback=True) == {("tcp", 80), ("tcp", 8080), ("udp", 53), ("udp", 54)}
+    assert sockets.listening(tmp_path, loopback=True) == {
+        ("tcp", 80),
+        ("tcp", 8080),
+        ("udp", 53),
+        ("udp", 54),
+    }
     (tmp_path / "tcp6").unlink()
     assert ("tcp", 80) in sockets.listening(tmp_path), "a kernel without IPv6"
     (tmp_path / "tcp").unlink()
