@@ -109,3 +109,24 @@ def sensible(
         if waiting == left:
             return tuple(kept), next(each for each in kept if each.service in left and each.needs in left)
         left = waiting
+
+
+def waves(launch: Launch) -> tuple[tuple[ReplicaLaunch, ...], ...]:
+    """The replicas, in groups that can be started at once; each needs only those before it."""
+    left = list(launch.replicas)
+    made: list[tuple[ReplicaLaunch, ...]] = []
+    while left:
+        names = {replica.service.name for replica in left}
+        waits = {each.service for each in launch.dependencies if each.needs in names}
+        wave = tuple(replica for replica in left if replica.service.name not in waits)
+        assert wave, "dependencies have no circles"
+        made.append(wave)
+        left = [replica for replica in left if replica.service.name in waits]
+    return tuple(made)
+
+
+def needed_by(launch: Launch, wave: Iterable[ReplicaLaunch]) -> tuple[ReplicaLaunch, ...]:
+    """What must be ready before ``wave`` is started."""
+    names = {replica.service.name for replica in wave}
+    needed = {each.needs for each in launch.dependencies if each.service in names}
+    return tuple(replica for replica in launch.replicas if replica.service.name in needed)

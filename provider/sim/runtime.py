@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
+from provider.core.launching import waves
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.moment import Instant, after
@@ -88,7 +89,7 @@ class SimulatedRuntime:
             ]
             self.engine.keep(launch.lease, gone)
             self.engine.leases[launch.lease] = fit
-            for replica in missing:
+            for replica in (each for wave in waves(launch) for each in wave if each in missing):
                 self._begin(launch, replica)
             await self.engine.notify()
             return self._workload(launch.lease)

@@ -23,6 +23,7 @@ from provider.adapters.runtime.gpu_sight import GpuSight, Watched
 from provider.adapters.runtime.host import has_apparmor, open_files_ceiling
 from provider.adapters.runtime.images.stock import Images, Wanted
 from provider.adapters.runtime.storage.volumes import Volumes
+from provider.core import launching
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
 from provider.domain.workload import ContainerState, Launch, ReplicaLaunch
@@ -114,9 +115,9 @@ class Launcher:
 
         running = {name for name, each in there.fit.items() if each.state is ContainerState.RUNNING}
         try:
-            for wave in ordering.waves(launch):
+            for wave in launching.waves(launch):
                 absent = [each for each in wave if key(each) not in running]
-                needed = ordering.needed_by(launch, absent)
+                needed = launching.needed_by(launch, absent)
                 late = await ordering.until_ready(self._engine, self._clock, launch, needed)
                 if late:
                     log.info("service_not_ready", lease=str(launch.lease), services=sorted(set(late)))

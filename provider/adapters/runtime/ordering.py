@@ -1,7 +1,7 @@
-"""In which order containers are started: those that others need first.
+"""The wait between containers that others need and those others.
 
-Owns the waves and the wait between them. A service that never becomes ready keeps nobody waiting for ever: on
-Akash nobody waits at all, and a manifest that runs there runs here.
+A service that never becomes ready keeps nobody waiting for ever: on Akash nobody waits at all, and a manifest
+that runs there runs here. Who waits for whom is ``core.launching``'s.
 """
 
 from __future__ import annotations
@@ -18,27 +18,6 @@ READY_PATIENCE = Span(MINUTE)
 """For all that a wave needs together."""
 READY_PAUSE = Span(100)
 """Between two looks at who listens."""
-
-
-def waves(launch: Launch) -> tuple[tuple[ReplicaLaunch, ...], ...]:
-    """The replicas, in groups that can be started at once; each needs only those before it."""
-    left = list(launch.replicas)
-    made: list[tuple[ReplicaLaunch, ...]] = []
-    while left:
-        names = {replica.service.name for replica in left}
-        waits = {each.service for each in launch.dependencies if each.needs in names}
-        wave = tuple(replica for replica in left if replica.service.name not in waits)
-        assert wave, "dependencies have no circles"
-        made.append(wave)
-        left = [replica for replica in left if replica.service.name in waits]
-    return tuple(made)
-
-
-def needed_by(launch: Launch, wave: Iterable[ReplicaLaunch]) -> tuple[ReplicaLaunch, ...]:
-    """What must be ready before ``wave`` is started."""
-    names = {replica.service.name for replica in wave}
-    needed = {each.needs for each in launch.dependencies if each.service in names}
-    return tuple(replica for replica in launch.replicas if replica.service.name in needed)
 
 
 async def until_ready(

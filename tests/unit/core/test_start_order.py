@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provider.adapters.runtime import ordering
+from provider.core import launching
 from provider.domain.workload import Dependency
 from tests.launches import launch, replica, service
 
@@ -12,7 +12,7 @@ from tests.launches import launch, replica, service
 def names(*needs: tuple[str, str]) -> list[list[str]]:
     wanted = launch(*(replica(service(name), number) for name in ("a", "b", "c") for number in (0, 1)))
     wanted = replace(wanted, dependencies=tuple(Dependency(service=one, needs=other) for one, other in needs))
-    return [sorted({each.service.name for each in wave}) for wave in ordering.waves(wanted)]
+    return [sorted({each.service.name for each in wave}) for wave in launching.waves(wanted)]
 
 
 def test_waves() -> None:
@@ -25,6 +25,6 @@ def test_waves() -> None:
 def test_a_wave_waits_for_what_it_needs_and_no_more() -> None:
     wanted = launch(*(replica(service(name)) for name in ("a", "b", "c")))
     wanted = replace(wanted, dependencies=(Dependency(service="a", needs="b"),))
-    first, second = ordering.waves(wanted)
-    assert ordering.needed_by(wanted, first) == ()
-    assert [each.service.name for each in ordering.needed_by(wanted, second)] == ["b"]
+    first, second = launching.waves(wanted)
+    assert launching.needed_by(wanted, first) == ()
+    assert [each.service.name for each in launching.needed_by(wanted, second)] == ["b"]
