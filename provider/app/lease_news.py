@@ -83,6 +83,9 @@ class LeaseNews:
 def happening_of(note: Note, at: Instant) -> tuple[LeaseId, Happening] | None:
     """None for what is no tenant's business."""
     match note:
+        case LeaseMoved(after=Phase.UPDATING, restarting=service) if service:
+            text = "it is stopped and started because its tenant asked for it"
+            return note.lease, Happening(at=at, kind=EventKind.RESTARTED, text=text, service=service)
         case LeaseMoved(after=phase) if phase in _MOVED:
             kind, text = _MOVED[phase]
             return note.lease, Happening(at=at, kind=kind, text=note.detail or text)

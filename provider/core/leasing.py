@@ -30,7 +30,7 @@ from provider.domain.ids import LeaseId
 from provider.domain.market import Award, CloseReason, LeaseHealth, Usage
 from provider.domain.moment import Instant, Span, after
 from provider.domain.money import earned
-from provider.domain.workload import Workload
+from provider.domain.workload import ExitCause, Workload
 
 _HEALTH: Mapping[Phase, LeaseHealth] = {
     Phase.AWARDED: LeaseHealth.WAITING,
@@ -89,7 +89,14 @@ def move(draft: Draft, lease: Lease, trigger: Trigger, at: Instant) -> None:
         return
     draft.put_lease(replace(lease, phase=entered, due=None))
     draft.note(
-        LeaseMoved(lease=lease.id, before=lease.phase, after=entered, trigger=trigger, detail=lease.detail)
+        LeaseMoved(
+            lease=lease.id,
+            before=lease.phase,
+            after=entered,
+            trigger=trigger,
+            detail=lease.detail,
+            restarting=lease.restarting,
+        )
     )
     ON_ENTER[entered](draft, lease.id, at)
 
@@ -102,17 +109,23 @@ def end(draft: Draft, lease_id: LeaseId, reason: CloseReason, detail: str, at: I
 
 
 def started(draft: Draft, event: Performed, lease_id: LeaseId, generation: int, at: Instant) -> None:
-    """The engine runs all of it. An answer about an older generation says nothing of this one."""
+    """The engine started all of it. An answer about an older generation says nothing of this one.
+
+    What has ended again by then did run: it is a death like any other, and counts as one.
+    """
     lease = draft.state.leases.get(lease_id)
     assert event.workload is not None, "a start that was performed says what runs"
     if lease is None or generation != lease.generation:
         return
-    if lease.phase in SETTLING and drift.find_death(lease, event.workload) is not None:
+    death = drift.find_death(lease, event.workload) if lease.phase in SETTLING else None
+    if death is not None and death.cause is ExitCause.GONE:
         _start_again(draft, replace(lease, detail="what the engine made is gone again"), at)
         return
     since = _since(event.workload, at)
     running = replace(lease, started_at=since, detail=lease.update_problem, is_degraded=False, restarting="")
     move(draft, running, Trigger.STARTED, at)
+    if death is not None:
+        died(draft, death, at)
 
 
 def _since(workload: Workload, at: Instant) -> Instant:

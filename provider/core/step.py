@@ -44,6 +44,8 @@ class LeaseMoved:
     after: Phase
     trigger: Trigger | None
     detail: str = ""
+    restarting: str = ""
+    """The service that its tenant wants restarted, where that is why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

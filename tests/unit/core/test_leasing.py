@@ -10,7 +10,7 @@ from provider.core.agent import transition
 from provider.core.effects import EndLease, PlaceBid, ReportLease, StartWorkload, StopWorkload
 from provider.core.events import Failed, LeaseEnded, Performed, RestartRequested, WorkloadsListed
 from provider.core.lease import IllegalMove, Phase, Trigger
-from provider.core.step import EffectGaveUp, LeaseClosed, OrphanFound
+from provider.core.step import ContainerEnded, EffectGaveUp, LeaseClosed, OrphanFound
 from provider.domain.market import CloseReason, LeaseHealth, Refusal
 from provider.domain.moment import HOUR, MINUTE, Instant, Span
 from provider.domain.workload import Workload
@@ -321,3 +321,20 @@ def test_events_about_strangers_change_nothing() -> None:
     agent.take(WorkloadsListed(workloads=(workload(agent.launch(), started_at=agent.at),), as_of=agent.at))
     assert agent.state.leases == leases
     assert order(7).id not in agent.state.orders
+
+
+def test_what_ends_before_its_start_is_answered_is_a_death_like_any_other() -> None:
+    """A command that fails at once must not be started for ever."""
+    agent = Agent(*healthy(0))
+    agent.start()
+    for death in range(1, POLICY.deaths_most + 1):
+        assert agent.lease().phase is Phase.STARTING
+        start = agent.last(StartWorkload)
+        ended = workload(start.launch, started_at=agent.at, exited_at=agent.at)
+        agent.take(Performed(effect=start, workload=ended))
+        assert agent.lease().deaths == death
+        if death < POLICY.deaths_most:
+            assert agent.lease().phase is Phase.REPAIRING
+            agent.later(5 * MINUTE)
+    assert agent.lease().reason is CloseReason.WORKLOAD_UNSTABLE
+    assert sum(isinstance(note, ContainerEnded) for note in agent.notes) == POLICY.deaths_most
