@@ -38,11 +38,11 @@ contracts:
 	@$(RUN)/lint-imports
 
 quick:
-	@$(RUN)/pytest -q -m "not docker" tests/unit tests/contract tests/sim tests/test_tidy.py tests/test_docs.py
+	@$(RUN)/pytest -q -n 2 -m "not docker" tests/unit tests/contract tests/sim tests/test_tidy.py tests/test_docs.py
 
 test: setup engine tools ## everything: check, then integration and end to end on the real engine
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types contracts
-	@$(RUN)/pytest -q
+	@$(RUN)/pytest -q -n 3 --dist loadfile
 
 tools:
 	@scripts/setup-tests.sh

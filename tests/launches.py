@@ -16,7 +16,9 @@ from provider.domain.workload import Launch, LogBatch, LogLine, PortBinding, Rep
 
 T = TypeVar("T")
 
-IMAGE = "gp-test/hello-gpu:1"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Which of several test processes this is, or is a child of; empty where there is one."""
+IMAGE = f"gp-test/hello-gpu{WORKER and '-' + WORKER}:1"
 """Made by the fixture ``hello_image``."""
 BOUND_S = 30.0
 _numbers = itertools.count(1)

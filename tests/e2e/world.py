@@ -21,6 +21,7 @@ import docker
 
 from provider.app.demo.stage import free_port, program_argv
 from tests.e2e.leftovers import sweep
+from tests.launches import WORKER
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "build" / "tools"
@@ -69,6 +70,12 @@ def run(argv: list[str], environment: dict[str, str] | None = None, stdin: str =
     return Outcome(status=done.returncode, out=done.stdout, err=done.stderr)
 
 
+def own_ports() -> str:
+    """A range that no other test process uses."""
+    first = 33_000 + 100 * int(WORKER.removeprefix("gw")) if WORKER else 32_100
+    return f"{first}-{first + 99}"
+
+
 @dataclass(slots=True, kw_only=True)
 class World:
     """One of each."""
@@ -79,7 +86,7 @@ class World:
     enrolment_port: int = field(default_factory=free_port)
     lease_port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
-    ports: str = "32100-32199"
+    ports: str = field(default_factory=own_ports)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     provider_environment: dict[str, str] = field(default_factory=dict)
 
