@@ -57,7 +57,7 @@ def expected(lease: Lease) -> list[tuple[str, int]]:
     return [(service.name, replica) for service in group.services for replica in range(service.count)]
 
 
-def launch(lease: Lease, policy: Policy, *, simulated_gpus: bool) -> Launch:
+def launch(lease: Lease, policy: Policy) -> Launch:
     """What to run for a lease whose manifest was taken."""
     assert lease.current is not None, "only a lease with a manifest is launched"
     group = lease.current.manifest.group(lease.group.name)
@@ -91,7 +91,7 @@ def launch(lease: Lease, policy: Policy, *, simulated_gpus: bool) -> Launch:
         replicas=tuple(replicas),
         dependencies=lease.current.dependencies,
         grace_s=policy.stop_grace_s,
-        simulated_gpus=simulated_gpus,
+        simulated_gpus=lease.placement.simulated_gpus,
     )
 
 

@@ -263,13 +263,10 @@ def end_leases_on_failed_gpus(draft: Draft, at: Instant) -> None:
 
 def _enter_starting(draft: Draft, lease_id: LeaseId, _at: Instant) -> None:
     lease = draft.state.leases[lease_id]
-    simulated = any(
-        node.inventory.simulated for node in draft.state.nodes if node.name == lease.placement.node
-    )
     draft.want(
         StartWorkload(
             id=draft.lease_effect_id(lease_id),
-            launch=launching.launch(lease, draft.state.policy, simulated_gpus=simulated),
+            launch=launching.launch(lease, draft.state.policy),
         )
     )
     report(draft, lease_id)

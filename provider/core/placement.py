@@ -142,7 +142,12 @@ def _place_on(state: AgentState, node: Node, group: GroupSpec) -> Placement | Re
     if isinstance(replicas, Refused):
         return replicas
     host_ports = tuple(islice(_open_ports(state, node), needed.ports))
-    return Placement(node=node.name, replicas=replicas, host_ports=host_ports)
+    return Placement(
+        node=node.name,
+        replicas=replicas,
+        host_ports=host_ports,
+        simulated_gpus=node.inventory.simulated,
+    )
 
 
 def _open_ports(state: AgentState, node: Node) -> Iterator[int]:

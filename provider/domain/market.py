@@ -114,6 +114,8 @@ class Placement:
     """Sorted by resource unit, then replica."""
     host_ports: tuple[int, ...] = ()
     """One for each global port of the group, in the operator's range."""
+    simulated_gpus: bool = False
+    """Kept with it: after a restart the cards are not known yet when a lease is started again."""
 
     @property
     def gpus(self) -> tuple[GpuUuid, ...]:

@@ -5,14 +5,17 @@ The images that the file names cannot be had in a test; the market's own small o
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 
 import docker
 import pytest
 
+from provider.app import busybox_image
+from provider.app.loopback_registry import ImageConfig, Registry
 from tests.e2e.leftovers import containers_of
-from tests.e2e.world import ROOT, World, running, until
+from tests.e2e.world import ROOT, TOOLS, World, running, until
 from tests.prometheus import fetch
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -35,10 +38,22 @@ def world(tmp_path_factory: pytest.TempPathFactory, engine: docker.DockerClient)
         yield made
 
 
-def test_a_web_service_and_its_database(world: World, hello: str, engine: docker.DockerClient) -> None:
+@pytest.fixture(scope="module")
+def database(registry: Registry) -> str:
+    """The hello image, which also listens where a database does."""
+    entry = f"httpd -f -p 5432 -h /tmp & exec {' '.join(busybox_image.ENTRYPOINT)}"
+    config = ImageConfig(entrypoint=("sh", "-c", entry), env=(busybox_image.PATH_ENV,))
+    root = busybox_image.root_tar(busybox_image.find_busybox(TOOLS))
+    return asyncio.run(registry.push(root, "database:1", config))
+
+
+def test_a_web_service_and_its_database(
+    world: World, hello: str, database: str, engine: docker.DockerClient
+) -> None:
     secret = world.folder / "secrets.env"
     secret.write_text("POSTGRES_PASSWORD=correct horse\n")
-    dseq = world.rent(WEB, "--env-file", str(secret), "--image", f"web={hello}", "--image", f"db={hello}")
+    stand_ins = ("--image", f"web={hello}", "--image", f"db={database}")
+    dseq = world.rent(WEB, "--env-file", str(secret), *stand_ins)
     assert len(containers_of(engine, world.provider_name)) == 2
 
     # The world reaches the web service and nothing else.

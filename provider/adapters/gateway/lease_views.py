@@ -34,13 +34,12 @@ class Look:
 def lease_status_to_pb(lease: Lease, state: AgentState, look: Look) -> pb.GetLeaseStatusResponse:
     """For the lease's tenant."""
     group = lease.manifest.group(lease.group.name) if lease.manifest else None
-    held = set(lease.placement.gpus)
     return pb.GetLeaseStatusResponse(
         health=HEALTH_TO_PB[health(lease)],
         services=_services(lease, group, state, look) if group else (),
         ports=map(port_to_pb, lease.ports),
         gpu_uuids=lease.placement.gpus,
-        simulated_gpus=any(gpu.simulated for node in state.nodes for gpu in node.gpus if gpu.uuid in held),
+        simulated_gpus=lease.placement.simulated_gpus,
         detail=line(_detail(lease, look)),
         running_ms=total_ms(lease.meter, look.at),
         host=look.host,

@@ -130,9 +130,10 @@ def pull_error(text: str, image: str) -> ProviderError:
 
 
 def _tidy(text: str) -> str:
-    """One line, without the layers of ``: unknown`` that engines wrap around."""
-    line = " ".join(text.split())
-    return line.removesuffix(": unknown")[:400]
+    """One line, without the layers of ``: unknown`` that engines wrap around; of a long one what was being
+    done, at its beginning, and what was wrong, at its end."""
+    line = " ".join(text.split()).removesuffix(": unknown")
+    return line if len(line) <= 400 else f"{line[:190]} ... {line[-200:]}"
 
 
 def _first_line(error: Exception) -> str:

@@ -225,6 +225,8 @@ def _by_environment(pid: int, expected: str) -> Sight:
         return Sight(unproven=f"its environment cannot be read: {error.strerror}")
     if f"PROVIDER_SIMULATED_GPUS={expected}".encode() in told:
         return Sight()
+    if not any(line.startswith(b"PROVIDER_LEASE=") for line in told):
+        return Sight(unproven="its program has not been executed yet")
     return Sight(absent=f"{expected} is not named in the container's environment")
 
 

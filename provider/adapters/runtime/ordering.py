@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 from provider.adapters.runtime import containers, naming, readiness
 from provider.adapters.runtime.engine import Engine
-from provider.domain.moment import MINUTE, Span, after
+from provider.domain.moment import SECOND, Span, after
 from provider.domain.workload import Launch, ReplicaLaunch
 from provider.ports import Clock
 
-READY_PATIENCE = Span(MINUTE)
+READY_PATIENCE = Span(30 * SECOND)
 """For all that a wave needs together."""
 READY_PAUSE = Span(100)
 """Between two looks at who listens."""

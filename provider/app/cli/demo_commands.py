@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from provider.app import logs
 from provider.app.cli.entry import DONE, FAILED
 from provider.app.demo import story
 
@@ -14,6 +15,7 @@ DOCKER = "unix:///var/run/docker.sock"
 
 def demo(args: argparse.Namespace) -> int:
     """Tell the story, or end one that was kept."""
+    logs.configure("error")  # what the parts say in passing is no part of it
     if args.end:
         left = asyncio.run(story.end(Path(args.end)))
         print("\n".join(f"left behind: {each}" for each in left) or "nothing is left behind")

@@ -263,11 +263,11 @@ def test_a_lease_of_before_keeps_its_port_when_the_ingress_is_turned_on() -> Non
 
 def test_a_service_is_told_the_names_that_it_asks_for() -> None:
     lease = running(1, {"api": [Port()], "web": [Port(hosts=(SHOP,))]})
-    made = launching.launch(lease, state().policy, simulated_gpus=False)
+    made = launching.launch(lease, state().policy)
     key = lease.id.key
     assert {each.service.name: each.hostnames for each in made.replicas} == {
         "api": (f"api-{key}.{DOMAIN}",),
         "web": (f"web-{key}.{DOMAIN}", SHOP),
     }
-    without = launching.launch(lease, state(ingress=None).policy, simulated_gpus=False)
+    without = launching.launch(lease, state(ingress=None).policy)
     assert {each.hostnames for each in without.replicas} == {()}
