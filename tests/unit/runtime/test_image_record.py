@@ -64,14 +64,6 @@ def test_a_pin_that_was_made_survives_a_kill(tmp_path: Path) -> None:
     record.close()
 
 
-def test_pins_of_generations_that_are_over_can_go_alone() -> None:
-    lease, record = lease_id(), Record(None)
-    for generation in (1, 2, 3):
-        record.put_pin(lease, generation, "redis", Pin(image="one", digest=""))
-    record.drop_pins(lease, below=3)
-    assert [generation for generation in (1, 2, 3) if record.pin(lease, generation, "redis")] == [3]
-
-
 def test_what_was_public_once_stays_public_and_a_login_makes_nothing_so() -> None:
     record = Record(None)
     seen = []

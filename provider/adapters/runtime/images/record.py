@@ -184,12 +184,10 @@ class Record:
             )
         return self.pin(lease, generation, wanted) or pin
 
-    def drop_pins(self, lease: LeaseId, below: int | None = None) -> None:
-        """Of the lease's generations ``below``, all of them by default. Fine when there are none."""
+    def drop_pins(self, lease: LeaseId) -> None:
+        """Of all the lease's generations. Fine when there are none."""
         with self._writing() as connection:
-            connection.execute(
-                "DELETE FROM pin WHERE lease = ? AND (?2 IS NULL OR generation < ?2)", (str(lease), below)
-            )
+            connection.execute("DELETE FROM pin WHERE lease = ?", (str(lease),))
 
     # --- the file
 

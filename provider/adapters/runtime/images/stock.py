@@ -93,9 +93,9 @@ class Images:
             raise Temporary(f"{image} was removed while it was being used")
         return facts
 
-    def forget(self, lease: LeaseId, below: int | None = None) -> None:
-        """Unpin the images of the lease's generations ``below``, by default of all."""
-        self._record.drop_pins(lease, below)
+    def forget(self, lease: LeaseId) -> None:
+        """Unpin the images of all the lease's generations: while it lives an update may be taken back."""
+        self._record.drop_pins(lease)
 
     def _pin(self, wanted: Wanted) -> Pin | None:
         if wanted.lease is None:
