@@ -25,6 +25,7 @@ from provider.rpc.calls import cancelled_after
 from provider.rpc.problems import named
 from provider.rpc.settings import TUNNEL_PIECE_BYTES
 from provider.rpc.splice import splice
+from provider.rpc.status import is_broken
 from provider.rpc.v1.tunnel_pb2 import DialRequest, DialResponse
 from provider.rpc.v1.tunnel_pb2_grpc import TunnelServiceStub
 
@@ -33,8 +34,6 @@ STRAIGHT_S = 3.0
 OPEN_S = 15.0
 """For a tunnel: the provider has 10 s of it."""
 _Call = grpc.aio.StreamStreamCall[DialRequest, DialResponse]
-_BROKEN = ("Socket closed", "Stream removed", "Connection reset")
-"""gRPC's words for a connection that broke (seen with 1.85.1)."""
 _LOST = Temporary("the connection to the coordinator was lost", remedy="try again in a moment")
 MakeChannel = Callable[[str], grpc.aio.Channel]
 """To a target of gRPC's, and to nobody but the provider."""
@@ -152,9 +151,7 @@ class Door:
                     await self._open(call)
                 await splice(call, DialRequest, reader, writer)
         except Temporary as away:
-            self.problem = (
-                _LOST if any(words in away.what for words in _BROKEN) else named(away, "the coordinator")
-            )
+            self.problem = _LOST if is_broken(away) else named(away, "the coordinator")
         except ProviderError as error:
             self.problem = error
         except OSError:

@@ -30,6 +30,9 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _DETAIL_BYTES = 1024
 """Of the message: details travel in trailers, which peers bound to 8 KiB or so."""
 
+_BROKEN = ("Socket closed", "Stream removed", "Connection reset")
+"""gRPC's words for a connection that broke (seen with 1.85.1)."""
+
 
 class Denied(Permanent):
     """A refusal with a name: ``reason`` is for programs (``LEASE_UNKNOWN``), ``code`` for gRPC's tools."""
@@ -155,3 +158,8 @@ def caller_as(context: grpc.aio.ServicerContext[Any, Any], role: Role, market: s
             remedy=f"use a certificate of a {role} of {market}",
         )
     return member
+
+
+def is_broken(error: ProviderError) -> bool:
+    """Whether it only says that a connection that was there broke."""
+    return any(words in error.what for words in _BROKEN)

@@ -24,6 +24,7 @@ from provider.ports import Clock, Delivery
 from provider.rpc.calls import cancelled_after
 from provider.rpc.sequence import Inbox, Outbox
 from provider.rpc.settings import ACK_AT_ONCE, ACK_DELAY_S, SILENT_INTERVALS
+from provider.rpc.status import is_broken
 from provider.rpc.v1.market_pb2 import (
     Goodbye,
     Heartbeat,
@@ -46,8 +47,6 @@ Told = LeaseConfirmed | LeaseRefused | LeaseReport | LeaseEnding
 _Call = grpc.aio.StreamStreamCall[SessionRequest, SessionResponse]
 
 
-_BROKEN = "Socket closed"
-"""gRPC's words for a reset connection (measured on 1.85.1)."""
 _FIELD: dict[type[Told], str] = {
     LeaseConfirmed: "lease_confirmed",
     LeaseRefused: "lease_refused",
@@ -277,7 +276,7 @@ class Session:
 
 def _lost(error: ProviderError) -> ProviderError:
     """A connection that broke after the welcome says nothing about certificates or addresses."""
-    return Temporary("the connection was lost") if _BROKEN in error.what else error
+    return Temporary("the connection was lost") if is_broken(error) else error
 
 
 def _nothing() -> None:
