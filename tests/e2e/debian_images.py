@@ -64,7 +64,12 @@ ACCOUNTS = {
 }
 
 
-def root(*packages: str, entry: str, files: Mapping[str, str] | None = None) -> bytes:
+def root(
+    *packages: str,
+    entry: str,
+    files: Mapping[str, str] | None = None,
+    programs: Mapping[str, bytes] | None = None,
+) -> bytes:
     """A root file system of unpacked ``packages`` and busybox, started by ``entry``."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", dereference=False) as tar:
@@ -75,8 +80,10 @@ def root(*packages: str, entry: str, files: Mapping[str, str] | None = None) -> 
         for name, text in {**ACCOUNTS, **(files or {})}.items():
             _file(tar, name, text.encode(), 0o644)
         _file(tar, "bin/busybox", busybox_image.find_busybox(TOOLS).read_bytes(), 0o755)
-        for applet in ("sh", "su", "chown", "chmod", "mkdir", "httpd", "wget", "sleep", "date"):
+        for applet in ("sh", "su", "chown", "chmod", "mkdir", "httpd", "wget", "sleep", "date", "df", "tail"):
             _link(tar, f"bin/{applet}", "/bin/busybox")
+        for name, content in (programs or {}).items():
+            _file(tar, name, content, 0o755)
         _file(tar, ENTRY, entry.encode(), 0o755)
         _link(tar, "usr/local/bin/n8n", ENTRY)
     return buffer.getvalue()

@@ -1,4 +1,5 @@
-"""A manifest of several services really runs: private names and ports, a volume that is kept, secrets.
+"""Manifests of our own really run: several services, private names and ports, a volume that is kept, secrets,
+UDP, shared memory.
 
 The images that the file names cannot be had in a test; the market's own small one stands in for each.
 """
@@ -7,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
 
 from provider.app import busybox_image
 from provider.app.loopback_registry import ImageConfig, Registry
+from tests.e2e import debian_images as images
 from tests.e2e.leftovers import containers_of
 from tests.e2e.world import ROOT, TOOLS, World, running, until
 from tests.prometheus import fetch
@@ -21,6 +26,44 @@ from tests.prometheus import fetch
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 WEB = ROOT / "manifests" / "web-with-database.yaml"
 DATA = "/var/lib/postgresql/data"
+ECHOES = "#!/bin/sh\nexec /bin/echoes\n"
+ECHO_C = """
+#include <arpa/inet.h>
+#include <sys/socket.h>
+int main(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(9005)};
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
+    if (bind(s, (struct sockaddr *)&at, sizeof at)) return 1;
+    for (;;) {
+        char text[512];
+        struct sockaddr_in from;
+        socklen_t size = sizeof from;
+        ssize_t got = recvfrom(s, text, sizeof text, 0, (struct sockaddr *)&from, &size);
+        if (got > 0) sendto(s, text, got, 0, (struct sockaddr *)&from, size);
+    }
+}
+"""
+UDP_AND_RAM = """
+version: "2.0"
+services:
+  echoes:
+    image: {image}
+    expose: [{{port: 9005, proto: udp, to: [{{global: true}}]}}]
+    params: {{storage: {{shm: {{mount: /dev/shm}}}}}}
+profiles:
+  compute:
+    echoes:
+      resources:
+        cpu: {{units: 0.1}}
+        memory: {{size: 64Mi}}
+        storage:
+          - size: 64Mi
+          - {{name: shm, size: 48Mi, attributes: {{persistent: false, class: ram}}}}
+  placement:
+    here: {{pricing: {{echoes: {{denom: uact, amount: 1000}}}}}}
+deployment:
+  echoes: {{here: {{profile: echoes, count: 1}}}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +138,39 @@ def test_a_slice_is_told_from_a_card_by_its_memory(world: World, hello: str) -> 
     assert seen.out == f"{held['uuid']}\n"
     assert world.tenant("close", str(dseq)).status == 0
     until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
+
+
+def test_udp_and_shared_memory(world: World, registry: Registry, tmp_path: Path) -> None:
+    root = images.root(entry=ECHOES, programs={"bin/echoes": compiled(ECHO_C, tmp_path)})
+    image = asyncio.run(registry.push(root, "echoes:1", ImageConfig(entrypoint=(images.ENTRY,))))
+    file = tmp_path / "echoes.yaml"
+    file.write_text(UDP_AND_RAM.format(image=image))
+    dseq = world.rent(file)
+    (port,) = world.lease(dseq)["ports"]
+    assert (port["proto"], port["external_port"]) == ("UDP", 9005)
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        assert until(lambda: echo(client, int(port["host_port"])), "the datagram comes back") == b"hello"
+    shm = world.tenant("exec", str(dseq), "echoes", "--", "sh", "-c", "df -k /dev/shm | tail -n 1")
+    assert shm.out.split()[1] == str(48 * 1024), shm.out + shm.err
+    assert world.tenant("close", str(dseq)).status == 0
+    until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
+
+
+def compiled(source: str, folder: Path) -> bytes:
+    """A program that needs nothing of the image that it is in."""
+    (folder / "main.c").write_text(source)
+    made = folder / "main"
+    subprocess.run(["gcc", "-static", "-O1", "-o", str(made), str(folder / "main.c")], check=True)
+    return made.read_bytes()
+
+
+def echo(client: socket.socket, port: int) -> bytes | None:
+    client.sendto(b"hello", ("127.0.0.1", port))
+    try:
+        return client.recv(64)
+    except OSError:
+        return None
 
 
 def answer(url: str) -> str | None:
