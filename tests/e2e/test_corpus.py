@@ -2,8 +2,8 @@
 
 With Redis (``test_redis``) five of them: a database and who asks it, over a restart of the database with its
 persistent storage; a guard and the page that it guards; a volume of 20 GiB. Files with ``ram`` storage want
-more cores than a small machine has, those with UDP ask for audited providers: a manifest of our own stands in
-for these.
+more cores than a small machine has, those with UDP ask for audited providers or leased addresses: a manifest
+of our own stands in for these (``test_manifests``).
 """
 
 from __future__ import annotations

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
@@ -22,13 +25,16 @@ STEPS = [
 ]
 
 
-def demo_folders() -> set[Path]:
-    return set(Path("/tmp").glob("provider-demo-*")) | set(Path("/tmp").glob("gp-registry-*"))
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where a demo puts what it makes: of this test alone, and short enough for sockets."""
+    made = Path(tempfile.mkdtemp(prefix="gp-d-"))
+    yield made
+    shutil.rmtree(made)
 
 
-def test_the_receipt_adds_up_and_nothing_is_left(engine: docker.DockerClient) -> None:
-    folders = demo_folders()
-    done = run([*program_argv("provider"), "demo", "--json"])
+def test_the_receipt_adds_up_and_nothing_is_left(engine: docker.DockerClient, place: Path) -> None:
+    done = run([*program_argv("provider"), "demo", "--json"], {"TMPDIR": str(place)})
     assert done.status == 0, done.err
     receipt = json.loads(done.out)
     assert list(receipt["steps"]) == STEPS
@@ -43,7 +49,7 @@ def test_the_receipt_adds_up_and_nothing_is_left(engine: docker.DockerClient) ->
     assert receipt["left_behind"] == []
     assert left_of(engine, receipt["lease"].split("/")[-1]) == set()
     assert not has_image(engine, receipt["image"])
-    assert demo_folders() == folders
+    assert list(place.iterdir()) == []
 
 
 def test_it_shows_each_step_and_says_that_gpus_are_simulated() -> None:
@@ -71,9 +77,8 @@ def test_a_kept_demo_runs_on_until_it_is_ended(engine: docker.DockerClient) -> N
     assert not Path(folder).exists()
 
 
-def test_a_demo_that_is_broken_off_leaves_nothing_either(engine: docker.DockerClient) -> None:
-    folders = demo_folders()
-    kept = run([*program_argv("provider"), "demo", "--keep"])
+def test_a_demo_that_is_broken_off_leaves_nothing_either(engine: docker.DockerClient, place: Path) -> None:
+    kept = run([*program_argv("provider"), "demo", "--keep"], {"TMPDIR": str(place)})
     assert kept.status == 0, kept.err
     folder = Path(kept.out.rsplit("provider demo --end ", maxsplit=1)[1].strip())
     stage = json.loads((folder / "stage.json").read_text())
@@ -85,7 +90,7 @@ def test_a_demo_that_is_broken_off_leaves_nothing_either(engine: docker.DockerCl
     assert ended.err.startswith("not settled: the coordinator at 127.0.0.1:")
     assert left_of(engine, stage["provider"]) == set()
     assert not has_image(engine, stage["image"])
-    assert demo_folders() == folders
+    assert list(place.iterdir()) == []
 
 
 def test_without_an_engine_it_says_what_to_do() -> None:

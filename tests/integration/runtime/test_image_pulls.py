@@ -65,7 +65,9 @@ def test_an_end_in_the_middle_of_a_pull_ends_the_pull_at_once(
                 await runtime.stop(lease, 10)
                 # Not only we have given up: the engine has, too.
                 assert await asyncio.to_thread(guard.dropped.wait, 20)
-                assert not [name for name in names_on(client) if name.startswith(guard.address)]
+                assert not [
+                    name for name in names_on(client) if name.startswith(f"{guard.address}/hello-gpu")
+                ]
 
     on_docker(check, pulls=watched)
     assert (watched.outcomes, watched.problems) == (["began", "failed"], ["called off"])
@@ -78,7 +80,7 @@ def test_an_image_that_is_too_large_is_given_up(on_docker: Run, client: docker.A
         async with stocked() as registry:
             with pytest.raises(ImageUnavailable, match="the most that this provider takes"):
                 await runtime.start(launch(replica(of_image(f"{registry.address}/{HELLO}"))))
-            assert not [name for name in names_on(client) if name.startswith(registry.address)]
+            assert not [name for name in names_on(client) if name.startswith(f"{registry.address}/hello-gpu")]
 
     on_docker(check, pulls=watched, images=replace(IMAGES, size_most_bytes=100_000))
     assert watched.outcomes == ["began", "failed"]
