@@ -152,6 +152,7 @@ class DockerRuntime:
                     raise Temporary(f"{doing}: its container or network was removed")
 
             await together(*(again(each) for each in wanted))
+            await self._gpus.look()
             return await self._workload(lease)
 
     async def look(self, lease: LeaseId) -> Workload | None:
