@@ -135,7 +135,7 @@ def advice(info: Mapping[str, object], settings: DockerSettings) -> tuple[Advice
             else 'off; with "userns-remap": "default" root in a container would be nobody outside',
         ),
         Advice(about="gpu sight", found="that a lease sees its GPUs is proven from inside")
-        if os.geteuid() == 0 and engine_pid(settings.socket_path) is not None
+        if os.geteuid() == 0 and engine_pid(settings.socket_path)
         else Advice(
             about="gpu sight",
             found="containers cannot be looked into: that a lease sees its GPUs is not proven",

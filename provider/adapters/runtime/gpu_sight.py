@@ -117,7 +117,7 @@ class GpuSight:
             nodes = await asyncio.to_thread(nodes_of, each, roads, settings)
             pid = await self._pid(each.id)
             groups = _cgroups(pid)
-            if pid == 0 or (each.id not in groups and engine_pid(settings.socket_path) is not None):
+            if pid == 0 or (each.id not in groups and engine_pid(settings.socket_path)):
                 continue  # it has ended; where not even the engine is seen, that is not known
             group = nodes.unknown or _cgroup_procs(groups, each.id)
             if isinstance(group, str):

@@ -23,11 +23,11 @@ def open_files_ceiling(socket_path: str) -> int:
     seen, from another PID namespace, what every engine can give is assumed.
     """
     pid = engine_pid(socket_path)
-    return OPEN_FILES if pid is None else _ceiling_of(pid)
+    return _ceiling_of(pid) if pid else OPEN_FILES
 
 
 def engine_pid(socket_path: str) -> int | None:
-    """Of the process that listens on the engine's socket; None when there is none, or none to be seen."""
+    """Of the process that listens on the engine's socket; None when nobody does, 0 when it cannot be seen."""
     peer = socket.socket(socket.AF_UNIX)
     try:
         with peer:
@@ -37,7 +37,7 @@ def engine_pid(socket_path: str) -> int | None:
     except OSError:
         return None
     pid: int = struct.unpack("3i", raw)[0]
-    return pid or None
+    return pid
 
 
 def engine_began(socket_path: str) -> Instant | None:

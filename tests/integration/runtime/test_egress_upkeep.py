@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, naming
+from provider.adapters.runtime.egress import place
 from provider.adapters.runtime.egress.settings import NetworkSettings
 from provider.domain.errors import Temporary
 from provider.domain.workload import ContainerState
@@ -194,3 +195,9 @@ def leases_in(provider: str) -> list[str]:
 
 def _program(name: str) -> str:
     return run("/proc/self/ns/net", "sh", "-c", f"command -v {name}").strip()
+
+
+def test_while_nobody_listens_there_is_no_place_for_rules(tmp_path: Path) -> None:
+    """An engine that is being restarted must not get its rules somewhere else."""
+    with pytest.raises(Temporary, match="the engine is away"):
+        place.find(str(tmp_path / "docker.sock"))

@@ -1,8 +1,8 @@
 """Where the engine's bridges are: its network namespace, seen through its process.
 
-Rules are put where the engine is, not where the agent happens to run. The process is the one behind the
-engine's socket; where it cannot be seen (another PID namespace) the agent's own namespace is taken, and
-whether the bridges are there is looked at before anything starts.
+Rules are put where the engine is, not where the agent happens to run, and nowhere while it is away. The
+process is the one behind the engine's socket; where it cannot be seen (another PID namespace) the agent's own
+namespace is taken, and whether the bridges are there is looked at before anything starts.
 """
 
 from __future__ import annotations
@@ -54,13 +54,18 @@ class Place:
 
 
 def find(socket_path: str) -> Place:
-    """The namespace of the engine behind ``socket_path``. May block for as long as connecting to it does."""
+    """The namespace of the engine behind ``socket_path``; ``Temporary`` while nobody is there.
+
+    May block for as long as connecting to it does.
+    """
     pid = engine_pid(socket_path)
-    if pid is None:
+    if pid == 0:
         return Place()
     process = Path(f"/proc/{pid}")
     try:
         theirs, ours = (process / "ns" / "net").stat(), Path("/proc/self/ns/net").stat()
+    except FileNotFoundError as gone:
+        raise Temporary("the engine is away", remedy="docker info") from gone
     except OSError:
         return Place()
     return Place(process=process, is_ours=theirs.st_ino == ours.st_ino)
