@@ -23,6 +23,7 @@ class EngineProxy:
     _server: asyncio.Server | None = None
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     _relays: list[asyncio.Task[None]] = field(default_factory=list)
+    _accepted: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def __aenter__(self) -> EngineProxy:
         await self._tasks.__aenter__()
@@ -35,8 +36,13 @@ class EngineProxy:
         for relay in self._relays:
             relay.cancel()
         await self._tasks.__aexit__(None, None, None)
+        for each in self._accepted:  # also of relays that were cancelled before they began
+            each.close()
+            with suppress(OSError):
+                await each.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted.append(writer)
         self._relays.append(self._tasks.create_task(self._relay(reader, writer)))
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
