@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, drift, leasing, metering, requests
+from provider.core import bidding, drift, leasing, requests
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
@@ -145,8 +145,7 @@ def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:
 def _listed(draft: Draft, event: WorkloadsListed, at: Instant) -> None:
     found = drift.compare(draft.state, event.workloads, event.as_of)
     for lease_id in found.alive:
-        lease = draft.state.leases[lease_id]
-        draft.put_lease(replace(lease, meter=metering.seen(lease.meter, event.as_of)))
+        leasing.seen(draft, lease_id, event.as_of)
     for death in found.deaths:
         leasing.died(draft, death, at)
     for orphan in found.orphans:

@@ -200,7 +200,9 @@ def died(draft: Draft, death: drift.Death, at: Instant) -> None:
         is_degraded=death.others_run,
         detail=death.detail,
     )
-    if lease.former is not None and death.cause.is_own_doing and ran < policy.update_probation:
+    if ran >= policy.update_probation:
+        lease = revising.proved(lease)
+    if lease.former is not None and death.cause.is_own_doing:
         take_back(draft, lease, death.detail, at)
     elif lease.deaths >= policy.deaths_most:
         detail = f"it ended {lease.deaths} times in a row, last: {death.detail}"
@@ -208,6 +210,16 @@ def died(draft: Draft, death: drift.Death, at: Instant) -> None:
         move(draft, unstable, Trigger.DIED_TOO_OFTEN, at)
     else:
         move(draft, lease, Trigger.DIED, at)
+
+
+def seen(draft: Draft, lease_id: LeaseId, as_of: Instant) -> None:
+    """A look at the engine found all of it running: it is billed up to then, and an update proves itself."""
+    lease = draft.state.leases[lease_id]
+    lease = replace(lease, meter=metering.seen(lease.meter, as_of))
+    began = lease.started_at if lease.started_at is not None else as_of
+    if lease.phase is Phase.RUNNING and as_of - began >= draft.state.policy.update_probation:
+        lease = revising.proved(lease)
+    draft.put_lease(lease)
 
 
 def stopped(draft: Draft, lease_id: LeaseId, at: Instant) -> None:

@@ -114,7 +114,9 @@ def restart_requested(draft: Draft, event: RestartRequested, at: Instant) -> Non
         known = ", ".join(sorted(set(services)))
         draft.refused = Refused(why=Refusal.SERVICE_UNKNOWN, required=event.service, available=known)
         return
-    leasing.move(draft, replace(lease, restarting=event.service, detail=""), Trigger.CHANGED, at)
+    # Who restarts what was just updated wants it, not what ran before.
+    restarting = replace(revising.proved(lease), restarting=event.service, detail="")
+    leasing.move(draft, restarting, Trigger.CHANGED, at)
 
 
 def operator_closes(draft: Draft, event: OperatorCloses, at: Instant) -> None:

@@ -40,6 +40,11 @@ def restored(lease: Lease, why: str) -> Lease:
     )
 
 
+def proved(lease: Lease) -> Lease:
+    """``lease`` with nothing to fall back on any more: what was updated does its work."""
+    return replace(lease, former=None, former_revisions={})
+
+
 def revision_of(lease: Lease, service: str) -> int:
     """The generation that the containers of ``service`` must have."""
     return lease.revisions.get(service, lease.generation)

@@ -188,6 +188,56 @@ def test_an_update_that_runs_is_what_the_next_one_falls_back_on() -> None:
     assert images(agent.launch()) == [("first", 2)]
 
 
+def proven(agent: Agent) -> Launch:
+    """An update that has run for longer than its probation, and was seen to."""
+    agent.run()
+    updates(agent, "new")
+    launch = agent.launch()
+    agent.done(agent.last(StartWorkload))
+    agent.passes(POLICY.update_probation)
+    agent.lists(workload(launch, started_at=agent.at))
+    return launch
+
+
+def test_an_update_that_has_proved_itself_is_never_taken_back() -> None:
+    """Dying later, twice in short order, is a matter of repair: what ran before the update is long over."""
+    agent = Agent(*healthy(0))
+    launch = proven(agent)
+    assert agent.lease().former is None
+    for _ in range(2):
+        agent.lists(workload(launch, started_at=agent.at, exited_at=agent.at))
+        assert agent.lease().phase is Phase.REPAIRING
+        agent.later(MINUTE)
+        assert images(agent.launch()) == [("new", 2)]
+        agent.done(agent.last(StartWorkload))
+
+
+def test_an_update_that_dies_old_before_anybody_looked_again_is_not_taken_back() -> None:
+    agent = Agent(*healthy(0))
+    agent.run()
+    updates(agent, "new")
+    launch = agent.launch()
+    agent.done(agent.last(StartWorkload))
+    agent.passes(POLICY.update_probation)
+    for _ in range(2):
+        agent.lists(workload(launch, started_at=agent.at, exited_at=agent.at))
+        agent.later(MINUTE)
+        assert images(agent.launch()) == [("new", 2)]
+        agent.done(agent.last(StartWorkload))
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_restart_that_fails_takes_no_update_back(final: bool) -> None:
+    agent = Agent(*healthy(0))
+    agent.run()
+    updates(agent, "new")
+    agent.done(agent.last(StartWorkload))
+    agent.take(RestartRequested(lease=lease_of(), service="service1"))
+    agent.fails(agent.last(RestartService), final=final)
+    assert not any(isinstance(note, UpdateTakenBack) for note in agent.notes)
+    assert agent.lease().manifest_hash == NEWER
+
+
 def test_what_cannot_be_taken_back_is_repaired() -> None:
     """The engine is away: neither the update nor what ran before can be started now."""
     agent = Agent(*healthy(0))
