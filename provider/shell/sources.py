@@ -76,6 +76,7 @@ async def watch_workloads(machine: Machine, loop: Loop) -> None:
         hinted = asyncio.Event()
         group.create_task(_collect(machine.runtime.hints(), hinted))
         group.create_task(_watch_capabilities(machine, loop))
+        group.create_task(_watch_ports(machine, loop))
         while True:
             hinted.clear()
             await _until_it_answers(machine, partial(list_workloads, machine, loop))
@@ -107,7 +108,13 @@ async def list_workloads(machine: Machine, loop: Loop) -> None:
     as_of = machine.clock.now()
     workloads = await machine.runtime.list()
     await loop.submit(WorkloadsListed(workloads=workloads, as_of=as_of))
-    await _look_at_ports(machine, loop)
+
+
+async def _watch_ports(machine: Machine, loop: Loop) -> None:
+    """Not with each hint: the kernel's tables are long where many connections are."""
+    while True:
+        await machine.clock.sleep_until(after(machine.clock.now(), LIST_EVERY))
+        await _look_at_ports(machine, loop)
 
 
 async def _look_at_ports(machine: Machine, loop: Loop) -> None:

@@ -9,6 +9,7 @@ Invariant: what changes a container's state here calls ``forget``, so a kept ans
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -58,7 +59,9 @@ class Looks:
                 unknown.append(each)
             else:
                 described[each.id] = kept.told
-        began = engine_began(self._engine.settings.socket_path) if unknown else None
+        began = None
+        if unknown:  # in a thread: connecting to an engine that hangs takes its time
+            began = await asyncio.to_thread(engine_began, self._engine.settings.socket_path)
 
         async def inspect(each: Found) -> None:
             told = await self._engine.call("inspecting", lambda api: containers.inspect(api, each, began))
