@@ -53,6 +53,7 @@ class Place:
         self.market = SimulatedMarket()
         self.probe = SimulatedProbe((SimulatedGpus(model="h100", count=2),), self.clock, seed="floor")
         self.observer = Quiet()
+        self.host = SimulatedHost()
         self.loop: Loop
         self.link: SimulatedLink
         self.runtime: SimulatedRuntime
@@ -70,7 +71,7 @@ class Place:
         async with self.runtime, self.link:
             performer = Performer(self.runtime, self.link, self.clock, chance)
             machine = Machine(
-                name=NODE, gpus=self.probe, host=SimulatedHost(), runtime=self.runtime, clock=self.clock
+                name=NODE, gpus=self.probe, host=self.host, runtime=self.runtime, clock=self.clock
             )
             async with asyncio.TaskGroup() as tasks:
                 life = tasks.create_task(live(loop, machine, self.link, performer, unfinished))

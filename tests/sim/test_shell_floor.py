@@ -24,6 +24,7 @@ from provider.domain.moment import HOUR, MINUTE, SECOND, Instant, Span
 from provider.ports import Store
 from provider.shell.sources import LIST_EVERY
 from provider.sim import vtime
+from provider.sim.clock import EPOCH
 from provider.sim.engine import ImageScript
 from provider.sim.script import Timeline
 from provider.sim.store import MemoryStore
@@ -349,5 +350,23 @@ def test_a_manifest_that_never_comes(floor: Callable[[Body], None]) -> None:
             await place.told(EndLease)
             assert place.last(EndLease).reason is CloseReason.MANIFEST_TIMEOUT
             assert place.clock.now() - Instant(1_700_000_000_000) >= 5 * MINUTE
+
+    floor(body)
+
+
+def test_a_port_that_somebody_else_takes_is_not_sold_from_the_next_look_on(
+    floor: Callable[[Body], None],
+) -> None:
+    async def body(place: Place) -> None:
+        first, last = POLICY.port_range
+        async with place.agent() as loop:
+            await place.until(lambda: loop.state.nodes)
+            place.host.listening = frozenset({first, last + 1})
+            await place.until(lambda: loop.state.nodes[0].busy_ports == {first}, bound_s=11)
+            await place.runs()
+            assert loop.state.leases[LEASE].placement.host_ports == (first + 1,)
+            place.host.listening = frozenset({first, first + 1})
+            await place.until(lambda: place.clock.now() > EPOCH + MINUTE)
+            assert loop.state.nodes[0].busy_ports == {first}, "one of our own leases listens there"
 
     floor(body)
