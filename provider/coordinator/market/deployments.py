@@ -11,7 +11,7 @@ from provider.coordinator.denial import Denial, Denied
 from provider.coordinator.escrow import Transfer, escrow_account, exhausted_at, tenant_account
 from provider.coordinator.market import leases, orders
 from provider.coordinator.market.draft import Draft, Rules, must
-from provider.coordinator.market.requests import CloseDeployment, CreateDeployment, Reply
+from provider.coordinator.market.requests import CloseDeployment, CreateDeployment, Reply, UpdateDeployment
 from provider.coordinator.rows import (
     BidState,
     Created,
@@ -82,8 +82,8 @@ def create(draft: Draft, request: CreateDeployment) -> tuple[Draft, Reply] | Den
     return draft, Created(deployment=deployment)
 
 
-def close(draft: Draft, request: CloseDeployment) -> tuple[Draft, Reply] | Denied:
-    """End everything of it. Fine when it is closed already."""
+def owned(draft: Draft, request: CloseDeployment | UpdateDeployment) -> DeploymentRow | Denied:
+    """The deployment that its owner means; to everybody else there is none."""
     row = draft.book.deployments.get(request.deployment)
     if row is None or row.id.owner != request.owner:
         return Denied(
@@ -91,6 +91,14 @@ def close(draft: Draft, request: CloseDeployment) -> tuple[Draft, Reply] | Denie
             what=f"{request.owner} has no deployment {request.deployment.dseq}",
             remedy="list them with `tenant status`",
         )
+    return row
+
+
+def close(draft: Draft, request: CloseDeployment) -> tuple[Draft, Reply] | Denied:
+    """End everything of it. Fine when it is closed already."""
+    row = owned(draft, request)
+    if isinstance(row, Denied):
+        return row
     return finished(ended(draft, row, CloseReason.TENANT_CLOSED), row.id), Done()
 
 

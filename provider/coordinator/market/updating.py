@@ -12,7 +12,7 @@ from dataclasses import replace
 from provider import sdl
 from provider.coordinator import record
 from provider.coordinator.denial import Denial, Denied
-from provider.coordinator.market.deployments import HASH
+from provider.coordinator.market.deployments import HASH, owned
 from provider.coordinator.market.draft import Draft
 from provider.coordinator.market.requests import Reply, UpdateDeployment
 from provider.coordinator.rows import DeploymentRow, Done, LeaseRow, LeaseState, OrderState
@@ -23,13 +23,9 @@ _SHOWN = 3
 
 def update(draft: Draft, request: UpdateDeployment) -> tuple[Draft, Reply] | Denied:
     """Change the manifest's hash. The one that stands already is fine, and changes nothing."""
-    row = draft.book.deployments.get(request.deployment)
-    if row is None or row.id.owner != request.owner:
-        return Denied(
-            why=Denial.DEPLOYMENT_UNKNOWN,
-            what=f"{request.owner} has no deployment {request.deployment.dseq}",
-            remedy="list them with `tenant status`",
-        )
+    row = owned(draft, request)
+    if isinstance(row, Denied):
+        return row
     denied = _check(draft, row, request)
     if denied is not None:
         return denied
