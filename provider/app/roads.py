@@ -8,7 +8,6 @@ only break it. Read next: ``rpc/splice.py``, ``coordinator/tunnels.py``.
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -126,15 +125,13 @@ class Door:
             task.cancel()
 
     async def _listen(self, path: Path, stack: AsyncExitStack) -> None:
-        before = os.umask(0o177)
+        # Nobody else gets through its folder (0700). No umask: it is the whole process's, and we wait here.
         try:
             server = await asyncio.start_unix_server(self._serve, path, limit=TUNNEL_PIECE_BYTES)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen at {path}: {error}", remedy="set TMPDIR to a folder with a short name"
             ) from error
-        finally:
-            os.umask(before)
         stack.callback(server.close)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
@@ -42,6 +43,27 @@ def test_manifest_status_logs_and_a_command_go_through_a_tunnel(tmp_path: Path) 
         assert world.roads == ["the provider north: through the coordinator"]
         await until(lambda: len(world.market.tunnels) == len(world.link.tunnels) == 0)
 
+    run(tmp_path, scenario)
+
+
+def test_roads_that_open_together_leave_the_process_as_it_was(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        both_open = asyncio.Barrier(16)
+
+        async def one() -> None:
+            async with world.calls() as calls:
+                assert (await calls.status()).detail == "as ordered"
+                await both_open.wait()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(16):  # as many as one tenant may have
+                group.create_task(one())
+        made = tmp_path / "made"
+        made.mkdir()
+        assert made.stat().st_mode & 0o777 == 0o777 & ~mask, "the umask is the whole process's"
+
+    mask = os.umask(0o022)
+    os.umask(mask)
     run(tmp_path, scenario)
 
 
