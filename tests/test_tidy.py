@@ -148,6 +148,7 @@ def machine_paths() -> Iterator[str]:
     folders = ("provider", "tests", "docs", "scripts", "manifests", "proto")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix in {".md", ".toml", ""}]
+    files = [path for path in files if path.name != ".git"]  # a linked work tree has a file of that name
     for path in files:
         if path.suffix in {".pyc", ".so", ".png"} or path == Path(__file__).resolve():
             continue

@@ -22,6 +22,49 @@ class GpuHealth(StrEnum):
     UNKNOWN = "unknown"
 
 
+class GpuLinkKind(StrEnum):
+    """How two GPUs of a host reach each other, the nearest first (``nvidia-smi topo -m`` in brackets)."""
+
+    NVSWITCH = "nvswitch"
+    """Through switches: every pair of the fabric at full width."""
+    NVLINK = "nvlink"
+    """Bridged directly (NV#)."""
+    PCIE_SWITCH = "pcie_switch"
+    """One PCIe switch between them (PIX)."""
+    PCIE_SWITCHES = "pcie_switches"
+    """Several, without the host bridge (PXB)."""
+    HOST_BRIDGE = "host_bridge"
+    """Through the CPU's PCIe host bridge (PHB)."""
+    NUMA_NODE = "numa_node"
+    """Across host bridges of one NUMA node (NODE)."""
+    SYSTEM = "system"
+    """Across NUMA nodes (SYS)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class GpuLink:
+    """The best way between two whole GPUs. ``first`` sorts before ``second``."""
+
+    first: GpuUuid
+    second: GpuUuid
+    kind: GpuLinkKind
+    lanes: int | None = None
+    """NVLinks between them that are up; None where it is no NVLink, or not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigSlice:
+    """What makes a GPU a MIG instance: a part of ``parent`` with memory and engines of its own."""
+
+    parent: GpuUuid
+    profile: str
+    """As NVIDIA writes it, ``1g.10gb``."""
+    gpu_instance: int
+    compute_instance: int
+    slices: int | None = None
+    """Compute slices of the card's seven."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """What one GPU (or MIG instance) is. Constant until the next discovery."""
@@ -47,6 +90,30 @@ class Gpu:
     compute_capability: str | None = None
     """``9.0``."""
     power_limit_watts: float | None = None
+    power_limit_default_watts: float | None = None
+    vbios: str | None = None
+    is_ecc_on: bool | None = None
+    is_ecc_to_change: bool = False
+    """At the next reset."""
+    is_mig_on: bool | None = None
+    """None where the card has no MIG."""
+    is_mig_to_change: bool = False
+    is_confidential: bool | None = None
+    """Confidential computing is on; None where the card has none."""
+    is_confidential_ready: bool | None = None
+    clock_graphics_most_hertz: float | None = None
+    clock_sm_most_hertz: float | None = None
+    clock_memory_most_hertz: float | None = None
+    clock_video_most_hertz: float | None = None
+    pcie_width_most: int | None = None
+    pcie_generation_most: int | None = None
+    nvlinks: int | None = None
+    """Links that it has."""
+    slowdown_celsius: float | None = None
+    shutdown_celsius: float | None = None
+    memory_most_celsius: float | None = None
+    mig: MigSlice | None = None
+    """None for a whole card."""
     health: GpuHealth = GpuHealth.HEALTHY
     problem: str | None = None
     """Why it is not healthy, one line."""
@@ -64,25 +131,114 @@ class GpuInventory:
     problem: str | None = None
     """Why there are none, or why not all could be read; one line. None when all is well."""
     simulated: bool = False
+    links: tuple[GpuLink, ...] = ()
+    """Between every two whole cards of which it is known, sorted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFault:
+    """An error that the driver reported: an Xid (NVIDIA's "Xid Errors" catalogue has their meanings)."""
+
+    uuid: GpuUuid
+    """The whole card's, also where an instance of it failed."""
+    xid: int
+    at: Instant
+    gpu_instance: int | None = None
+    """MIG: the instance that failed; None for the whole card."""
+    pid: int | None = None
+    """The process that did it, as the kernel saw it."""
+    process: str | None = None
+    """Its name."""
+
+
+class ClockReason(StrEnum):
+    """Why clocks are not at their highest (``nvmlClocksEventReason*``)."""
+
+    IDLE = "idle"
+    APPLICATION_CLOCKS = "application_clocks"
+    SW_POWER_CAP = "sw_power_cap"
+    HW_SLOWDOWN = "hw_slowdown"
+    SYNC_BOOST = "sync_boost"
+    SW_THERMAL = "sw_thermal"
+    HW_THERMAL = "hw_thermal"
+    HW_POWER_BRAKE = "hw_power_brake"
+    DISPLAY_CLOCKS = "display_clocks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """A process with a context on the card, of whomever. ``memory_bytes`` is None where not told."""
+
+    pid: int
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
-    """One sample of one GPU. ``None`` where the card, or the moment, does not tell."""
+    """One sample of one GPU. ``None`` where the card, or the moment, does not tell.
+
+    Counters (``energy_joules``, ``ecc_*``, ``*_bytes`` of links, errors) are the driver's own: they begin
+    again when it is loaded again.
+    """
 
     uuid: GpuUuid
     at: Instant
     utilization_ratio: float | None = None
     """Share of the last sample window in which a kernel ran, 0 to 1 (nvidia-smi: utilization.gpu)."""
+    memory_utilization_ratio: float | None = None
+    """The same for reading and writing memory."""
+    encoder_ratio: float | None = None
+    decoder_ratio: float | None = None
+    sm_active_ratio: float | None = None
+    """Share of multiprocessors that worked (GPM, Hopper and newer)."""
+    tensor_active_ratio: float | None = None
     memory_used_bytes: int | None = None
     memory_reserved_bytes: int | None = None
     """Held by driver and firmware; not in ``memory_used_bytes``."""
+    bar1_used_bytes: int | None = None
     power_watts: float | None = None
     energy_joules: float | None = None
     """Since the driver was loaded."""
     temperature_celsius: float | None = None
+    temperature_memory_celsius: float | None = None
+    temperature_margin_celsius: float | None = None
+    """To the point where it slows down."""
     fan_ratio: float | None = None
+    clock_graphics_hertz: float | None = None
     clock_sm_hertz: float | None = None
     clock_memory_hertz: float | None = None
-    processes: int | None = None
-    """Compute processes on it, of whomever."""
+    clock_video_hertz: float | None = None
+    performance_state: int | None = None
+    """0 is the fastest, 15 the slowest."""
+    clock_reasons: frozenset[ClockReason] | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+    """Compute processes on it, of whomever, by pid; None where they cannot be told."""
+    ecc_corrected: int | None = None
+    """Since the driver was loaded."""
+    ecc_uncorrected: int | None = None
+    remapped_correctable: int | None = None
+    """Rows of memory replaced for good, by the kind of error."""
+    remapped_uncorrectable: int | None = None
+    is_remap_pending: bool | None = None
+    is_remap_failed: bool | None = None
+    remap_banks_exhausted: int | None = None
+    """Banks with few or no rows left to replace others."""
+    recovery_action: int | None = None
+    """What the driver wants done: ``NVML_FI_DEV_GET_GPU_RECOVERY_ACTION``, 0 for nothing."""
+    pcie_received_bytes: int | None = None
+    pcie_sent_bytes: int | None = None
+    pcie_replays: int | None = None
+    pcie_width: int | None = None
+    pcie_generation: int | None = None
+    """Falls while idle, which means nothing."""
+    nvlink_up: int | None = None
+    """Links that are up."""
+    nvlink_received_bytes: int | None = None
+    nvlink_sent_bytes: int | None = None
+    nvlink_replays: int | None = None
+    nvlink_recoveries: int | None = None
+    nvlink_crc_errors: int | None = None
+    is_fabric_ready: bool | None = None
+    """NVSwitch systems: whether the card has joined its fabric in full health."""
+    is_persistent: bool | None = None
+    """Persistence mode."""

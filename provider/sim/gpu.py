@@ -147,7 +147,6 @@ class SimulatedProbe:
             fan_ratio=0.3 if card.has_fan else None,
             clock_sm_hertz=card.clock_sm_megahertz * 1e6,
             clock_memory_hertz=card.clock_memory_megahertz * 1e6,
-            processes=1 if base > 0.05 else 0,
         )
 
 

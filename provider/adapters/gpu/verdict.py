@@ -14,7 +14,7 @@ from typing import Any
 
 from provider.adapters.gpu.policy import Treatment, meaning, treatment
 from provider.core.gpu_models import gpu_kind
-from provider.domain.gpu import Gpu, GpuHealth, GpuReading
+from provider.domain.gpu import Gpu, GpuHealth, GpuProcess, GpuReading
 from provider.domain.ids import GpuUuid
 from provider.domain.moment import Instant
 
@@ -96,8 +96,12 @@ def reading(row: Row, at: Instant) -> GpuReading:
         fan_ratio=row.get("fan_ratio"),
         clock_sm_hertz=row.get("clock_sm_hertz"),
         clock_memory_hertz=row.get("clock_memory_hertz"),
-        processes=row.get("processes"),
+        processes=_processes(row.get("processes")),
     )
+
+
+def _processes(pairs: list[tuple[int, int | None]] | None) -> tuple[GpuProcess, ...] | None:
+    return None if pairs is None else tuple(GpuProcess(pid=pid, memory_bytes=size) for pid, size in pairs)
 
 
 def cuda_version(number: int | None) -> str | None:

@@ -72,7 +72,7 @@ def test_readings_follow_the_clock_and_the_load() -> None:
     assert (idle[0].utilization_ratio or 0) < 0.1
     assert (later[0].utilization_ratio or 0) > 0.8
     assert (later[0].energy_joules or 0) > (idle[0].energy_joules or 0)
-    assert (later[0].processes, later[1].processes) == (1, 0)
+    assert later[0].processes is None, "nobody computes on a card that does not exist"
 
 
 def test_a_card_can_fail_go_and_come_back() -> None:
