@@ -22,7 +22,7 @@ from prometheus_client import (
 
 from provider.adapters.telemetry import table
 from provider.adapters.telemetry.collector import StateCollector
-from provider.adapters.telemetry.table import Kind, Metric
+from provider.adapters.telemetry.table.metric import Kind, Metric
 from provider.adapters.telemetry.view import TelemetryView
 from provider.domain.market import CloseReason, Refusal
 from provider.domain.money import Money
@@ -84,24 +84,27 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.state = StateCollector()
         self.registry.register(self.state)
-        self._sweep = self._histogram(table.NVML_SWEEP)
-        self._orders = self._counter(table.ORDERS_SEEN)
-        self._refusals = self._counter(table.ORDER_REFUSALS)
-        self._bids = self._counter(table.BIDS)
-        self._bid_latency = self._histogram(table.BID_LATENCY)
-        self._closed = self._counter(table.LEASES_CLOSED)
-        self._duration = self._histogram(table.LEASE_DURATION)
-        self._revenue = self._counter(table.REVENUE)
-        self._start = self._histogram(table.CONTAINER_START)
-        self._stop = self._histogram(table.CONTAINER_STOP)
-        self._effects = self._counter(table.EFFECTS)
-        self._reconnects = self._counter(table.COORDINATOR_RECONNECTS)
-        self._store = self._histogram(table.STORE)
-        self._lag = self._histogram(table.LOOP_LAG)
-        self._scrape = self._histogram(table.SCRAPE)
+        self._sweep = self._histogram(table.nvml.SWEEP)
+        self._orders = self._counter(table.market.ORDERS_SEEN)
+        self._refusals = self._counter(table.market.ORDER_REFUSALS)
+        self._bids = self._counter(table.market.BIDS)
+        self._bid_latency = self._histogram(table.market.BID_LATENCY)
+        self._closed = self._counter(table.market.LEASES_CLOSED)
+        self._duration = self._histogram(table.market.LEASE_DURATION)
+        self._revenue = self._counter(table.market.REVENUE)
+        self._start = self._histogram(table.runtime.CONTAINER_START)
+        self._stop = self._histogram(table.runtime.CONTAINER_STOP)
+        self._effects = self._counter(table.daemon.EFFECTS)
+        self._reconnects = self._counter(table.daemon.COORDINATOR_RECONNECTS)
+        self._store = self._histogram(table.daemon.STORE)
+        self._lag = self._histogram(table.daemon.LOOP_LAG)
+        self._scrape = self._histogram(table.daemon.SCRAPE)
         self._earned: dict[str, Money] | None = None
         build = Gauge(
-            table.BUILD_INFO.name, table.BUILD_INFO.help, table.BUILD_INFO.labels, registry=self.registry
+            table.daemon.BUILD_INFO.name,
+            table.daemon.BUILD_INFO.help,
+            table.daemon.BUILD_INFO.labels,
+            registry=self.registry,
         )
         build.labels(version, revision, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)

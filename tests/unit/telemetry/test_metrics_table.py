@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from provider.adapters.telemetry import table
 from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics, order_result
-from provider.adapters.telemetry.table import Kind
+from provider.adapters.telemetry.table.metric import Kind
 from provider.adapters.telemetry.view import LeaseView, Snapshot, TelemetryView
 from provider.core.lease import Phase
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
@@ -165,7 +165,7 @@ def test_declared_labels_are_the_exported_ones() -> None:
 
 
 def test_the_document_has_the_table() -> None:
-    assert table.markdown() in DOCUMENT.read_text(), "run: python -m provider.adapters.telemetry.document"
+    assert table.markdown() in DOCUMENT.read_text(), "run: python -m provider.adapters.telemetry.table"
 
 
 def test_a_busy_card() -> None:

@@ -1,0 +1,16 @@
+"""What the modules beside this yield."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from provider.adapters.telemetry.table.metric import Metric
+
+Sample = tuple[tuple[str, ...], float | None]
+"""Label values in the order of the declaration, and the figure; None for no series."""
+Rows = Iterator[tuple[Metric, Iterable[Sample]]]
+
+
+def truth(is_so: bool) -> str:
+    """As a label has it."""
+    return "true" if is_so else "false"

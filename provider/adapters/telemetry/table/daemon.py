@@ -1,0 +1,31 @@
+"""The daemon itself: its link to the market, its store, its loops."""
+
+from __future__ import annotations
+
+from provider.adapters.telemetry.table.metric import counter, gauge, histogram
+
+BUILD_INFO = gauge("provider_build_info", "Always 1: which program this is.", "version", "revision", "python")
+EFFECTS = counter(
+    "provider_effects_total", "Effects tried, by kind and whether they succeeded.", "kind", "result"
+)
+COORDINATOR_CONNECTED = gauge("provider_coordinator_connected", "1 while the session with the market is up.")
+COORDINATOR_RECONNECTS = counter(
+    "provider_coordinator_reconnects_total", "Sessions with the market that were lost."
+)
+NODE_BIDDING = gauge("provider_node_bidding", "1 while this provider bids on new orders.")
+STORE = histogram(
+    "provider_store_seconds",
+    "One transaction of the store.",
+    "op",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+)
+LOOP_LAG = histogram(
+    "provider_event_loop_lag_seconds",
+    "How late the event loop wakes a sleeper.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+)
+SCRAPE = histogram(
+    "provider_scrape_render_seconds",
+    "Rendering one exposition, not counting those served from the last one.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
+)
