@@ -96,13 +96,13 @@ class Observing:
 
     def _market_note(self, note: OrderConsidered | BidEnded, at: Instant) -> None:
         match note:
-            case OrderConsidered(refused=None):
-                log.info("order_matched", order=str(note.order), rate=str(note.rate))
+            case OrderConsidered(decision=decision) if decision.refused is not None:
+                log.info("order_refused", order=str(note.order.id), reason=str(decision.refused))
+                self._metrics.order_seen(decision.refused.why)
+            case OrderConsidered(decision=decision):
+                log.info("order_matched", order=str(note.order.id), rate=str(decision.rate))
                 self._metrics.order_seen(None)
                 self._metrics.bid_waited(BidStage.DECIDE, (self._clock.now() - at) / 1000)
-            case OrderConsidered(refused=refused):
-                log.info("order_refused", order=str(note.order), reason=str(refused))
-                self._metrics.order_seen(refused.why if refused else None)
             case BidEnded():
                 log.info("bid_ended", lease=str(note.bid), outcome=note.outcome, detail=note.detail)
                 self._metrics.bid(BidOutcome(note.outcome))

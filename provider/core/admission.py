@@ -12,9 +12,11 @@ from fnmatch import fnmatchcase
 
 from provider.core import pricing
 from provider.core.placement import place
+from provider.core.pricing import PricePart
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu
 from provider.domain.market import Bid, GpuOffer, Order, Placement, Refusal, Refused
+from provider.domain.money import Rate
 from provider.domain.resources import EndpointKind
 from provider.domain.workload import GpuAttachment
 
@@ -27,18 +29,56 @@ class Accepted:
 
     bid: Bid
     placement: Placement
+    parts: tuple[PricePart, ...] = ()
+    """Of the price, as they are added up."""
+    floor: Rate | None = None
+    """Below which the bid would lose money; None where the operator set none."""
+    picked: str = ""
+    """Why these cards and no others, one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A verdict and the way to it."""
+
+    verdict: Accepted | Refused
+    passed: tuple[str, ...] = ()
+    """Names of the rules that had nothing against it, in their order."""
+    rule: str = ""
+    """The one that refused."""
+
+    @property
+    def refused(self) -> Refused | None:
+        return self.verdict if isinstance(self.verdict, Refused) else None
+
+    @property
+    def rate(self) -> Rate | None:
+        return self.verdict.bid.rate if isinstance(self.verdict, Accepted) else None
+
+
+CAPACITY, PRICE = "capacity", "price"
+"""The last two rules: where it would go, and for how much."""
 
 
 def consider(order: Order, state: AgentState) -> Accepted | Refused:
     """The first rule's refusal, or the bid to place."""
-    for rule in RULES:
+    return decide(order, state).verdict
+
+
+def decide(order: Order, state: AgentState) -> Decision:
+    """What ``consider`` says, and which rules led there."""
+    for number, rule in enumerate(RULES):
         refused = rule(order, state)
         if refused is not None:
-            return refused
+            return Decision(verdict=refused, passed=RULE_NAMES[:number], rule=RULE_NAMES[number])
     placement = place(state, order.group)
     if isinstance(placement, Refused):
-        return placement
-    return _price(order, state, placement)
+        return Decision(verdict=placement, passed=RULE_NAMES, rule=CAPACITY)
+    verdict = _price(order, state, placement)
+    passed = (*RULE_NAMES, CAPACITY)
+    if isinstance(verdict, Refused):
+        return Decision(verdict=verdict, passed=passed, rule=PRICE)
+    return Decision(verdict=verdict, passed=(*passed, PRICE))
 
 
 def _price(order: Order, state: AgentState, placement: Placement) -> Accepted | Refused:
@@ -57,7 +97,7 @@ def _price(order: Order, state: AgentState, placement: Placement) -> Accepted | 
     if rate.amount > highest.amount:
         return Refused(why=Refusal.PRICE_TOO_LOW, required=str(rate), available=str(highest))
     bid = Bid(id=order.id.lease(state.policy.provider), rate=rate, gpus=_offer(gpus))
-    return Accepted(bid=bid, placement=placement)
+    return Accepted(bid=bid, placement=placement, parts=priced)
 
 
 def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:
@@ -170,3 +210,5 @@ RULES: tuple[Rule, ...] = (
     _storage_classes,
     _gpu_attachment,
 )
+RULE_NAMES = tuple(rule.__name__.strip("_").replace("_", " ") for rule in RULES)
+"""As the ledger keeps them and ``provider why`` shows them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from provider.core import leasing
-from provider.core.admission import Accepted, consider
+from provider.core.admission import Accepted, decide
 from provider.core.draft import Draft
 from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
 from provider.core.state import ORDERS_MOST, OpenBid, WaitingOrder
@@ -26,38 +26,47 @@ def order_opened(draft: Draft, order: Order, at: Instant) -> None:
     if bid in draft.state.bids or bid in draft.state.leases:
         return
     _forget(draft, order.id)
-    verdict = consider(order, draft.state)
+    considered = OrderConsidered(
+        order=order, decision=decide(order, draft.state), version=draft.state.version
+    )
+    verdict = considered.decision.verdict
     if isinstance(verdict, Refused):
-        _remember(draft, WaitingOrder(order=order, refused=verdict, version=draft.state.version))
-        draft.note(OrderConsidered(order=order.id, refused=verdict))
+        _remember(draft, WaitingOrder(order=order, refused=verdict, version=considered.version))
+        draft.note(considered)
     else:
-        _bid(draft, order, verdict, draft.state.version, at)
+        _bid(draft, considered, verdict, at)
 
 
 def reconsider(draft: Draft, at: Instant) -> None:
     """Look again at every order that was refused, oldest first."""
     for waiting in list(draft.state.orders.values()):
-        verdict = consider(waiting.order, draft.state)
+        considered = OrderConsidered(
+            order=waiting.order,
+            decision=decide(waiting.order, draft.state),
+            version=waiting.version,
+            is_again=True,
+        )
+        verdict = considered.decision.verdict
         if isinstance(verdict, Accepted):
             _forget(draft, waiting.order.id)
-            _bid(draft, waiting.order, verdict, waiting.version, at)
+            _bid(draft, considered, verdict, at)
         elif verdict.why is not waiting.refused.why:
             _remember(draft, replace(waiting, refused=verdict))
-            draft.note(OrderConsidered(order=waiting.order.id, refused=verdict))
+            draft.note(considered)
 
 
-def _bid(draft: Draft, order: Order, accepted: Accepted, version: int, at: Instant) -> None:
+def _bid(draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Instant) -> None:
     draft.put_bid(
         OpenBid(
             bid=accepted.bid,
-            order=order,
+            order=considered.order,
             placement=accepted.placement,
             expires_at=after(at, draft.state.policy.bid_lifetime),
-            version=version,
+            version=considered.version,
         )
     )
     draft.want(PlaceBid(id=draft.bid_effect_id(accepted.bid.id), bid=accepted.bid))
-    draft.note(OrderConsidered(order=order.id, rate=accepted.bid.rate))
+    draft.note(considered)
 
 
 def _remember(draft: Draft, waiting: WaitingOrder) -> None:

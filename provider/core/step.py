@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from provider.core.admission import Decision
 from provider.core.effects import Effect
 from provider.core.lease import Phase, Trigger
 from provider.core.state import AgentState
-from provider.domain.ids import EffectId, LeaseId, OrderId
-from provider.domain.market import CloseReason, Refused
+from provider.domain.ids import EffectId, LeaseId
+from provider.domain.market import CloseReason, Order, Refused
 from provider.domain.moment import Instant
-from provider.domain.money import Money, Rate
+from provider.domain.money import Money
 from provider.domain.workload import ExitCause
 
 
@@ -22,9 +23,12 @@ from provider.domain.workload import ExitCause
 class OrderConsidered:
     """Bid on, or refused with a reason."""
 
-    order: OrderId
-    rate: Rate | None = None
-    refused: Refused | None = None
+    order: Order
+    decision: Decision
+    version: int
+    """The market's change counter when the order opened."""
+    is_again: bool = False
+    """It was refused before, and what there is changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

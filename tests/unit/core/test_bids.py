@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from provider.core import state
+from provider.core.admission import RULE_NAMES, Accepted
 from provider.core.effects import PlaceBid, WithdrawBid
 from provider.core.events import CoordinatorConnected, CoordinatorLost, Failed
 from provider.core.step import BidEnded, OrderConsidered, Step
@@ -39,7 +40,12 @@ def test_a_bid_names_its_price_and_its_cards() -> None:
     assert bid.bid.rate == rate("20.5")
     (offer,) = bid.bid.gpus
     assert (offer.model, offer.count, offer.interface) == ("h100", 2, "sxm")
-    assert sole(step.notes, OrderConsidered) == OrderConsidered(order=order().id, rate=rate("20.5"))
+    told = sole(step.notes, OrderConsidered)
+    assert (told.order.id, told.version, told.is_again) == (order().id, 1, False)
+    assert isinstance(told.decision.verdict, Accepted)
+    assert told.decision.verdict.bid == bid.bid
+    assert sum(part.cost for part in told.decision.verdict.parts) == 20.5 * 600
+    assert told.decision.passed == (*RULE_NAMES, "capacity", "price")
     assert bid.id == f"{lease_of()}@1#1"
 
 
@@ -164,9 +170,9 @@ def test_a_refusal_is_told_again_only_when_its_reason_changes() -> None:
     agent.opens(2)
     assert agent.take(nodes_read(node(gpu(0)))).notes == ()
     step = agent.take(nodes_read(node(gpu(0, "a100"))))
-    assert [
-        note.refused.why for note in step.notes if isinstance(note, OrderConsidered) and note.refused
-    ] == [Refusal.GPU_UNKNOWN]
+    told = [note for note in step.notes if isinstance(note, OrderConsidered)]
+    assert [note.decision.refused.why for note in told if note.decision.refused] == [Refusal.GPU_UNKNOWN]
+    assert [note.is_again for note in told] == [True]
 
 
 def test_orders_that_are_refused_are_remembered_up_to_a_limit() -> None:
@@ -180,9 +186,10 @@ def test_orders_that_are_refused_are_remembered_up_to_a_limit() -> None:
 def test_orders_that_opened_before_the_machine_was_read_are_bid_on_once_it_is() -> None:
     agent = Agent()
     step = agent.opens()
-    considered = sole(step.notes, OrderConsidered)
-    assert considered.refused is not None
-    assert considered.refused.why is Refusal.NOT_BIDDING
+    decision = sole(step.notes, OrderConsidered).decision
+    assert decision.refused is not None
+    assert decision.refused.why is Refusal.NOT_BIDDING
+    assert (decision.passed, decision.rule) == ((), RULE_NAMES[0])
     assert agent.kinds(agent.take(nodes_read(node(gpu(0))))) == ["PlaceBid"]
 
 
