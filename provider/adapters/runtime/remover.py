@@ -69,11 +69,19 @@ def _networks(client: docker.APIClient, wanted: dict[str, Any]) -> bool:
 
 def _disconnect(client: docker.APIClient, network: str) -> None:
     try:
-        for container in client.inspect_network(network).get("Containers") or {}:
-            client.disconnect_container_from_network(container, network, force=True)
-    except docker.errors.APIError as error:
-        if error.status_code not in {403, 404}:
-            raise
+        told = client.inspect_network(network).get("Containers") or {}
+    except docker.errors.NotFound:
+        return
+    for container, endpoint in told.items():
+        # An engine that was killed while a container ended keeps the endpoint, and knows it by name only.
+        for name in (container, endpoint["Name"]):
+            try:
+                client.disconnect_container_from_network(name, network, force=True)
+            except docker.errors.APIError as error:
+                if error.status_code not in {403, 404}:
+                    raise
+            else:
+                break
 
 
 def _volumes(client: docker.APIClient, wanted: dict[str, Any]) -> bool:

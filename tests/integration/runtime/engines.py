@@ -44,10 +44,11 @@ class SecondEngine:
     """PATH of the engine: where it finds hooks."""
     process: subprocess.Popen[bytes] | None = None
     containerd: subprocess.Popen[bytes] | None = None
-    _log: Path = field(init=False)
+    log: Path = field(init=False)
+    """What it printed, over all its lives."""
 
     def __post_init__(self) -> None:
-        self._log = self.root / "dockerd.log"
+        self.log = self.root / "dockerd.log"
         (self.root / "daemon.json").write_text(json.dumps(self.settings))
 
     @property
@@ -65,14 +66,14 @@ class SecondEngine:
         command += [f"--containerd={self.root}/containerd.sock"]
         places = {"config-file": "daemon.json", "data-root": "data", "exec-root": "exec", "pidfile": "pid"}
         command += [f"--{option}={self.root / place}" for option, place in places.items()]
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, f"--host={self.socket}"], stdout=log, stderr=log, env=self._environment
             )
         until = time.monotonic() + START_S
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > until:
-                raise AssertionError(f"dockerd did not come up:\n{self._log.read_text()[-3000:]}")
+                raise AssertionError(f"dockerd did not come up:\n{self.log.read_text()[-3000:]}")
             time.sleep(0.05)
 
     def _start_containerd(self) -> None:

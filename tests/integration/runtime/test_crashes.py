@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,6 +199,41 @@ async def _engine_dies(engine: SecondEngine) -> None:
         for lease in listed:
             await runtime.stop(lease, 0)
         assert await runtime.list() == ()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_ends_while_an_engine_comes_up_leaves_nothing_behind(hello_image: str) -> None:
+    """Such an engine keeps the endpoints of containers that it knows no more."""
+    with second_engine(machines_engine(), {"debug": True}) as engine:
+        engine.load(IMAGE)
+        asyncio.run(_containers_die(engine))
+
+
+async def _containers_die(engine: SecondEngine) -> None:
+    async with DockerRuntime(agent_process.settings(engine.socket, PROVIDER), SystemClock()) as runtime:
+        launched = [await runtime.start(launch(replica(service("web")))) for _ in range(3)]
+        with engine.client() as client:
+            pids = [
+                client.inspect_container(container.id)["State"]["Pid"]
+                for workload in launched
+                for container in workload.containers
+            ]
+        await asyncio.to_thread(engine.kill)
+        said = engine.log.stat().st_size
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(engine.start))
+
+            async def has_found_them_alive() -> bool:
+                return b"Network Control Plane MTU" in engine.log.read_bytes()[said:]
+
+            await eventually(has_found_them_alive, bool)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+        for workload in launched:
+            await runtime.stop(workload.lease, 0)
+        assert await runtime.list() == ()
+        with engine.client() as client:
+            assert {each["Name"] for each in client.networks()} == {"host", "none"}
 
 
 def test_leaving_the_runtime_ends_what_follows_logs(hello_image: str) -> None:
