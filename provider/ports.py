@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from provider.core.effects import Effect
 from provider.core.events import Event
+from provider.core.markets import Heard
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.gpu import GpuInventory, GpuReading
@@ -184,9 +185,10 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event from the coordinator; ``committed`` is called once its step is, and acknowledges it."""
+    """One event from a coordinator; ``committed`` is called once its step is, and acknowledges it."""
 
-    event: Event
+    event: Heard
+    """In the market's own ids."""
     committed: Callable[[], None] | None = None
 
 
@@ -195,7 +197,7 @@ class CoordinatorLink(Protocol):
 
     A disconnect is data (``CoordinatorLost``), not an exception. The methods that tell something wait
     until the coordinator has it committed, over any number of reconnects; their ids make a repeat
-    harmless. ``Permanent`` when the coordinator refused, for good.
+    harmless. ``Permanent`` when the coordinator refused, for good. All ids are the market's own, both ways.
     """
 
     async def __aenter__(self) -> Self: ...

@@ -43,7 +43,7 @@ from provider.app.lease_news import LeaseNews
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
-from provider.domain.ids import ProviderId
+from provider.domain.ids import HOME, ProviderId
 from provider.ports import GpuProbe
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.shell.loop import Loop
@@ -91,9 +91,15 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         machine = await _machine(config, provider, metrics, news, stack)
         live = LiveIdentity(who)
         link = await stack.enter_async_context(
-            GrpcLink(_link(config), live, clock, random, lambda: (loop.state.market, loop.state.version))
+            GrpcLink(
+                _link(config),
+                live,
+                clock,
+                random,
+                lambda: loop.state.market().position,
+            )
         )
-        performer = TimedPerformer(Performer(machine.runtime, link, clock, random), metrics)
+        performer = TimedPerformer(Performer(machine.runtime, {HOME: link}, clock, random), metrics)
         agent = Agent(
             loop=loop,
             machine=machine,

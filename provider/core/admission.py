@@ -96,7 +96,7 @@ def _price(order: Order, state: AgentState, placement: Placement) -> Accepted | 
     rate = pricing.rate(priced, state.policy.price, highest.denom)
     if rate.amount > highest.amount:
         return Refused(why=Refusal.PRICE_TOO_LOW, required=str(rate), available=str(highest))
-    bid = Bid(id=order.id.lease(state.policy.provider), rate=rate, gpus=_offer(gpus))
+    bid = Bid(id=order.id.lease(state.policy.name_in(order.id.market)), rate=rate, gpus=_offer(gpus))
     return Accepted(bid=bid, placement=placement, parts=priced)
 
 

@@ -22,13 +22,12 @@ from provider.domain.moment import Instant, after
 
 def order_opened(draft: Draft, order: Order, at: Instant) -> None:
     """Bid, or say why not. What was lost once cannot be won again: a lease's name is used once."""
-    bid = order.id.lease(draft.state.policy.provider)
+    bid = order.id.lease(draft.state.policy.name_in(order.id.market))
     if bid in draft.state.bids or bid in draft.state.leases:
         return
+    version = draft.state.market(order.id.market).version
     _forget(draft, order.id)
-    considered = OrderConsidered(
-        order=order, decision=decide(order, draft.state), version=draft.state.version
-    )
+    considered = OrderConsidered(order=order, decision=decide(order, draft.state), version=version)
     verdict = considered.decision.verdict
     if isinstance(verdict, Refused):
         _remember(draft, WaitingOrder(order=order, refused=verdict, version=considered.version))
@@ -71,8 +70,10 @@ def _bid(draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Inst
 
 def _remember(draft: Draft, waiting: WaitingOrder) -> None:
     orders = {**draft.state.orders, waiting.order.id: waiting}
-    while len(orders) > ORDERS_MOST:
-        del orders[next(iter(orders))]
+    if len(orders) > ORDERS_MOST:
+        ours = [key for key in orders if key.market == waiting.order.id.market]
+        for oldest in ours[: max(len(ours) - ORDERS_MOST, 0)]:
+            del orders[oldest]
     draft.state = replace(draft.state, orders=orders)
 
 
@@ -87,7 +88,7 @@ def _forget(draft: Draft, order: OrderId) -> None:
 def order_closed(draft: Draft, order: OrderId) -> None:
     """A bid on it, if it is still open, is lost."""
     _forget(draft, order)
-    bid = order.lease(draft.state.policy.provider)
+    bid = order.lease(draft.state.policy.name_in(order.market))
     if bid in draft.state.bids:
         _end(draft, bid, "lost")
 
@@ -120,7 +121,8 @@ def awarded(draft: Draft, award: Award, at: Instant) -> None:
     open_bid = draft.state.bids.get(award.id)
     if open_bid is None or open_bid.bid.rate != award.rate:
         why = Refused(why=Refusal.BID_GONE, required=str(award.rate), available="no reservation")
-        draft.want(RefuseLease(id=EffectId(f"{award.id}@{draft.state.version}#1"), lease=award.id, why=why))
+        version = draft.state.market(award.id.market).version
+        draft.want(RefuseLease(id=EffectId(f"{award.id}@{version}#1"), lease=award.id, why=why))
         if open_bid is not None:
             _end(draft, award.id, "rejected", "the award names another price")
         return

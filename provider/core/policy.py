@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from provider.domain.ids import ProviderId
+from provider.domain.ids import MarketId, ProviderId
 from provider.domain.moment import MINUTE, SECOND, Span
 from provider.domain.money import Denom
 from provider.domain.resources import Attribute
@@ -49,6 +49,9 @@ class Policy:
     """What to bid on, at what price, and how patiently."""
 
     provider: ProviderId
+    """Its name in the market that it joined first, and on this machine."""
+    names: Mapping[MarketId, ProviderId] = field(default_factory=dict)
+    """What it is called in the others."""
     price: PriceScale = PriceScale()
     denoms: frozenset[Denom] = frozenset({Denom.UACT})
     attributes: tuple[Attribute, ...] = ()
@@ -73,3 +76,7 @@ class Policy:
     stop_grace_s: int = 10
     ingress: IngressPolicy | None = None
     """None where HTTP ports are published like any other."""
+
+    def name_in(self, market: MarketId) -> ProviderId:
+        """What this provider is called in ``market``."""
+        return self.names.get(market, self.provider)

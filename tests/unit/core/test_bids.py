@@ -200,5 +200,5 @@ def test_a_link_that_comes_and_goes_changes_only_what_is_shown() -> None:
     agent.take(CoordinatorLost(why="it was cut"))
     assert (agent.state.connected, agent.state.link_problem) == (False, "it was cut")
     agent.take(CoordinatorConnected(market="m", epoch=2))
-    assert (agent.state.connected, agent.state.link_problem, agent.state.market) == (True, "", "m")
+    assert (agent.state.connected, agent.state.link_problem, agent.state.market().name) == (True, "", "m")
     assert (agent.state.bids, agent.state.orders) == (before.bids, before.orders)
