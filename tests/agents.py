@@ -26,7 +26,7 @@ from provider.core.events import (
 from provider.core.lease import Trigger
 from provider.core.placement import free
 from provider.core.policy import Policy, PriceScale
-from provider.core.state import AgentState, Lease
+from provider.core.state import AgentState, Lease, holdings, sum_of_holdings
 from provider.core.step import LeaseMoved, Note, Step
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import EffectId, GpuUuid, LeaseId, NodeName, OrderId, Owner, ProviderId
@@ -280,6 +280,7 @@ class Agent:
             self._ids.add(effect.id)
             check_subject(effect, step)
         check_held_once(step.state)
+        assert holdings(step.state) == sum_of_holdings(step.state), "holdings are the sum of what is held"
         check_capacity(step.state)
         self._check_meters(step)
         if isinstance(event, Performed | Failed):

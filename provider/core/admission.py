@@ -82,12 +82,9 @@ def decide(order: Order, state: AgentState) -> Decision:
 
 
 def _price(order: Order, state: AgentState, placement: Placement) -> Accepted | Refused:
+    chosen = frozenset(placement.gpus)
     gpus = tuple(
-        gpu
-        for node in state.nodes
-        if node.name == placement.node
-        for gpu in node.gpus
-        if gpu.uuid in placement.gpus
+        gpu for node in state.nodes if node.name == placement.node for gpu in node.gpus if gpu.uuid in chosen
     )
     priced = pricing.parts(order.group, gpus, state.policy.price)
     if isinstance(priced, Refused):

@@ -59,7 +59,7 @@ def transition(state: AgentState, event: Event, at: Instant) -> Step:
     """What ``event`` at ``at`` comes to. Raises only ``IllegalMove``, with nothing changed."""
     draft = Draft(state)
     _take_in(draft, event, at)
-    if draft.capacity_changed and draft.state.orders:
+    if (draft.capacity_changed or draft.freed) and draft.state.orders:
         bidding.reconsider(draft, at)
     return draft.step()
 
@@ -75,8 +75,7 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
         case ManifestArrived() | RestartRequested() | MigrationRequested() | OperatorCloses() | DrainSet():
             _asked(draft, event, at)
         case NodesRead():
-            draft.state = replace(draft.state, nodes=event.nodes, runtime=event.runtime)
-            draft.capacity_changed = True
+            _read(draft, event)
             bidding.withdraw_undeliverable(draft)
             leasing.end_leases_on_failed_gpus(draft, at)
         case WorkloadsListed():
@@ -92,6 +91,17 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             _failed(draft, event, at)
         case _:
             assert_never(event)
+
+
+def _read(draft: Draft, event: NodesRead) -> None:
+    """Ports come and go more often than all else; a port that is free again is like one given back."""
+    before = draft.state
+    draft.state = replace(before, nodes=event.nodes, runtime=event.runtime)
+    draft.freed = True
+    draft.capacity_changed = event.runtime != before.runtime or (
+        [replace(node, busy_ports=frozenset()) for node in event.nodes]
+        != [replace(node, busy_ports=frozenset()) for node in before.nodes]
+    )
 
 
 def _asked(draft: Draft, event: Asked, at: Instant) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Context, Decimal
 from functools import reduce
 
-from provider.core.placement import need
+from provider.core.needs import need
 from provider.core.policy import PriceScale
 from provider.domain.gpu import Gpu
 from provider.domain.market import GroupSpec, Refusal, Refused

@@ -3,6 +3,7 @@
 All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
 ``is_draining`` and of each market its name and version are committed with every step; ``nodes``, ``runtime``
 and how the markets' links are is looked up again after a start, and the policy comes from the configuration.
+``holdings`` follow from bids and leases.
 
 There is one inventory whatever the number of markets: whose a bid or lease is, its id tells (``domain.ids``).
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from provider.core import holdings as held_things
+from provider.core.holdings import Holdings
 from provider.core.lease import Phase
 from provider.core.policy import Policy
 from provider.domain.ids import HOME, EffectId, LeaseId, MarketId, OrderId
@@ -174,6 +177,8 @@ class AgentState:
     """Its operator wants no new leases."""
     orphans: frozenset[LeaseId] = frozenset()
     """Being removed: found at the engine without a lease."""
+    holdings: Holdings | None = field(default=None, compare=False)
+    """What ``bids`` and ``leases`` hold, kept as they come and go; None right after a load."""
 
     def market(self, market: MarketId = HOME) -> Market:
         """As it is known; one that was not heard of yet is at its beginning."""
@@ -191,3 +196,20 @@ class AgentState:
         if len(self.markets) == 1:
             return "".join(problem for _, problem in problems)
         return "; ".join(f"{name}: {problem}" if name else problem for name, problem in problems)
+
+
+def holdings(state: AgentState) -> Holdings:
+    """What bids and leases hold, as it is kept, or summed up where it is not yet."""
+    return sum_of_holdings(state) if state.holdings is None else state.holdings
+
+
+def sum_of_holdings(state: AgentState) -> Holdings:
+    """The sum over all bids and leases: what ``state.holdings`` must be."""
+    total: Holdings = {}
+    for bid in state.bids.values():
+        taken = held_things.held(bid.order.group, bid.placement)
+        total = held_things.with_bid(total, bid.placement.node, taken)
+    for lease in state.leases.values():
+        taken = held_things.held(lease.group, lease.placement)
+        total = held_things.with_lease(total, lease.placement.node, taken)
+    return total

@@ -158,7 +158,7 @@ def test_an_order_that_waited_and_opens_again_is_bid_on_once() -> None:
     agent = Agent(*healthy(0))
     agent.opens(1)
     agent.opens(2)
-    agent.state = replace(agent.state, bids={})
+    agent.state = replace(agent.state, bids={}, holdings=None)
     agent.opens(2)
     assert agent.kinds(agent.take(nodes_read(node(*healthy(0, 1))))) == []
     assert agent.state.orders == {}
