@@ -14,11 +14,12 @@ from typing import Protocol, Self
 
 from provider.core.effects import Effect
 from provider.core.events import Event
+from provider.core.ledger import LedgerQuery, Record, Story
 from provider.core.markets import Heard
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.gpu import GpuInventory, GpuReading
-from provider.domain.ids import EffectId, LeaseId
+from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.journal import Happening, LeaseEvent
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
 from provider.domain.moment import Instant
@@ -237,9 +238,10 @@ class Store(Protocol):
 
 
 class Observer(Protocol):
-    """The one place where logs and metrics come from. May not fail the loop."""
+    """The one place where logs, metrics and the ledger come from. May not fail the loop."""
 
-    def step(self, event: Event, step: Step, at: Instant) -> None: ...
+    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
+        """One step, after its commit. ``took_us``: the transition alone, microseconds."""
 
 
 class Journal(Protocol):
@@ -257,6 +259,20 @@ class Journal(Protocol):
 
     def follow(self, lease: LeaseId, after: int) -> AsyncIterator[LeaseEvent]:
         """The same, and those that come; ends with the lease's last one."""
+
+
+class Ledger(Protocol):
+    """Every decision on an order and what came of it, bounded. May not fail the loop, nor slow it down: what
+    cannot be written is lost, and counted."""
+
+    def keep(self, record: Record) -> None:
+        """Never raises, never waits."""
+
+    async def stories(self, query: LedgerQuery) -> tuple[Story, ...]:
+        """Of bids that are open first, then the newest first. ``Temporary`` if they cannot be read."""
+
+    async def of_order(self, order: OrderId) -> tuple[Story, ...]:
+        """Every decision on ``order`` that is kept, oldest first. ``Temporary`` if they cannot be read."""
 
 
 class LiveAgent(Protocol):

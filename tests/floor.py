@@ -40,7 +40,7 @@ class Quiet:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def step(self, event: Event, step: Step, at: Instant) -> None:
+    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
         self.events.append(event)
 
 

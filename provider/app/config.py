@@ -168,6 +168,15 @@ class LogsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerConfig:
+    """What is kept of decisions on orders, for ``provider bids``, ``why`` and ``simulate``."""
+
+    rows_most: int = 100_000
+    """Records; an order that is refused makes two, one that is won about six."""
+    keep_days: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetryConfig:
     """The Prometheus endpoint."""
 
@@ -222,6 +231,7 @@ class ProviderConfig:
     ingress: IngressConfig = IngressConfig()
     lease: LeaseConfig = LeaseConfig()
     logs: LogsConfig = LogsConfig()
+    ledger: LedgerConfig = LedgerConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     pricing: PricingConfig = PricingConfig()
     bidding: BiddingConfig = BiddingConfig()

@@ -1,4 +1,4 @@
-"""``ports.Observer``: steps become log events and metrics, here and nowhere else.
+"""``ports.Observer``: steps become log events, metrics and records of the ledger, here and nowhere else.
 
 Also the state as telemetry is shown it. Invariant: nothing here may fail the loop; it reads values and
 counts.
@@ -25,6 +25,7 @@ from provider.core.events import (
     NodesRead,
     Performed,
 )
+from provider.core.ledger import records
 from provider.core.state import AgentState
 from provider.core.step import (
     BidEnded,
@@ -43,23 +44,26 @@ from provider.core.step import (
 from provider.domain.moment import Instant
 from provider.domain.money import earned
 from provider.domain.workload import RuntimeCapabilities, Unfit
-from provider.ports import Clock, Store
+from provider.ports import Clock, Ledger, Store
 from provider.shell.lanes import Performs
 
 log = structlog.get_logger()
 
 
 class Observing:
-    """Logs and counts."""
+    """Logs, counts, and keeps."""
 
-    def __init__(self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None) -> None:
-        """``news`` passes a lease's part of it on to its tenant."""
+    def __init__(
+        self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None, ledger: Ledger | None = None
+    ) -> None:
+        """``news`` passes a lease's part of it on to its tenant; ``ledger`` keeps what was decided."""
         self._metrics = metrics
         self._clock = clock
         self._news = news
+        self._ledger = ledger
         self._told_unfit: tuple[Unfit, ...] = ()
 
-    def step(self, event: Event, step: Step, at: Instant) -> None:
+    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
         """One step, after its commit."""
         match event:
             case CoordinatorConnected():
@@ -80,6 +84,9 @@ class Observing:
             self._note(note, at)
             if self._news is not None:
                 self._news.note(note, at)
+        if self._ledger is not None:
+            for record in records(event, step, at, took_us):
+                self._ledger.keep(record)
 
     def _unfit(self, runtime: RuntimeCapabilities) -> None:
         if runtime.unfit == self._told_unfit:

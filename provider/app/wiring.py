@@ -26,6 +26,7 @@ from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.ingress.ingress import Ingress
 from provider.adapters.journal import SqliteJournal
+from provider.adapters.ledger import SqliteLedger
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
@@ -37,12 +38,19 @@ from provider.adapters.telemetry.metrics import Metrics
 from provider.adapters.telemetry.view import Feed
 from provider.app import addresses
 from provider.app.config import ProviderConfig
-from provider.app.engine_settings import advertised, docker_settings, journal_settings, public_host
+from provider.app.engine_settings import (
+    advertised,
+    docker_settings,
+    journal_settings,
+    ledger_settings,
+    public_host,
+)
 from provider.app.ingress_settings import ingress_settings
 from provider.app.lease_news import LeaseNews
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
+from provider.core.ledger import began
 from provider.domain.ids import HOME, ProviderId
 from provider.ports import GpuProbe
 from provider.rpc.identity import Identity, LiveIdentity
@@ -71,6 +79,7 @@ class Agent:
     metrics: Metrics
     journal: SqliteJournal
     news: LeaseNews
+    ledger: SqliteLedger
 
 
 @asynccontextmanager
@@ -87,7 +96,10 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         journal = SqliteJournal(journal_settings(config))
         stack.callback(journal.close)
         news = LeaseNews(journal, clock)
-        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics, clock, news))
+        ledger = SqliteLedger(ledger_settings(config), metrics.ledger_lost)
+        stack.callback(ledger.close)
+        ledger.keep(began(state, clock.now()))
+        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics, clock, news, ledger))
         machine = await _machine(config, provider, metrics, news, stack)
         live = LiveIdentity(who)
         link = await stack.enter_async_context(
@@ -109,6 +121,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
             metrics=metrics,
             journal=journal,
             news=news,
+            ledger=ledger,
         )
         await stack.enter_async_context(_telemetry(config, agent))
         ingress = ingress_settings(config)
