@@ -28,7 +28,7 @@ def order_opened(draft: Draft, order: Order, at: Instant) -> None:
         return
     version = draft.state.market(order.id.market).version
     draft.drop_order(order.id)
-    considered = OrderConsidered(order=order, decision=decide(order, draft.state), version=version)
+    considered = OrderConsidered(order=order, decision=decide(order, draft.state, at), version=version)
     verdict = considered.decision.verdict
     if isinstance(verdict, Refused):
         draft.put_order(WaitingOrder(order=order, refused=verdict, version=considered.version))
@@ -46,7 +46,7 @@ def reconsider(draft: Draft, at: Instant) -> None:
             continue
         considered = OrderConsidered(
             order=waiting.order,
-            decision=decide(waiting.order, draft.state),
+            decision=decide(waiting.order, draft.state, at),
             version=waiting.version,
             is_again=True,
         )
