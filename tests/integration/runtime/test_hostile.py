@@ -244,6 +244,61 @@ def test_an_image_that_carries_our_labels_passes_for_nobody(attack: Run, engine:
     attack(check)
 
 
+def test_two_thousand_sockets_are_its_own_and_a_million_are_not_to_be_had(
+    attack: Run, tmp_path: Path
+) -> None:
+    program = probe.build(tmp_path)
+
+    async def check(runtime: DockerRuntime, client: docker.APIClient) -> None:
+        wanted = launch()
+        workload = await runtime.start(wanted)
+        probe.put(client, workload.containers[0].id, program)
+
+        async def opened(count: int, port: int) -> int:
+            request = ExecRequest(service="web", argv=(probe.PLACE, "sockets", str(count), str(port)))
+            async with await runtime.exec(wanted.lease, request) as session:
+                (first,) = await take(session.output(), 1)
+                return int(first.data)
+
+        assert await opened(2_000, 7001) == 2_000
+        assert 2_000 < await opened(1_000_000, 7002) < 10_000  # two of each, of 16,384 files
+
+    attack(check)
+
+
+TRICKS = {
+    "a command that cannot be": 'ENTRYPOINT ["/nonexistent"]',
+    "a health check that kills": "HEALTHCHECK --interval=1s CMD kill -9 1; touch /tmp/checked",
+    "somebody else's user": "USER 65534:65534",
+    "a signal that is ignored": "STOPSIGNAL SIGCONT",
+    "a folder of the kernel's": "WORKDIR /proc/self",
+    "ports of the host": "EXPOSE 22 8443 31000-31999",
+    "what to load": "ENV LD_PRELOAD=/tmp/evil.so NVIDIA_VISIBLE_DEVICES=all",
+}
+"""Instructions of an image, none of which changes what a container with a command of its own is."""
+
+
+@pytest.mark.parametrize("instruction", TRICKS.values(), ids=TRICKS)
+def test_an_images_instructions_change_nothing_outside(attack: Run, instruction: str) -> None:
+    async def check(runtime: DockerRuntime, client: docker.APIClient) -> None:
+        with changed_image(client, instruction) as image:
+            wanted = launch(replica(service(image=image)))
+            workload = await runtime.start(wanted)
+            told = client.inspect_container(workload.containers[0].id)
+            assert told["State"]["Running"]
+            assert "Health" not in told["State"]
+            assert told["HostConfig"]["PortBindings"] == {}
+            assert not any(told["NetworkSettings"]["Ports"].values())
+            look = "cat /proc/1/comm; ls /tmp/checked 2>/dev/null; echo $NVIDIA_VISIBLE_DEVICES"
+            first, *others = (await shell(runtime, wanted.lease, look)).split()
+            assert first in {"docker-init", "tini"}
+            assert others == ["void"]
+            await runtime.stop(wanted.lease, 1)
+            assert await runtime.list() == ()
+
+    attack(check)
+
+
 PLACES = ("/", "/proc", "/sys", "/dev", "../../etc", "/proc/self/exe", "/etc/passwd/x")
 
 
