@@ -138,6 +138,7 @@ def _options(wanted: Launch, network: str, host_port: int) -> Iterator[str]:
     yield from ("--runtime", host["Runtime"], "--cgroupns", "private", "--restart", "no")
     yield from ("--memory", str(host["Memory"]), "--memory-swap", str(host["MemorySwap"]))
     yield from ("--memory-swappiness", "0", "--shm-size", str(host["ShmSize"]), "--cpus", "0.5")
+    yield from ("--cpu-shares", str(host["CpuShares"]))
     yield from ("--pids-limit", str(host["PidsLimit"]), "--oom-score-adj", str(host["OomScoreAdj"]))
     yield from ("--ulimit", "nofile=16384:16384", "--ulimit", "core=0:0", "--log-driver", "json-file")
     yield from ("--log-opt", "max-size=10m", "--log-opt", "max-file=3")

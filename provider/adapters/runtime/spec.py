@@ -54,6 +54,8 @@ READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysr
 """What the engine 26.1 hides and protects by default, on older ones too; and the counts of interrupts."""
 CPU_MILLIS_MIN = 10
 """The engine takes no less than 0.01 CPUs."""
+CPU_SHARES_MIN = 2
+"""The kernel's own least; 0 would be the engine's default, a whole core's."""
 RESERVED = ("NVIDIA_", "PROVIDER_")
 """Environment that a tenant cannot set: it would ask for GPUs, or pass for ours."""
 
@@ -182,6 +184,8 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "MemorySwappiness": 0,
         "OomScoreAdj": OOM_SCORE,
         "NanoCpus": max(resources.cpu_millis, CPU_MILLIS_MIN) * 1_000_000,
+        # Where cores are short each gets its part of them: 1024 is the engine's weight of one core.
+        "CpuShares": max(resources.cpu_millis * 1024 // 1000, CPU_SHARES_MIN),
         "Ulimits": [
             {"Name": "nofile", "Soft": min(OPEN_FILES, ground.open_files), "Hard": ground.open_files},
             {"Name": "core", "Soft": 0, "Hard": 0},

@@ -35,6 +35,7 @@ OURS: dict[str, object] = {
     "Memory": 64 * MIB,
     "MemorySwap": 64 * MIB,
     "MemorySwappiness": 0,
+    "CpuShares": 512,
     "NanoCpus": 500_000_000,
     "OomScoreAdj": 500,
     "PidsLimit": 4096,
@@ -50,7 +51,7 @@ LEASES = {"Dns", "Mounts", "NetworkMode", "PortBindings", "StorageOpt", "Ulimits
 OFF = """
     Annotations AutoRemove Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps
     BlkioDeviceWriteIOps BlkioWeight BlkioWeightDevice Cgroup CgroupParent ConsoleSize ContainerIDFile
-    CpuCount CpuPercent CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpuShares CpusetCpus
+    CpuCount CpuPercent CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpusetCpus
     CpusetMems DeviceCgroupRules Devices DnsOptions DnsSearch ExtraHosts GroupAdd IOMaximumBandwidth
     IOMaximumIOps Isolation KernelMemory KernelMemoryTCP Links MemoryReservation OomKillDisable PidMode
     Privileged PublishAllPorts ReadonlyRootfs Sysctls Tmpfs UTSMode UsernsMode VolumeDriver VolumesFrom

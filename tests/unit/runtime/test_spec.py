@@ -25,9 +25,9 @@ from tests.launches import launch, replica, service
 SETTINGS = DockerSettings(provider=ProviderId("p1"))
 GROUND = Ground(settings=SETTINGS, attachment=Attachment())
 HOST_KEYS = """
-    CapAdd CapDrop CgroupnsMode DeviceRequests Dns Init IpcMode LogConfig MaskedPaths Memory MemorySwap
-    MemorySwappiness Mounts NanoCpus NetworkMode OomScoreAdj PidsLimit PortBindings Privileged ReadonlyPaths
-    RestartPolicy Runtime SecurityOpt ShmSize Ulimits
+    CapAdd CapDrop CgroupnsMode CpuShares DeviceRequests Dns Init IpcMode LogConfig MaskedPaths Memory
+    MemorySwap MemorySwappiness Mounts NanoCpus NetworkMode OomScoreAdj PidsLimit PortBindings Privileged
+    ReadonlyPaths RestartPolicy Runtime SecurityOpt ShmSize Ulimits
 """
 
 texts = st.text(max_size=30)
