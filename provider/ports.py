@@ -12,19 +12,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from provider.core.attribution import Tally
 from provider.core.effects import Effect
 from provider.core.events import Event
-from provider.core.ledger import LedgerQuery, Record, Story
-from provider.core.markets import Heard
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.gpu import GpuInventory, GpuReading
-from provider.domain.ids import EffectId, LeaseId, OrderId
+from provider.domain.ids import EffectId, LeaseId
 from provider.domain.journal import Happening, LeaseEvent
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
 from provider.domain.moment import Instant
 from provider.domain.node import HostCapacity
+from provider.domain.usage import ContainersRead
 from provider.domain.workload import (
+    Container,
     ExecOutput,
     Launch,
     LogBatch,
@@ -186,10 +187,9 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event from a coordinator; ``committed`` is called once its step is, and acknowledges it."""
+    """One event from the coordinator; ``committed`` is called once its step is, and acknowledges it."""
 
-    event: Heard
-    """In the market's own ids."""
+    event: Event
     committed: Callable[[], None] | None = None
 
 
@@ -198,7 +198,7 @@ class CoordinatorLink(Protocol):
 
     A disconnect is data (``CoordinatorLost``), not an exception. The methods that tell something wait
     until the coordinator has it committed, over any number of reconnects; their ids make a repeat
-    harmless. ``Permanent`` when the coordinator refused, for good. All ids are the market's own, both ways.
+    harmless. ``Permanent`` when the coordinator refused, for good.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -238,10 +238,9 @@ class Store(Protocol):
 
 
 class Observer(Protocol):
-    """The one place where logs, metrics and the ledger come from. May not fail the loop."""
+    """The one place where logs and metrics come from. May not fail the loop."""
 
-    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
-        """One step, after its commit. ``took_us``: the transition alone, microseconds."""
+    def step(self, event: Event, step: Step, at: Instant) -> None: ...
 
 
 class Journal(Protocol):
@@ -261,18 +260,29 @@ class Journal(Protocol):
         """The same, and those that come; ends with the lease's last one."""
 
 
-class Ledger(Protocol):
-    """Every decision on an order and what came of it, bounded. May not fail the loop, nor slow it down: what
-    cannot be written is lost, and counted."""
+class UsageProbe(Protocol):
+    """Reads what containers have used, from the kernel's own books: the engine is not asked."""
 
-    def keep(self, record: Record) -> None:
-        """Never raises, never waits."""
+    async def read(self, containers: Sequence[Container]) -> ContainersRead:
+        """Those of ``containers`` that run. Never raises: what cannot be read is missing, with a reason."""
 
-    async def stories(self, query: LedgerQuery) -> tuple[Story, ...]:
-        """Of bids that are open first, then the newest first. ``Temporary`` if they cannot be read."""
+    def containers_of(self, pid: int) -> tuple[str, ...]:
+        """Ids of the containers in which a process runs, the outermost first; none for one of the machine's
+        own, or that is gone. Quick enough for the event loop."""
 
-    async def of_order(self, order: OrderId) -> tuple[Story, ...]:
-        """Every decision on ``order`` that is kept, oldest first. ``Temporary`` if they cannot be read."""
+
+class TallyBook(Protocol):
+    """Keeps what leases have used so far. What was saved is there after kill -9; a power cut may take the
+    last of it. Never raises: what cannot be kept is said and lost, and the lease goes on."""
+
+    async def load(self) -> tuple[Tally, ...]:
+        """Of leases that have not closed, by lease; read once, at the start."""
+
+    async def save(self, tallies: Sequence[Tally]) -> None:
+        """In one transaction."""
+
+    async def close_lease(self, lease: LeaseId, at: Instant) -> None:
+        """It has ended: kept for a while, then forgotten."""
 
 
 class LiveAgent(Protocol):

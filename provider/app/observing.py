@@ -1,4 +1,4 @@
-"""``ports.Observer``: steps become log events, metrics and records of the ledger, here and nowhere else.
+"""``ports.Observer``: steps become log events and metrics, here and nowhere else.
 
 Also the state as telemetry is shown it. Invariant: nothing here may fail the loop; it reads values and
 counts.
@@ -6,7 +6,7 @@ counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import assert_never
 
@@ -24,8 +24,8 @@ from provider.core.events import (
     Failed,
     NodesRead,
     Performed,
+    WorkloadsListed,
 )
-from provider.core.ledger import records
 from provider.core.state import AgentState
 from provider.core.step import (
     BidEnded,
@@ -41,35 +41,38 @@ from provider.core.step import (
     Step,
     UpdateTakenBack,
 )
+from provider.domain.ids import LeaseId
 from provider.domain.moment import Instant
 from provider.domain.money import earned
-from provider.domain.workload import RuntimeCapabilities, Unfit
-from provider.ports import Clock, Ledger, Store
+from provider.domain.usage import LeaseUsage
+from provider.domain.workload import RuntimeCapabilities, Unfit, Workload
+from provider.ports import Clock, Store
 from provider.shell.lanes import Performs
 
 log = structlog.get_logger()
 
 
 class Observing:
-    """Logs, counts, and keeps."""
+    """Logs and counts."""
 
-    def __init__(
-        self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None, ledger: Ledger | None = None
-    ) -> None:
-        """``news`` passes a lease's part of it on to its tenant; ``ledger`` keeps what was decided."""
+    def __init__(self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None) -> None:
+        """``news`` passes a lease's part of it on to its tenant."""
         self._metrics = metrics
         self._clock = clock
         self._news = news
-        self._ledger = ledger
         self._told_unfit: tuple[Unfit, ...] = ()
+        self.on_workloads: Callable[[tuple[Workload, ...]], None] = lambda _: None
+        """Told what each look at the engine found; quick, and fails never."""
 
-    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
+    def step(self, event: Event, step: Step, at: Instant) -> None:
         """One step, after its commit."""
         match event:
             case CoordinatorConnected():
                 log.info("coordinator_connected", market=event.market, epoch=event.epoch)
             case NodesRead():
                 self._unfit(event.runtime)
+            case WorkloadsListed():
+                self.on_workloads(event.workloads)
             case CoordinatorLost():
                 log.warning("coordinator_lost", problem=event.why)
                 self._metrics.coordinator_lost()
@@ -84,9 +87,6 @@ class Observing:
             self._note(note, at)
             if self._news is not None:
                 self._news.note(note, at)
-        if self._ledger is not None:
-            for record in records(event, step, at, took_us):
-                self._ledger.keep(record)
 
     def _unfit(self, runtime: RuntimeCapabilities) -> None:
         if runtime.unfit == self._told_unfit:
@@ -192,8 +192,10 @@ class TimedPerformer:
         return result
 
 
-def telemetry_view(state: AgentState, clock: Clock) -> TelemetryView:
-    """The agent's state as metrics tell it."""
+def telemetry_view(
+    state: AgentState, clock: Clock, usages: Mapping[LeaseId, LeaseUsage] | None = None
+) -> TelemetryView:
+    """The agent's state as metrics tell it, and what its leases use."""
     at = clock.now()
     leases = []
     for lease in state.leases.values():
@@ -206,6 +208,7 @@ def telemetry_view(state: AgentState, clock: Clock) -> TelemetryView:
                 rate=lease.rate,
                 earned=earned(lease.rate, ran_ms),
                 ran_ms=ran_ms,
+                usage=usages.get(lease.id) if usages else None,
             )
         )
     return TelemetryView(

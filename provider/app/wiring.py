@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from time import monotonic
 
 from provider import __version__
 from provider.adapters.clock import SystemClock
@@ -26,7 +27,6 @@ from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.ingress.ingress import Ingress
 from provider.adapters.journal import SqliteJournal
-from provider.adapters.ledger import SqliteLedger
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
@@ -36,24 +36,19 @@ from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
 from provider.adapters.telemetry.metrics import Metrics
 from provider.adapters.telemetry.view import Feed
+from provider.adapters.usage import CgroupUsage, SqliteTallies, TallySettings
 from provider.app import addresses
 from provider.app.config import ProviderConfig
-from provider.app.engine_settings import (
-    advertised,
-    docker_settings,
-    journal_settings,
-    ledger_settings,
-    public_host,
-)
+from provider.app.engine_settings import advertised, docker_settings, journal_settings, public_host
 from provider.app.ingress_settings import ingress_settings
 from provider.app.lease_news import LeaseNews
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
-from provider.core.ledger import began
-from provider.domain.ids import HOME, ProviderId
+from provider.domain.ids import LeaseId, ProviderId
 from provider.ports import GpuProbe
 from provider.rpc.identity import Identity, LiveIdentity
+from provider.shell.attributing import Attribution, Sources
 from provider.shell.loop import Loop
 from provider.shell.perform import Performer
 from provider.shell.sources import Machine
@@ -79,7 +74,7 @@ class Agent:
     metrics: Metrics
     journal: SqliteJournal
     news: LeaseNews
-    ledger: SqliteLedger
+    attribution: Attribution
 
 
 @asynccontextmanager
@@ -96,22 +91,16 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         journal = SqliteJournal(journal_settings(config))
         stack.callback(journal.close)
         news = LeaseNews(journal, clock)
-        ledger = SqliteLedger(ledger_settings(config), metrics.ledger_lost)
-        stack.callback(ledger.close)
-        ledger.keep(began(state, clock.now()))
-        loop = Loop(state, TimedStore(store, metrics), clock, Observing(metrics, clock, news, ledger))
-        machine = await _machine(config, provider, metrics, news, stack)
+        observing = Observing(metrics, clock, news)
+        loop = Loop(state, TimedStore(store, metrics), clock, observing)
+        machine, disk_bytes = await _machine(config, provider, metrics, news, stack)
+        attribution = _attribution(config, loop, machine, disk_bytes, stack)
+        observing.on_workloads = attribution.note_workloads
         live = LiveIdentity(who)
         link = await stack.enter_async_context(
-            GrpcLink(
-                _link(config),
-                live,
-                clock,
-                random,
-                lambda: loop.state.market().position,
-            )
+            GrpcLink(_link(config), live, clock, random, lambda: (loop.state.market, loop.state.version))
         )
-        performer = TimedPerformer(Performer(machine.runtime, {HOME: link}, clock, random), metrics)
+        performer = TimedPerformer(Performer(machine.runtime, link, clock, random), metrics)
         agent = Agent(
             loop=loop,
             machine=machine,
@@ -121,7 +110,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
             metrics=metrics,
             journal=journal,
             news=news,
-            ledger=ledger,
+            attribution=attribution,
         )
         await stack.enter_async_context(_telemetry(config, agent))
         ingress = ingress_settings(config)
@@ -136,7 +125,8 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
 
 async def _machine(
     config: ProviderConfig, provider: ProviderId, metrics: Metrics, news: LeaseNews, stack: AsyncExitStack
-) -> Machine:
+) -> tuple[Machine, Callable[[LeaseId], int | None]]:
+    """And how much disk a lease takes, as the runtime measured it last."""
     clock, node = SystemClock(), node_name()
     probe: GpuProbe
     if config.gpu.simulate:
@@ -155,12 +145,35 @@ async def _machine(
     runtime = DockerRuntime(settings, clock, pulls=news)
     held = await stack.enter_async_context(runtime)
     await stack.enter_async_context(_beside(held.keep_images()))
-    return Machine(
+    machine = Machine(
         name=node,
         gpus=await stack.enter_async_context(probe),
         host=LinuxHost(data_root, reserve=reserve, held_bytes=held_bytes),
         runtime=held,
         clock=clock,
+    )
+    return machine, held.disk_bytes
+
+
+def _attribution(
+    config: ProviderConfig,
+    loop: Loop,
+    machine: Machine,
+    disk_bytes: Callable[[LeaseId], int | None],
+    stack: AsyncExitStack,
+) -> Attribution:
+    tallies = SqliteTallies(TallySettings(path=config.state_dir / "usage.db"))
+    stack.callback(tallies.close)
+    return Attribution(
+        Sources(
+            state=lambda: loop.state,
+            readings=machine.gpus.readings,
+            probe=CgroupUsage(),
+            book=tallies,
+            clock=machine.clock,
+            steady_s=monotonic,
+            disk_bytes=disk_bytes,
+        )
     )
 
 
@@ -220,7 +233,7 @@ def _telemetry(config: ProviderConfig, agent: Agent) -> TelemetryServer:
     host, port = addresses.split(config.telemetry.listen, "telemetry.listen")
     probe = agent.machine.gpus
     feed = Feed(
-        view=lambda: telemetry_view(agent.loop.state, agent.machine.clock),
+        view=lambda: telemetry_view(agent.loop.state, agent.machine.clock, agent.attribution.usages),
         readings=probe.readings,
         probe=probe.status if isinstance(probe, NvmlProbe) else lambda: None,
     )

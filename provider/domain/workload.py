@@ -108,6 +108,8 @@ class Container:
     exit_code: int | None = None
     cause: ExitCause | None = None
     """Set where it does not do its work any more: it exited, or lost its GPU."""
+    pid: int | None = None
+    """Of its first process, as the machine counts, while it runs."""
     address: str | None = None
     """In the lease's own network, while it runs."""
     is_ready: bool = True

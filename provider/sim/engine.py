@@ -19,6 +19,8 @@ from provider.ports import Clock
 from provider.sim.script import Timeline
 
 KEPT_LEASES = 100
+PIDS_FROM = 2**22
+"""Above what Linux gives: nobody takes one for a process of this machine."""
 Key = tuple[str, int]
 """A service's name and the number of the replica."""
 
@@ -69,6 +71,7 @@ class SimContainer:
             generation=self.replica.generation,
             exit_code=(self.runs.exit_code if by_itself else self.killed_code) if has_ended else None,
             cause=(ExitCause.OOM if self.oom_killed else ExitCause.OWN) if has_ended else None,
+            pid=None if has_ended else PIDS_FROM + self.number,
             started_at=self.started_at,
             finished_at=ends_at if has_ended else None,
         )

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from tests.bench import (
     bench_bid,
-    bench_decision,
     bench_idle,
     bench_launch,
     bench_logs,
@@ -28,7 +27,6 @@ from tests.bench import (
 Row = dict[str, object]
 BENCHES: dict[str, Callable[[], list[Row]]] = {
     "bid": bench_bid.rows,
-    "decision": bench_decision.rows,
     "launch": bench_launch.rows,
     "logs": bench_logs.rows,
     "neighbour": bench_neighbour.rows,

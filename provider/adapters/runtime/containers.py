@@ -211,6 +211,7 @@ def described(found: Found, told: Mapping[str, Any], began: Instant | None = Non
         generation=found.generation,
         exit_code=code if exited else None,
         cause=cause,
+        pid=int(told.get("Pid") or 0) or None,
         address=found.address if state is ContainerState.RUNNING else None,
         started_at=instant(told.get("StartedAt")),
         finished_at=finished_at,

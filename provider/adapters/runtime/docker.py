@@ -206,6 +206,10 @@ class DockerRuntime:
             by_lease[each.lease] = (*by_lease.get(each.lease, ()), each)
         return tuple(containers.workload(lease, by_lease[lease], described) for lease in sorted(by_lease))
 
+    def disk_bytes(self, lease: LeaseId) -> int | None:
+        """What its containers and volumes take of disks, as last measured; not part of the port."""
+        return self._overuse.disk_bytes.get(lease)
+
     def hints(self) -> AsyncIterator[None]:
         return events.changes(self._engine, self._clock, self._looks)
 

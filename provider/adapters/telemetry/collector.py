@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from provider.adapters.telemetry.rows import gpu, lease, market, nvml
+from provider.adapters.telemetry.rows import gpu, lease, market, nvml, usage
 from provider.adapters.telemetry.rows.sample import Rows, Sample
 from provider.adapters.telemetry.table.metric import Kind, Metric
 from provider.adapters.telemetry.view import Snapshot
@@ -54,5 +54,6 @@ def rows(snapshot: Snapshot) -> Rows:
     yield from gpu.readings([card for _, card in cards], readings)
     yield from nvml.probe(snapshot)
     yield from lease.held_by(leases, {card.uuid: card for _, card in cards})
-    yield from lease.gpus_of(leases, readings)
+    yield from lease.gpus_of(leases)
+    yield from usage.used_by(leases)
     yield from market.market(view)

@@ -15,6 +15,7 @@ from provider.domain.ids import GpuUuid
 from provider.domain.moment import Instant
 from provider.domain.money import Money, Rate
 from provider.domain.node import Node
+from provider.domain.usage import LeaseUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class LeaseView:
     earned: Money
     ran_ms: int
     """Time that is billed so far."""
+    usage: LeaseUsage | None = None
+    """None until it was sampled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from provider.app.cli.provider_commands import config_path
 from provider.app.config_reading import load
 from provider.app.signals import until_signalled
 from provider.app.wiring import open_agent
-from provider.domain.ids import HOME
 from provider.rpc import identity
 from provider.rpc.member import Role
 from provider.shell.daemon import live
@@ -37,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
             log.info("provider_started", provider=who.member.name, leases=len(agent.loop.state.leases))
             async with asyncio.TaskGroup() as group:
                 group.create_task(watch_loop_lag(agent.metrics.loop_lag))
+                group.create_task(agent.attribution.run())
                 life = group.create_task(
-                    live(agent.loop, agent.machine, {HOME: agent.link}, agent.performer, agent.unfinished)
+                    live(agent.loop, agent.machine, agent.link, agent.performer, agent.unfinished)
                 )
                 stopping = group.create_task(until_signalled())
                 await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -18,11 +18,12 @@ from provider.adapters.telemetry.table.metric import Kind
 from provider.adapters.telemetry.view import LeaseView, Snapshot, TelemetryView
 from provider.core.lease import Phase
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
-from provider.domain.ids import GpuUuid, NodeName
+from provider.domain.ids import GpuUuid, LeaseId, NodeName
 from provider.domain.market import CloseReason, Refusal
 from provider.domain.moment import Instant
 from provider.domain.money import Denom, Money, Rate
 from provider.domain.node import HostCapacity, Node
+from provider.domain.usage import GpuUsage, LeaseUsage, ServiceUsage, UsageCounter
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 FIRST, SECOND = GpuUuid("GPU-1"), GpuUuid("GPU-2")
@@ -68,6 +69,37 @@ def lease(key: str, *gpus: GpuUuid, earned: int = 0) -> LeaseView:
         rate=Rate(amount=Decimal("1.5"), denom=Denom.UACT),
         earned=Money(amount=earned, denom=Denom.UACT),
         ran_ms=2_500,
+        usage=usage(*gpus),
+    )
+
+
+def usage(*gpus: GpuUuid) -> LeaseUsage:
+    """What every figure is told of."""
+    cards = (
+        GpuUsage(
+            uuid=uuid,
+            utilization_ratio=0.5,
+            busy_s=1.25,
+            memory_bytes=250,
+            power_watts=40.0,
+            energy_joules=100.0,
+            allocated_s=2.5,
+        )
+        for uuid in gpus
+    )
+    service = ServiceUsage(
+        service="web",
+        counters={counter: number * 1_000_000 for number, counter in enumerate(UsageCounter)},
+        memory_bytes=64,
+        memory_limit_bytes=128,
+        restarts=3,
+    )
+    return LeaseUsage(
+        lease=LeaseId.parse("alice/7/1/1/north"),
+        at=Instant(0),
+        gpus=tuple(cards),
+        services=(service,),
+        disk_bytes=4096,
     )
 
 
@@ -211,7 +243,51 @@ def test_stale_readings_leave_no_figures_but_the_cards_themselves() -> None:
     assert at(found, "provider_nvml_up") == 0
     assert at(found, "provider_gpu_memory_total_bytes", uuid=FIRST) == 1000
     assert "provider_gpu_power_watts" not in names(found)
-    assert "provider_lease_gpu_utilization_ratio" not in names(found)
+
+
+def test_what_a_lease_uses() -> None:
+    found = series(Metrics(version="0.1.0"), busy())
+
+    def told(name: str, **labels: str) -> float | None:
+        return at(found, f"provider_lease_{name}", lease="abc", **labels)
+
+    assert told("gpu_busy_seconds_total", uuid=FIRST) == 1.25
+    assert told("gpu_energy_joules_total", uuid=FIRST) == 100
+    assert told("gpu_memory_bytes", uuid=FIRST) == 250
+    assert at(found, "provider_gpu_energy_estimated", uuid=FIRST) == 0
+    assert told("cpu_seconds_total", service="web") == 0
+    assert told("cpu_throttled_seconds_total", service="web") == 1
+    assert told("oom_kills_total", service="web") == 2_000_000
+    assert told("network_bytes_total", service="web", direction="rx") == 3_000_000
+    assert told("network_bytes_total", service="web", direction="tx") == 4_000_000
+    assert told("block_io_bytes_total", service="web", direction="read") == 5_000_000
+    assert told("block_io_bytes_total", service="web", direction="write") == 6_000_000
+    assert told("memory_bytes", service="web") == 64
+    assert told("memory_limit_bytes", service="web") == 128
+    assert told("restarts_total", service="web") == 3
+    assert told("disk_used_bytes") == 4096
+
+
+def test_what_a_lease_was_not_seen_to_use_has_no_series() -> None:
+    bare = replace(
+        usage(FIRST),
+        gpus=(GpuUsage(uuid=FIRST),),
+        services=(ServiceUsage(service="web"),),
+        disk_bytes=None,
+    )
+    view = replace(busy().view, leases=(replace(lease("abc", FIRST), usage=bare),))
+    found = names(series(Metrics(version="0.1.0"), replace(busy(), view=view)))
+    assert {name for name in found if name.startswith("provider_lease_")} == {
+        "provider_lease_info",
+        "provider_lease_gpu_info",
+        "provider_lease_state",
+        "provider_lease_rate",
+        "provider_lease_earned_total",
+        "provider_lease_gpu_seconds_total",
+        "provider_lease_restarts_total",
+        "provider_lease_duration_seconds",
+    }
+    assert "provider_gpu_energy_estimated" not in found
 
 
 def test_a_lease_takes_its_series_with_it() -> None:

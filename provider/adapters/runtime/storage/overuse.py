@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ class OveruseWatch:
         self._free: tuple[int, int] | None = None
         self._not_before_s = 0.0
         self._look_at_s = 0.0
+        self.disk_bytes: Mapping[LeaseId, int] = {}
+        """Layers and volumes of each lease whose containers could all be measured, as last measured."""
 
     def remember(self) -> None:
         """What an agent before this one ended."""
@@ -105,6 +108,7 @@ class OveruseWatch:
             self._free = _free(there)
             for each in there:
                 await self._judge(each, used)
+            self.disk_bytes = await asyncio.to_thread(self._in_all, there, used)
 
     async def _judge(self, tenancy: Tenancy, used: Mapping[str, tuple[int, int]]) -> None:
         if tenancy.id not in used:
@@ -124,6 +128,25 @@ class OveruseWatch:
         self._looks.judge(tenancy.id, Verdict(cause=ExitCause.EVICTED, problem=why))
         log.warning("container_evicted", lease=str(tenancy.lease), service=tenancy.service, why=why)
         await self._engine.call("ending a container", lambda api: containers.kill(api, tenancy.id))
+
+    def _in_all(self, there: Iterable[Tenancy], used: Mapping[str, tuple[int, int]]) -> Mapping[LeaseId, int]:
+        layers: dict[LeaseId, list[int | None]] = {}
+        for each in there:
+            layers.setdefault(each.lease, []).append(used[each.id][0] if each.id in used else None)
+        known = {lease: [size for size in sizes if size is not None] for lease, sizes in layers.items()}
+        return {
+            lease: sum(sizes) + self._in_volumes(lease)
+            for lease, sizes in known.items()
+            if len(sizes) == len(layers[lease])
+        }
+
+    def _in_volumes(self, lease: LeaseId) -> int:
+        records = self._volumes.records
+        used = 0
+        for place in (records.mountpoint(record) for record in records.of(lease)):
+            with suppress(OSError):  # the lease is being stopped
+                used += attaching.used_bytes(place) if os.path.ismount(place) else 0
+        return used
 
     def _in_image_volumes(self, tenancy: Tenancy) -> int:
         used = 0

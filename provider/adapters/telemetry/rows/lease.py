@@ -6,7 +6,7 @@ from provider.adapters.telemetry import table
 from provider.adapters.telemetry.rows.sample import Rows, Sample, truth
 from provider.adapters.telemetry.view import LeaseView
 from provider.core.lease import Phase
-from provider.domain.gpu import Gpu, GpuReading
+from provider.domain.gpu import Gpu
 from provider.domain.ids import GpuUuid
 
 LIVE_PHASES = tuple(phase for phase in Phase if phase is not Phase.CLOSED)
@@ -27,11 +27,11 @@ def held_by(leases: tuple[LeaseView, ...], cards: dict[GpuUuid, Gpu]) -> Rows:
     yield table.lease.EARNED, [((lease.key, lease.earned.denom), lease.earned.amount) for lease in leases]
 
 
-def gpus_of(leases: tuple[LeaseView, ...], readings: dict[GpuUuid, GpuReading]) -> Rows:
+def gpus_of(leases: tuple[LeaseView, ...]) -> Rows:
     pairs = [(lease, uuid) for lease in leases for uuid in lease.gpus]
     yield table.lease.GPU_INFO, [((lease.key, uuid), 1) for lease, uuid in pairs]
     yield table.lease.GPU_SECONDS, [((lease.key, uuid), lease.ran_ms / 1000) for lease, uuid in pairs]
-    read = [((lease.key, uuid), readings[uuid]) for lease, uuid in pairs if uuid in readings]
-    yield table.lease.GPU_UTILIZATION, [(labels, reading.utilization_ratio) for labels, reading in read]
-    yield table.lease.GPU_MEMORY, [(labels, reading.memory_used_bytes) for labels, reading in read]
-    yield table.lease.GPU_POWER, [(labels, reading.power_watts) for labels, reading in read]
+    used = [((each.key, gpu.uuid), gpu) for each in leases if each.usage for gpu in each.usage.gpus]
+    yield table.lease.GPU_UTILIZATION, [(labels, gpu.utilization_ratio) for labels, gpu in used]
+    yield table.lease.GPU_MEMORY, [(labels, gpu.memory_bytes) for labels, gpu in used]
+    yield table.lease.GPU_POWER, [(labels, gpu.power_watts) for labels, gpu in used]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provider.adapters.telemetry.table import daemon, gpu, lease, market, nvml, runtime
+from provider.adapters.telemetry.table import daemon, gpu, lease, market, nvml, runtime, usage
 from provider.adapters.telemetry.table.metric import Metric
 
-SUBJECTS = (gpu, nvml, lease, market, runtime, daemon)
+SUBJECTS = (gpu, nvml, lease, usage, market, runtime, daemon)
 
 
 def metrics() -> Iterator[Metric]:

@@ -21,5 +21,10 @@ GPU_SECONDS = counter(
 GPU_UTILIZATION = gauge(
     "provider_lease_gpu_utilization_ratio", "Utilization of the lease's card.", "lease", "uuid"
 )
-GPU_MEMORY = gauge("provider_lease_gpu_memory_bytes", "Memory in use on the lease's card.", "lease", "uuid")
+GPU_MEMORY = gauge(
+    "provider_lease_gpu_memory_bytes",
+    "Memory in use on the lease's card beyond what was in use before the lease.",
+    "lease",
+    "uuid",
+)
 GPU_POWER = gauge("provider_lease_gpu_power_watts", "Power drawn by the lease's card.", "lease", "uuid")
