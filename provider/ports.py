@@ -17,7 +17,7 @@ from provider.core.effects import Effect
 from provider.core.events import Event
 from provider.core.state import AgentState
 from provider.core.step import Step
-from provider.domain.gpu import GpuInventory, GpuReading
+from provider.domain.gpu import GpuFault, GpuInventory, GpuReading
 from provider.domain.ids import EffectId, LeaseId
 from provider.domain.journal import Happening, LeaseEvent
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
@@ -60,6 +60,13 @@ class GpuProbe(Protocol):
 
     def changes(self) -> AsyncIterator[GpuInventory]:
         """Every later inventory that differs from the one before: a GPU came, went, or fell ill."""
+
+    def faults(self) -> AsyncIterator[GpuFault]:
+        """Every error that the driver reports, once, as it happens; those before it, newest 256, first.
+
+        Where the kernel's log can be read these begin at boot, so that a new daemon hears them again, at
+        the same instants give or take a step of the clock. Each call gets all of them.
+        """
 
 
 class HostProbe(Protocol):

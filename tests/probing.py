@@ -20,7 +20,9 @@ from provider.sim.nvml.state import SimulatedDriver
 
 QUICK = NvmlSettings(
     interval_s=0.05,
+    medium_s=0.1,
     discover_every_s=0.2,
+    kernel_log=None,
     stale_floor_s=0.5,
     backoff_min_s=0.05,
     backoff_max_s=0.2,

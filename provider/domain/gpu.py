@@ -133,6 +133,8 @@ class GpuInventory:
     simulated: bool = False
     links: tuple[GpuLink, ...] = ()
     """Between every two whole cards of which it is known, sorted."""
+    missing: int = 0
+    """NVIDIA GPUs that the PCI bus lists and the driver does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

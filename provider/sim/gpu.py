@@ -16,7 +16,7 @@ from typing import Self
 
 from provider.core.gpu_models import gpu_kind
 from provider.domain.errors import ConfigError
-from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
+from provider.domain.gpu import Gpu, GpuFault, GpuHealth, GpuInventory, GpuReading
 from provider.domain.ids import GpuUuid
 from provider.ports import Clock
 from provider.sim.gpu_cards import CARDS, Card
@@ -67,6 +67,8 @@ class SimulatedProbe:
         )
         self._told = self._inventory
         self._changed = asyncio.Event()
+        self._faults: list[GpuFault] = []
+        self._reported = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,6 +90,16 @@ class SimulatedProbe:
         """Inventories that differ from the one before, beginning with what ``discover`` told last."""
         return self._changes_since(self._told)
 
+    async def faults(self) -> AsyncIterator[GpuFault]:
+        """What ``report`` was told, from the beginning."""
+        seen = 0
+        while True:
+            while seen < len(self._faults):
+                seen += 1
+                yield self._faults[seen - 1]
+            self._reported.clear()
+            await self._reported.wait()
+
     async def _changes_since(self, told: GpuInventory) -> AsyncIterator[GpuInventory]:
         while True:
             while self._inventory == told:
@@ -106,6 +118,11 @@ class SimulatedProbe:
                 for gpu in self._inventory.gpus
             )
         )
+
+    def report(self, uuid: GpuUuid, xid: int, *, pid: int | None = None, process: str | None = None) -> None:
+        """The driver reports an error of a card, now."""
+        self._faults.append(GpuFault(uuid=uuid, xid=xid, at=self._clock.now(), pid=pid, process=process))
+        self._reported.set()
 
     def fail(self, uuid: GpuUuid, problem: str = "simulated failure") -> None:
         """A card is lost; it stays in the list, and is not read any more."""

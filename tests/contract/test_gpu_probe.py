@@ -40,6 +40,8 @@ class Host:
     probe: GpuProbe
     is_simulated: bool
     lose: Callable[[int], None]
+    report: Callable[[int, int], None]
+    """The driver reports an error of the card at that index: its number."""
     mend: Callable[[], None]
 
 
@@ -55,6 +57,7 @@ async def simulated(count: int) -> AsyncIterator[Host]:
             probe=probe,
             is_simulated=True,
             lose=lambda index: probe.fail(uuids[index]),
+            report=lambda index, xid: probe.report(uuids[index], xid),
             mend=probe.restore,
         )
 
@@ -78,9 +81,12 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
                 for index in range(count):
                     driver.card(index).is_lost = 0
 
-            settings = NvmlSettings(interval_s=0.05, discover_every_s=0.1, nvml_library=driver.library)
+            settings = NvmlSettings(
+                interval_s=0.05, discover_every_s=0.1, nvml_library=driver.library, kernel_log=None
+            )
             async with NvmlProbe(settings, StandingClock()) as probe:
-                yield Host(probe=probe, is_simulated=False, lose=lose, mend=mend)
+                await until(lambda: driver.hears_events)
+                yield Host(probe=probe, is_simulated=False, lose=lose, mend=mend, report=driver.xid)
 
     return nvml
 
@@ -174,6 +180,28 @@ def test_tells_changes_and_only_changes(make: Make) -> None:
             async with asyncio.timeout(10):
                 well = await anext(changes)
             assert well == before
+
+    run(body())
+
+
+def test_every_error_is_told_once_to_everybody_in_order(make: Make) -> None:
+    async def body() -> None:
+        async with make(2) as host:
+            gpus = (await host.probe.discover()).gpus
+            early = host.probe.faults()
+            host.report(1, 79)
+            async with asyncio.timeout(10):
+                first = await anext(early)
+            assert (first.uuid, first.xid, first.at) == (gpus[1].uuid, 79, NOW)
+            assert (first.gpu_instance, first.pid, first.process) == (None, None, None)
+            host.report(0, 31)
+            host.report(0, 31)
+            late = host.probe.faults()
+            async with asyncio.timeout(10):
+                told = [await anext(early), await anext(early)]
+                all_of_them = [await anext(late) for _ in range(3)]
+            assert [(each.uuid, each.xid) for each in told] == [(gpus[0].uuid, 31)] * 2
+            assert all_of_them == [first, *told], "who comes late hears what was before"
 
     run(body())
 

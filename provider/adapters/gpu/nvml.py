@@ -1,8 +1,7 @@
-"""Which NVML call gives which field, in which unit: the tables that the worker reads cards by.
+"""How a fact is asked of NVML: one call, or one numbered field among many, and what it gives in which unit.
 
-Owns the choice of calls, newest first and older ones behind it, because drivers in the field are both newer
-and older than the bindings. Does not own what a failure means (``policy``) or when calls are made
-(``reader``). Runs in the worker only.
+Owns the shape of the tables ``identity`` (what a card is) and ``sampling`` (how it does), and the units. Does
+not own what a failure means (``policy``) or when calls are made (``reader``). Runs in the worker only.
 
 Not called on purpose: ``nvmlDeviceGetPcieThroughput`` (blocks 20 ms a direction),
 ``nvmlDeviceGetFanSpeedRPM`` (reported to crash on driver 595), field ids above 250 (renumbered between
@@ -20,17 +19,19 @@ import pynvml
 Handle = Any
 """An opaque ``nvmlDevice_t``; only good until ``nvmlShutdown``."""
 
-FIELD_POWER_INSTANT = 186
-"""``NVML_FI_DEV_POWER_INSTANT``, mW. ``nvmlDeviceGetPowerUsage`` is a one-second mean on newer cards."""
+ALL_LINKS = 0xFFFFFFFF
+"""The scope of a field that is told per NVLink: the sum over all of them (``nvml.h``)."""
 
 IN_OUR_UNIT: dict[str, Callable[[Any], Any]] = {
     "": lambda value: value,
     "B": int,
+    "KiB": lambda value: value * 1024,
     "°C": float,
     "%": lambda value: value / 100,
     "mW": lambda value: value / 1000,
     "mJ": lambda value: value / 1000,
     "MHz": lambda value: value * 1_000_000.0,
+    "yes": bool,
 }
 """From the unit that NVML documents for a call to the one that our field's name ends in."""
 
@@ -53,165 +54,48 @@ class Call:
     gives: tuple[Given, ...]
 
 
-def _field(number: int) -> Callable[[Handle], Any]:
-    """Ask for one numbered field; its own return code counts, not the call's alone."""
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A numbered field: all of a card's are asked for in one call. ``symbol`` without ``NVML_FI_DEV_``."""
 
-    def ask(handle: Handle) -> Any:
-        (value,) = pynvml.nvmlDeviceGetFieldValues(handle, [number])
-        if value.nvmlReturn:
-            raise pynvml.NVMLError(value.nvmlReturn)
-        members = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
-        return getattr(value.value, members[value.valueType])
-
-    return ask
+    symbol: str
+    number: int
+    gives: tuple[Given, ...]
+    scope: int = 0
 
 
-def _sysfs_bus_id(pci: Any) -> str:
+Group = tuple[tuple[Call | Field, ...], ...]
+"""Each row is tried from the left until one of it answers: newest first, because drivers in the field are
+both newer and older than the bindings."""
+
+_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+"""Of ``nvmlValue_t``, by ``nvmlValueType_t``."""
+
+
+def field(symbol: str, number: int, name: str, unit: str = "", scope: int = 0) -> Field:
+    """A numbered field that gives one of ours."""
+    return Field(f"field {symbol}", number, (Given(name, unit),), scope)
+
+
+def call(symbol: str, ask: Callable[[Handle], Any], name: str, unit: str = "") -> Call:
+    """A call that gives one of our fields as it is."""
+    return Call(symbol, ask, (Given(name, unit),))
+
+
+def field_value(value: Any) -> Any:
+    """The number in a field's answer, which says itself of what type it is."""
+    return getattr(value.value, _MEMBERS[value.valueType])
+
+
+def sysfs_bus_id(pci: Any) -> str:
     """NVML prints an 8-digit domain in upper case, sysfs a 4-digit one in lower case."""
     domain, _, rest = pci.busId.partition(":")
     return f"{int(domain, 16):04x}:{rest}".lower()
 
 
-def _processes(running: Any) -> list[tuple[int, int | None]]:
-    """By pid; how much memory is not told under MIG, nor to other containers."""
-    return sorted((each.pid, each.usedGpuMemory) for each in running)
-
-
-_ARCHITECTURES = {
-    2: "kepler",
-    3: "maxwell",
-    4: "pascal",
-    5: "volta",
-    6: "turing",
-    7: "ampere",
-    8: "ada",
-    9: "hopper",
-    10: "blackwell",
-    13: "rubin",
-}
-"""``NVML_DEVICE_ARCH_*``; a newer one is absent until it has a name here."""
-
-IDENTITY: tuple[tuple[Call, ...], ...] = (
-    (Call("nvmlDeviceGetName", pynvml.nvmlDeviceGetName, (Given("name"),)),),
-    (
-        Call(
-            "nvmlDeviceGetMemoryInfo_v2",
-            lambda h: pynvml.nvmlDeviceGetMemoryInfo(h, version=pynvml.nvmlMemory_v2),
-            (Given("memory_bytes", "B", lambda memory: memory.total),),
-        ),
-        Call(
-            "nvmlDeviceGetMemoryInfo",
-            pynvml.nvmlDeviceGetMemoryInfo,
-            (Given("memory_bytes", "B", lambda memory: memory.total),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetPciInfo_v3",
-            pynvml.nvmlDeviceGetPciInfo,
-            (Given("pci_bus_id", "", _sysfs_bus_id),),
-        ),
-    ),
-    (Call("nvmlDeviceGetMinorNumber", pynvml.nvmlDeviceGetMinorNumber, (Given("minor"),)),),
-    (
-        Call(
-            "nvmlDeviceGetArchitecture",
-            pynvml.nvmlDeviceGetArchitecture,
-            (Given("architecture", "", _ARCHITECTURES.get),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetCudaComputeCapability",
-            pynvml.nvmlDeviceGetCudaComputeCapability,
-            (Given("compute_capability", "", lambda pair: f"{pair[0]}.{pair[1]}"),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetEnforcedPowerLimit",
-            pynvml.nvmlDeviceGetEnforcedPowerLimit,
-            (Given("power_limit_watts", "mW"),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetMigMode",
-            pynvml.nvmlDeviceGetMigMode,
-            (Given("is_mig_on", "", lambda modes: bool(modes[0])),),
-        ),
-    ),
+MEMORY_NEWEST = (
+    "nvmlDeviceGetMemoryInfo_v2",
+    lambda h: pynvml.nvmlDeviceGetMemoryInfo(h, version=pynvml.nvmlMemory_v2),
 )
-"""Each row is tried from the left until a call answers. The UUID is read before all of them."""
-
-READING: tuple[tuple[Call, ...], ...] = (
-    (
-        Call(
-            "nvmlDeviceGetUtilizationRates",
-            pynvml.nvmlDeviceGetUtilizationRates,
-            (Given("utilization_ratio", "%", lambda rates: rates.gpu),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetMemoryInfo_v2",
-            lambda h: pynvml.nvmlDeviceGetMemoryInfo(h, version=pynvml.nvmlMemory_v2),
-            (
-                Given("memory_used_bytes", "B", lambda memory: memory.used),
-                Given("memory_reserved_bytes", "B", lambda memory: memory.reserved),
-            ),
-        ),
-        # Counts what is reserved as used, and cannot tell the two apart.
-        Call(
-            "nvmlDeviceGetMemoryInfo",
-            pynvml.nvmlDeviceGetMemoryInfo,
-            (Given("memory_used_bytes", "B", lambda memory: memory.used),),
-        ),
-    ),
-    (
-        Call("field POWER_INSTANT", _field(FIELD_POWER_INSTANT), (Given("power_watts", "mW"),)),
-        Call("nvmlDeviceGetPowerUsage", pynvml.nvmlDeviceGetPowerUsage, (Given("power_watts", "mW"),)),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetTotalEnergyConsumption",
-            pynvml.nvmlDeviceGetTotalEnergyConsumption,
-            (Given("energy_joules", "mJ"),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetTemperatureV",
-            lambda h: pynvml.nvmlDeviceGetTemperatureV(h, pynvml.NVML_TEMPERATURE_GPU),
-            (Given("temperature_celsius", "°C"),),
-        ),
-        Call(
-            "nvmlDeviceGetTemperature",
-            lambda h: pynvml.nvmlDeviceGetTemperature(h, pynvml.NVML_TEMPERATURE_GPU),
-            (Given("temperature_celsius", "°C"),),
-        ),
-    ),
-    (Call("nvmlDeviceGetFanSpeed", pynvml.nvmlDeviceGetFanSpeed, (Given("fan_ratio", "%"),)),),
-    (
-        Call(
-            "nvmlDeviceGetClockInfo(SM)",
-            lambda h: pynvml.nvmlDeviceGetClockInfo(h, pynvml.NVML_CLOCK_SM),
-            (Given("clock_sm_hertz", "MHz"),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetClockInfo(MEM)",
-            lambda h: pynvml.nvmlDeviceGetClockInfo(h, pynvml.NVML_CLOCK_MEM),
-            (Given("clock_memory_hertz", "MHz"),),
-        ),
-    ),
-    (
-        Call(
-            "nvmlDeviceGetComputeRunningProcesses_v3",
-            pynvml.nvmlDeviceGetComputeRunningProcesses,
-            (Given("processes", "", _processes),),
-        ),
-    ),
-)
-"""One sample of one card, every tick."""
+MEMORY_OLDER = ("nvmlDeviceGetMemoryInfo", pynvml.nvmlDeviceGetMemoryInfo)
+"""Counts what is reserved as used, and cannot tell the two apart."""

@@ -17,12 +17,13 @@ from typing import Any, Self
 
 from provider.adapters.gpu import process as worker_process
 from provider.adapters.gpu import verdict
+from provider.adapters.gpu.fault_sources import FaultSources
 from provider.adapters.gpu.policy import NO_DRIVER, meaning
 from provider.adapters.gpu.process import WorkerProcess
 from provider.adapters.gpu.roster import Roster
 from provider.adapters.gpu.settings import NvmlSettings
-from provider.adapters.gpu.slot import NO_GPU
-from provider.domain.gpu import GpuInventory, GpuReading
+from provider.adapters.gpu.slot import NO_GPU, Lane
+from provider.domain.gpu import GpuFault, GpuInventory, GpuReading
 from provider.domain.moment import Instant
 from provider.ports import Clock
 
@@ -57,7 +58,11 @@ class NvmlProbe:
         self._clock = clock
         self._on_sweep = on_sweep
         self._kill = kill
-        self._roster = Roster()
+        self._roster = Roster(settings.pci_devices)
+        self._faults = FaultSources(
+            settings.kernel_log, settings.fault_merge_s, now=clock.now, at_bus=self._roster.at_bus
+        )
+        self._medium: dict[str, dict[str, Any]] = {}
         self._worker: WorkerProcess | None = None
         self._readings: tuple[GpuReading, ...] = ()
         self._sampled_at = float("-inf")
@@ -77,12 +82,14 @@ class NvmlProbe:
     async def __aenter__(self) -> Self:
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
+        self._faults.open()
         self._supervisor = self._tasks.create_task(self._supervise())
         self._burials: set[asyncio.Task[None]] = set()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._is_leaving = True
+        self._faults.close()
         self._supervisor.cancel()
         for burial in self._burials:
             burial.cancel()
@@ -119,6 +126,10 @@ class NvmlProbe:
                     await self._changed.wait()
                 told = self._roster.inventory
             yield told
+
+    def faults(self) -> AsyncIterator[GpuFault]:
+        """From NVML's events and, where permitted, from the kernel's log since boot."""
+        return self._faults.follow()
 
     def status(self) -> NvmlStatus:
         """How reading goes, now."""
@@ -178,7 +189,7 @@ class NvmlProbe:
         try:
             return await self._listen(worker)
         except TimeoutError:
-            self._blame(worker)
+            self._blame(worker, Lane.SAMPLER)
             return "timeout"
         finally:
             self._worker = None
@@ -186,9 +197,13 @@ class NvmlProbe:
                 self._leave_unreaped(worker)
 
     async def _listen(self, worker: WorkerProcess) -> str:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.silence_s
         while True:
-            async with asyncio.timeout(self._settings.silence_s):
+            async with asyncio.timeout_at(deadline):
                 message = await worker.next_line()
+            if message is not None and message["kind"] != "fault":  # the watcher's word is not the sampler's
+                deadline = loop.time() + self._settings.silence_s
             match message:
                 case None:
                     self._roster.blind("the process that reads the GPUs crashed")
@@ -198,18 +213,28 @@ class NvmlProbe:
                     return "lifecycle"
                 case {"kind": "inventory", "answer": answer}:
                     self._roster.read(message)
+                    self._faults.place()
                     await self._publish(answer)
                     self._retry_hung(worker)
                 case {"kind": "readings", "gpus": rows}:
                     self._take_sample(rows, message)
                     await self._publish(self._answered)
+                case {"kind": "fault"}:
+                    self._faults.hear_worker(message)
+                case {"kind": "beat", "watcher_silent_s": silent_s}:
+                    if silent_s > self._settings.silence_s:
+                        self._blame(worker, Lane.WATCHER)
+                        return "timeout"
                 case _:
-                    assert message["kind"] == "beat", f"the worker said {message}"
+                    raise AssertionError(f"the worker said {message}")
 
     def _take_sample(self, rows: list[dict[str, Any]], message: dict[str, Any]) -> None:
         self._last_success = self._clock.now()
         self._sampled_at = asyncio.get_running_loop().time()
-        self._readings = tuple(verdict.reading(row, self._last_success) for row in rows)
+        self._medium = {row["uuid"]: row.get("medium", self._medium.get(row["uuid"], {})) for row in rows}
+        self._readings = tuple(
+            verdict.reading(row | self._medium[row["uuid"]], self._last_success) for row in rows
+        )
         self._failures = Counter({(symbol, code): count for symbol, code, count in message["failures"]})
         self._roster.sampled(rows)
         self._on_sweep(message["took_s"])
@@ -222,9 +247,9 @@ class NvmlProbe:
             self._hung = {index: until for index, until in self._hung.items() if index not in over}
             worker.send("skip " + ",".join(str(index) for index in sorted(self._hung)))
 
-    def _blame(self, worker: WorkerProcess) -> None:
-        """The worker is silent: find out on whose account."""
-        call = worker.call_in_progress()
+    def _blame(self, worker: WorkerProcess, lane: Lane) -> None:
+        """A thread of the worker is silent: find out on whose account."""
+        call = worker.call_in_progress(lane)
         if call is None or call.index == NO_GPU:
             where = f"in {call.symbol}" if call else "outside of any call"
             self._roster.blind(f"NVML does not answer, it hangs {where}")

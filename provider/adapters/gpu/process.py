@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from provider.adapters.gpu.settings import NvmlSettings
-from provider.adapters.gpu.slot import CallInProgress, CallSlot
+from provider.adapters.gpu.slot import CallInProgress, CallSlot, Lane
 
 _LINE_LIMIT = 1 << 20
 """Bytes of one message; sixteen cards take about 10 kB."""
@@ -40,6 +40,7 @@ class WorkerProcess:
         slot = CallSlot.create()
         options = {
             "interval_s": settings.interval_s,
+            "medium_s": settings.medium_s,
             "discover_every_s": settings.discover_every_s,
             "library": settings.nvml_library,
             "slot_fd": slot.fd,
@@ -78,9 +79,9 @@ class WorkerProcess:
         if not self._process.stdin.is_closing():
             self._process.stdin.write(f"{command}\n".encode())
 
-    def call_in_progress(self) -> CallInProgress | None:
-        """Which call it is inside of: to be asked when it has fallen silent."""
-        return self._slot.read()
+    def call_in_progress(self, lane: Lane) -> CallInProgress | None:
+        """Which call that thread is inside of: to be asked when it has fallen silent."""
+        return self._slot.lane(lane).read()
 
     async def end(self, timeout_s: float) -> bool:
         """Kill it and wait until it is reaped. False: it was not, within ``timeout_s``; it may be, later."""

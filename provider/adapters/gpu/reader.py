@@ -1,122 +1,245 @@
-"""Reads cards with the tables of ``nvml``, every call under the table of ``policy``.
+"""Reads cards and MIG instances with the tables ``identity`` and ``sampling``.
 
-Owns the handles, what each card is known not to tell, and the count of failures. One sick card never keeps
-the others from being read. Runs in the worker only, on one thread, and may block for ever: that is what
-the slot and the daemon's watch are for.
+Owns the handles and what each unit is known not to tell. One sick card never keeps the others from being
+read. Runs in the worker only, on the sampler's thread.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import pynvml
 
-from provider.adapters.gpu.nvml import IDENTITY, IN_OUR_UNIT, READING, Call, Handle
-from provider.adapters.gpu.policy import FUNCTION_NOT_FOUND, UNREADABLE_TEXT, Treatment, treatment
-from provider.adapters.gpu.slot import NO_GPU, CallSlot
+from provider.adapters.gpu.calls import Caller, CallFailed, LibraryGone
+from provider.adapters.gpu.gpm import Gpm
+from provider.adapters.gpu.identity import IDENTITY, INSTANCE_IDENTITY
+from provider.adapters.gpu.links import read_links
+from provider.adapters.gpu.nvml import IN_OUR_UNIT, Call, Field, Given, Group, Handle, field_value
+from provider.adapters.gpu.policy import SUCCESS, Treatment, treatment
+from provider.adapters.gpu.sampling import FAST, INSTANCE, MEDIUM
 
 T = TypeVar("T")
 Row = dict[str, Any]
-"""One GPU's part of a message: its fields, and ``trouble`` as pairs of symbol and return code."""
+"""One unit's part of a message: its fields, and ``trouble`` as pairs of symbol and return code."""
+_INSTANCES_MOST = 16
+"""More than any card has; where a driver tells a larger number it is not believed."""
 
 
-class CallFailed(Exception):
-    """A call returned anything but success."""
+@dataclass(slots=True)
+class Unit:
+    """A card, or a MIG instance of one, that could be opened."""
 
-    def __init__(self, symbol: str, code: int) -> None:
-        super().__init__(f"{symbol} returned {code}")
-        self.symbol = symbol
-        self.code = code
-
-
-class LibraryGone(CallFailed):
-    """A code after which no call can succeed: the worker has to end."""
+    index: int
+    handle: Handle
+    uuid: str
+    silent: set[str]
+    """Symbols of which it is known that they tell nothing of it: remembered over discoveries."""
+    parent: Unit | None = None
+    gpu_instance: int | None = None
+    bus_id: str | None = None
+    answers: dict[Field, tuple[int, Any]] = field(default_factory=dict)
+    """Of the last call for numbered fields: return code and value."""
 
 
 class Reader:
     """Initialises NVML when made, once: init and shutdown in turns leak and hang in real drivers."""
 
-    def __init__(self, slot: CallSlot) -> None:
-        self._slot = slot
-        self._handles: dict[int, tuple[Handle, str]] = {}
-        self._silent: set[tuple[int, str]] = set()
+    def __init__(self, call: Caller) -> None:
+        self._call = call
+        self._gpm = Gpm(call)
+        self._units: dict[str, Unit] = {}
+        self._silent: dict[str, set[str]] = {}
         self.skipped: frozenset[int] = frozenset()
         """Indexes that are left alone, because a call on them hung."""
-        self.failures: Counter[tuple[str, int]] = Counter()
         self._call("nvmlInitWithFlags", pynvml.nvmlInit)
 
+    def cards(self) -> tuple[Unit, ...]:
+        """Whole cards that can be called."""
+        return tuple(unit for unit in self._units.values() if unit.parent is None)
+
     def inventory(self) -> Row:
-        """What there is, with fresh handles: versions, and a row for each index, dead ones included."""
-        self._handles.clear()
+        """What there is, with fresh handles: versions, links, a row for each index, dead ones included."""
+        self._units.clear()
         count = self._call("nvmlDeviceGetCount_v2", pynvml.nvmlDeviceGetCount)
+        rows = [row for index in range(count) for row in self._card(index)]
+        self._gpm.keep(self._units)
         return {
             "driver_version": self._system("nvmlSystemGetDriverVersion", pynvml.nvmlSystemGetDriverVersion),
             "cuda_version": self._system(
                 "nvmlSystemGetCudaDriverVersion", pynvml.nvmlSystemGetCudaDriverVersion
             ),
-            "gpus": [self._identity(index) for index in range(count)],
+            "count": count,
+            "gpus": rows,
+            "links": read_links(self._call, self.cards()),
+            **self._confidential(),
         }
 
-    def readings(self) -> list[Row]:
-        """One sample of each card that the last inventory could open."""
-        return [self._reading(index) for index in sorted(self._handles) if index not in self.skipped]
+    def readings(self, *, is_medium: bool) -> list[Row]:
+        """One sample of each unit that the last inventory could open; ``medium`` in it where asked for."""
+        return [
+            self._reading(unit, is_medium=is_medium)
+            for unit in tuple(self._units.values())
+            if unit.index not in self.skipped and unit.uuid in self._units
+        ]
 
-    def _identity(self, index: int) -> Row:
+    def _card(self, index: int) -> Iterator[Row]:
         row: Row = {"index": index, "trouble": []}
-        if index in self.skipped:
-            return row
+        if index not in self.skipped:
+            unit = self._open(row, index)
+            if unit is not None:
+                self._fill(unit, row, row, IDENTITY)
+                unit.bus_id = row.get("pci_bus_id")
+                yield row
+                if row.get("is_mig_on"):
+                    yield from self._instances(unit)
+                return
+        yield row
+
+    def _instances(self, card: Unit) -> Iterator[Row]:
+        """The table is sparse: a place without an instance says so, and the next may have one."""
+        most = self._one(card, "nvmlDeviceGetMaxMigDeviceCount", pynvml.nvmlDeviceGetMaxMigDeviceCount) or 0
+        for place in range(min(most, _INSTANCES_MOST)):
+            handle: Handle | None = self._one(
+                card,
+                "nvmlDeviceGetMigDeviceHandleByIndex",
+                partial(_instance_at, place),
+            )
+            row: Row = {"index": card.index, "parent": card.uuid, "trouble": []}
+            unit = None if handle is None else self._name(row, card.index, handle)
+            if unit is None:
+                continue
+            unit.parent = card
+            self._fill(unit, row, row, INSTANCE_IDENTITY)
+            unit.gpu_instance = row.get("gpu_instance")
+            yield row
+
+    def _open(self, row: Row, index: int) -> Unit | None:
         try:
             handle = self._call(
                 "nvmlDeviceGetHandleByIndex_v2", lambda: pynvml.nvmlDeviceGetHandleByIndex(index), index
             )
+        except LibraryGone:
+            raise
+        except CallFailed as failure:
+            row["trouble"].append((failure.symbol, failure.code))
+            return None
+        return self._name(row, index, handle)
+
+    def _name(self, row: Row, index: int, handle: Handle) -> Unit | None:
+        try:
             row["uuid"] = self._call("nvmlDeviceGetUUID", lambda: pynvml.nvmlDeviceGetUUID(handle), index)
         except LibraryGone:
             raise
         except CallFailed as failure:
             row["trouble"].append((failure.symbol, failure.code))
-            return row
-        self._handles[index] = handle, row["uuid"]
-        return self._fill(row, IDENTITY)
+            return None
+        unit = Unit(index, handle, row["uuid"], self._silent.setdefault(row["uuid"], set()))
+        self._units[unit.uuid] = unit
+        return unit
 
-    def _reading(self, index: int) -> Row:
-        _, uuid = self._handles[index]
-        row = self._fill({"index": index, "uuid": uuid, "trouble": []}, READING)
-        if any(treatment(code) is Treatment.LOST for _, code in row["trouble"]):
-            del self._handles[index]  # a handle does not come back; the next inventory asks for a new one
-        return row
-
-    def _fill(self, row: Row, facts: tuple[tuple[Call, ...], ...]) -> Row:
-        for alternatives in facts:
-            for call in alternatives:
-                if self._take(row, call):
-                    break
-            if any(treatment(code) is Treatment.LOST for _, code in row["trouble"]):
-                break
-        return row
-
-    def _take(self, row: Row, call: Call) -> bool:
-        """Make one call and write down what it gives. False: this card cannot tell, try an older call."""
-        index = row["index"]
-        if (index, call.symbol) in self._silent:
-            return False
-        handle, uuid = self._handles[index]
+    def _one(self, unit: Unit, symbol: str, ask: Callable[[Handle], T]) -> T | None:
         try:
-            answer = self._call(call.symbol, partial(call.ask, handle), index, uuid)
+            return self._call(symbol, partial(ask, unit.handle), unit.index, unit.uuid)
+        except LibraryGone:
+            raise
+        except CallFailed:
+            return None
+
+    def _reading(self, unit: Unit, *, is_medium: bool) -> Row:
+        row: Row = {"index": unit.index, "uuid": unit.uuid, "trouble": []}
+        self._fill(unit, row, row, FAST if unit.parent is None else INSTANCE)
+        if not _is_lost(row):
+            row.update(self._gpm.ratios(unit))
+        if is_medium and unit.parent is None and not _is_lost(row):
+            row["medium"] = {}
+            self._fill(unit, row, row["medium"], MEDIUM)
+        if _is_lost(row):
+            # a handle does not come back; the next inventory asks for a new one
+            self._units = {
+                uuid: each
+                for uuid, each in self._units.items()
+                if each is not unit and each.parent is not unit
+            }
+        return row
+
+    def _fill(self, unit: Unit, row: Row, into: Row, group: Group) -> None:
+        """Ask for ``group`` and write it to ``into``; what fails is noted in ``row``."""
+        self._ask_fields(unit, row, group)
+        for alternatives in group:
+            if _is_lost(row):
+                return
+            for way in alternatives:
+                if way.symbol not in unit.silent and self._take(unit, row, into, way):
+                    break
+
+    def _ask_fields(self, unit: Unit, row: Row, group: Group) -> None:
+        """All numbered fields of a group in one call; each has a return code of its own."""
+        unit.answers = {}
+        wanted = [
+            way
+            for alternatives in group
+            for way in alternatives
+            if isinstance(way, Field) and way.symbol not in unit.silent
+        ]
+        if not wanted:
+            return
+        numbers = [(way.number, way.scope) for way in wanted]
+        try:
+            values = self._call(
+                "nvmlDeviceGetFieldValues",
+                lambda: pynvml.nvmlDeviceGetFieldValues(unit.handle, numbers),
+                unit.index,
+                unit.uuid,
+            )
+        except LibraryGone:
+            raise
+        except CallFailed as failure:
+            if treatment(failure.code) is not Treatment.ABSENT:
+                row["trouble"].append((failure.symbol, failure.code))
+            else:
+                unit.answers = dict.fromkeys(wanted, (failure.code, None))
+            return
+        for way, value in zip(wanted, values, strict=True):
+            code = value.nvmlReturn
+            unit.answers[way] = (code, None if code else field_value(value))
+
+    def _take(self, unit: Unit, row: Row, into: Row, way: Call | Field) -> bool:
+        """Get one fact and write down what it gives. False: this unit cannot tell, try an older way."""
+        try:
+            if isinstance(way, Field):
+                if way not in unit.answers:
+                    return True  # the call for all of them failed, which is noted
+                code, answer = unit.answers[way]
+                if code != SUCCESS:
+                    raise self._call.failed(way.symbol, code)
+            else:
+                answer = self._call(way.symbol, partial(way.ask, unit.handle), unit.index, unit.uuid)
         except LibraryGone:
             raise
         except CallFailed as failure:
             if treatment(failure.code) is Treatment.ABSENT:
-                self._silent.add((index, call.symbol))
+                unit.silent.add(way.symbol)
                 return False
             row["trouble"].append((failure.symbol, failure.code))
             return True
-        for given in call.gives:
-            value = given.pick(answer)
-            row[given.field] = None if value is None else IN_OUR_UNIT[given.unit](value)
+        for given in way.gives:
+            into[given.field] = _in_our_unit(given, answer)
         return True
+
+    def _confidential(self) -> Row:
+        """Of the whole host. NOT_SUPPORTED before Hopper."""
+        state = self._system("nvmlSystemGetConfComputeState", pynvml.nvmlSystemGetConfComputeState)
+        if state is None:
+            return {"is_confidential": None, "is_confidential_ready": None}
+        if not state.ccFeature:
+            return {"is_confidential": False, "is_confidential_ready": None}
+        ready = self._system(
+            "nvmlSystemGetConfComputeGpusReadyState", pynvml.nvmlSystemGetConfComputeGpusReadyState
+        )
+        return {"is_confidential": True, "is_confidential_ready": None if ready is None else bool(ready)}
 
     def _system(self, symbol: str, ask: Callable[[], T]) -> T | None:
         try:
@@ -126,21 +249,15 @@ class Reader:
         except CallFailed:
             return None
 
-    def _call(self, symbol: str, ask: Callable[[], T], index: int = NO_GPU, uuid: str = "") -> T:
-        """The only place that calls NVML; the vendor's errors are mapped here and nowhere else."""
-        self._slot.enter(symbol, index, uuid)
-        try:
-            return ask()
-        except pynvml.NVMLError as error:
-            code = error.value
-        except pynvml.NVMLLibraryMismatchError:  # how the bindings say that a symbol is missing, twice
-            code = FUNCTION_NOT_FOUND
-        except UnicodeDecodeError:
-            code = UNREADABLE_TEXT
-        finally:
-            self._slot.leave()
-        if treatment(code) is Treatment.LIBRARY:
-            raise LibraryGone(symbol, code)
-        if treatment(code) is not Treatment.ABSENT:
-            self.failures[symbol, code] += 1
-        raise CallFailed(symbol, code)
+
+def _instance_at(place: int, handle: Handle) -> Handle:
+    return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+
+
+def _is_lost(row: Row) -> bool:
+    return any(treatment(code) is Treatment.LOST for _, code in row["trouble"])
+
+
+def _in_our_unit(given: Given, answer: Any) -> Any:
+    value = given.pick(answer)
+    return None if value is None else IN_OUR_UNIT[given.unit](value)

@@ -12,11 +12,10 @@ from typing import Any
 
 from provider.adapters.gpu import verdict
 from provider.adapters.gpu.policy import Treatment, meaning, treatment
+from provider.adapters.gpu.settings import PCI_DEVICES
 from provider.adapters.gpu.verdict import CardRecord, Row
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import GpuUuid
-
-PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
 class Roster:
@@ -30,11 +29,23 @@ class Roster:
         self._blind: str | None = None
         self._pci_devices = pci_devices
 
+    def at_bus(self, bus_id: str) -> GpuUuid | None:
+        """The whole card at ``0000:18:00``."""
+        for gpu in self._plain:
+            if gpu.mig is None and gpu.pci_bus_id and gpu.pci_bus_id.rpartition(".")[0] == bus_id:
+                return gpu.uuid
+        return None
+
     def read(self, message: dict[str, Any]) -> None:
         """An inventory message: cards came, went, or could not be opened."""
         rows: list[Row] = message["gpus"]
         self._blind = None
-        found = {row["index"]: verdict.card(row, self._numa_node(row)) for row in rows if "uuid" in row}
+        confidential = message["is_confidential"], message["is_confidential_ready"]
+        found = {
+            row["index"]: verdict.card(row, self._numa_node(row), confidential)
+            for row in rows
+            if "uuid" in row and "parent" not in row
+        }
         uuids = {gpu.uuid for gpu in found.values()}
         indexes = {row["index"] for row in rows}
         kept = {

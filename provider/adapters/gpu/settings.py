@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+KERNEL_LOG = Path("/dev/kmsg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,10 +15,17 @@ class NvmlSettings:
 
     interval_s: float = 2.0
     """Between samples."""
+    medium_s: float = 10.0
+    """Between looks at what changes slowly: error counters, links, widths, modes."""
     discover_every_s: float = 60.0
     """Between looks at what there is, unasked."""
     nvml_library: str | None = None
     """Path of ``libnvidia-ml.so.1`` where the dynamic linker does not find it."""
+    kernel_log: Path | None = KERNEL_LOG
+    """Errors of GPUs are read here too, where permitted; None to leave it alone."""
+    pci_devices: Path = PCI_DEVICES
+    fault_merge_s: float = 0.5
+    """An error is held for this long, so that what the other source knows of it is told with it."""
     stale_floor_s: float = 5.0
     """A sample is fresh for this long, or five intervals if that is longer."""
     kill_after_s: float = 15.0

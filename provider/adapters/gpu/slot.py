@@ -1,8 +1,8 @@
-"""One shared page that says which NVML call the worker is inside of.
+"""One shared page that says which NVML call each of the worker's threads is inside of.
 
-The worker writes it before and after every call; the daemon reads it when the worker has fallen silent, and
-so knows which call on which GPU hangs. Writing costs about a microsecond. Invariant: the page is written
-by one process and read only once that one is stuck or dead, so no lock is needed.
+A thread writes its lane before and after every call; the daemon reads it when that thread has fallen silent,
+and so knows which call on which GPU hangs. Writing costs about a microsecond. Invariant: a lane is written
+by one thread and read only once that one is stuck or dead, so no lock is needed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ import mmap
 import os
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 
 _LAYOUT = struct.Struct("<i64s96s")
 _IDLE = _LAYOUT.pack(-1, b"", b"")
 NO_GPU = -1
 """The index of a call that concerns no single GPU."""
+
+
+class Lane(IntEnum):
+    """Whose calls these are."""
+
+    SAMPLER = 0
+    WATCHER = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +36,51 @@ class CallInProgress:
 
 
 class CallSlot:
-    """Either end of the page. ``create`` in the daemon, ``attach`` in the worker that inherits its fd."""
+    """Either end of one lane. ``create`` in the daemon, ``lane`` for the others of the same page, ``attach``
+    in the worker that inherits its fd."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, page: mmap.mmap, lane: Lane) -> None:
         self.fd = fd
-        self._page = mmap.mmap(fd, mmap.PAGESIZE)
+        self._page = page
+        self._start = lane * _LAYOUT.size
+        self._end = self._start + _LAYOUT.size
 
     @classmethod
     def create(cls) -> CallSlot:
         """A fresh page that lives as long as somebody has it open."""
         fd = os.memfd_create("nvml-call")
         os.ftruncate(fd, mmap.PAGESIZE)
-        slot = cls(fd)
-        slot.leave()
+        slot = cls.attach(fd)
+        for lane in Lane:
+            slot.lane(lane).leave()
         return slot
 
     @classmethod
     def attach(cls, fd: int) -> CallSlot:
         """The page behind an inherited descriptor."""
-        return cls(fd)
+        return cls(fd, mmap.mmap(fd, mmap.PAGESIZE), Lane.SAMPLER)
+
+    def lane(self, lane: Lane) -> CallSlot:
+        """Another thread's part of the page."""
+        return CallSlot(self.fd, self._page, lane)
 
     def enter(self, symbol: str, index: int, uuid: str) -> None:
         """About to call ``symbol`` on that GPU."""
-        _LAYOUT.pack_into(self._page, 0, index, symbol.encode()[:64], uuid.encode()[:96])
+        _LAYOUT.pack_into(self._page, self._start, index, symbol.encode()[:64], uuid.encode()[:96])
 
     def leave(self) -> None:
         """The call returned."""
-        self._page[: _LAYOUT.size] = _IDLE
+        self._page[self._start : self._end] = _IDLE
 
     def read(self) -> CallInProgress | None:
         """What is in progress, or None between calls."""
-        index, symbol, uuid = _LAYOUT.unpack_from(self._page, 0)
+        index, symbol, uuid = _LAYOUT.unpack_from(self._page, self._start)
         if not symbol.rstrip(b"\0"):
             return None
         return CallInProgress(_text(symbol), index, _text(uuid))
 
     def close(self) -> None:
-        """Give this end back."""
+        """Give this end back, all lanes of it."""
         self._page.close()
         os.close(self.fd)
 

@@ -9,12 +9,12 @@ Invariant: nothing that only blinds us is worse than ``DEGRADED``, so it never e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from provider.adapters.gpu.policy import Treatment, meaning, treatment
 from provider.core.gpu_models import gpu_kind
-from provider.domain.gpu import Gpu, GpuHealth, GpuProcess, GpuReading
+from provider.domain.gpu import ClockReason, Gpu, GpuHealth, GpuProcess, GpuReading
 from provider.domain.ids import GpuUuid
 from provider.domain.moment import Instant
 
@@ -23,6 +23,22 @@ SUSPECT_SWEEPS = 3
 MIG_IS_ON = "MIG is on: its instances are not offered, and the card is not sold whole"
 
 Row = dict[str, Any]
+
+_CONFIDENTIAL = {"hopper", "blackwell", "rubin"}
+"""Architectures with confidential computing: NVML tells its state of the host, not of a card."""
+_CLOCK_REASONS = {1 << place: reason for place, reason in enumerate(ClockReason)}
+"""``nvmlClocksEventReason*``: our names are in the order of its bits."""
+_DERIVED = {"uuid", "at", "clock_reasons", "processes"}
+_READING_FACTS = tuple(each.name for each in fields(GpuReading) if each.name not in _DERIVED)
+_CARD_FACTS = (
+    *("memory_bytes", "pci_bus_id", "minor", "architecture", "compute_capability", "vbios", "nvlinks"),
+    *("power_limit_watts", "power_limit_default_watts"),
+    *("is_ecc_on", "is_ecc_to_change", "is_mig_on", "is_mig_to_change"),
+    *(f"clock_{domain}_most_hertz" for domain in ("graphics", "sm", "memory", "video")),
+    *("pcie_width_most", "pcie_generation_most"),
+    *("slowdown_celsius", "shutdown_celsius", "memory_most_celsius"),
+)
+"""Fields that the worker's rows and ours share, name for name: a test holds both to the tables of calls."""
 
 
 @dataclass(slots=True)
@@ -60,48 +76,44 @@ class CardRecord:
             self.suspect = None
 
 
-def card(row: Row, numa_node: int | None) -> Gpu:
-    """An opened card of an inventory message, as yet unjudged but for what the row itself says."""
+def card(row: Row, numa_node: int | None, confidential: tuple[bool | None, bool | None]) -> Gpu:
+    """An opened card of an inventory message, as yet unjudged but for what the row itself says.
+
+    ``confidential`` is the host's: whether confidential computing is on, and ready.
+    """
     name: str | None = row.get("name")
     kind = gpu_kind(name or "")
-    problem = MIG_IS_ON if row.get("is_mig_on") else None
+    has_confidential = row.get("architecture") in _CONFIDENTIAL
     return Gpu(
         uuid=GpuUuid(row["uuid"]),
         index=row["index"],
         name=name or "unknown",
         model=kind.model,
-        memory_bytes=row.get("memory_bytes"),
         interface=kind.interface,
-        pci_bus_id=row.get("pci_bus_id"),
-        minor=row.get("minor"),
         numa_node=numa_node,
-        architecture=row.get("architecture"),
-        compute_capability=row.get("compute_capability"),
-        power_limit_watts=row.get("power_limit_watts"),
-        problem=problem if name else "its name cannot be read",
+        is_confidential=confidential[0] if has_confidential else None,
+        is_confidential_ready=confidential[1] if has_confidential else None,
+        problem=(MIG_IS_ON if row.get("is_mig_on") else None) if name else "its name cannot be read",
+        **{fact: row[fact] for fact in _CARD_FACTS if row.get(fact) is not None},
     )
 
 
 def reading(row: Row, at: Instant) -> GpuReading:
     """One card's row of a readings message. What the row lacks is absent."""
+    reasons, processes = row.get("clock_reasons"), row.get("processes")
     return GpuReading(
         uuid=GpuUuid(row["uuid"]),
         at=at,
-        utilization_ratio=row.get("utilization_ratio"),
-        memory_used_bytes=row.get("memory_used_bytes"),
-        memory_reserved_bytes=row.get("memory_reserved_bytes"),
-        power_watts=row.get("power_watts"),
-        energy_joules=row.get("energy_joules"),
-        temperature_celsius=row.get("temperature_celsius"),
-        fan_ratio=row.get("fan_ratio"),
-        clock_sm_hertz=row.get("clock_sm_hertz"),
-        clock_memory_hertz=row.get("clock_memory_hertz"),
-        processes=_processes(row.get("processes")),
+        clock_reasons=None if reasons is None else _clock_reasons(reasons),
+        processes=None
+        if processes is None
+        else tuple(GpuProcess(pid=pid, memory_bytes=size) for pid, size in processes),
+        **{fact: row.get(fact) for fact in _READING_FACTS},
     )
 
 
-def _processes(pairs: list[tuple[int, int | None]] | None) -> tuple[GpuProcess, ...] | None:
-    return None if pairs is None else tuple(GpuProcess(pid=pid, memory_bytes=size) for pid, size in pairs)
+def _clock_reasons(bits: int) -> frozenset[ClockReason]:
+    return frozenset(reason for bit, reason in _CLOCK_REASONS.items() if bits & bit)
 
 
 def cuda_version(number: int | None) -> str | None:

@@ -4,8 +4,10 @@ Owns NVML and nothing else. Writes one JSON object a line to stdout, reads comma
 stdin does. Stays lean (bindings and JSON, no event loop): it lives as long as the daemon, because holding
 NVML open keeps the driver awake. May be killed at any instant.
 
+Two threads: this one samples, ``watcher`` waits for what the driver reports.
 Lines out: ``inventory`` (at the start, when asked, and now and then), ``readings`` (every tick), ``beat``
-(before each tick and each discovery: alive, however slow the driver), ``unavailable`` (then it ends).
+(before each tick and each discovery: alive, however slow the driver), ``fault`` (from the watcher, at any
+time), ``unavailable`` (then it ends).
 Lines in: ``discover N`` (the answer carries N) and ``skip 0,3`` (leave these GPUs alone).
 """
 
@@ -17,11 +19,14 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
-from provider.adapters.gpu.reader import LibraryGone, Reader
-from provider.adapters.gpu.slot import CallSlot
+from provider.adapters.gpu.calls import Caller, LibraryGone
+from provider.adapters.gpu.reader import Reader
+from provider.adapters.gpu.slot import CallSlot, Lane
+from provider.adapters.gpu.watcher import Watcher
 
 _PR_SET_PDEATHSIG = 1
 """``prctl(2)``: a worker inside a hung call cannot notice that the daemon died, the kernel can."""
@@ -32,16 +37,21 @@ class Worker:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._interval_s: float = options["interval_s"]
+        self._medium_s: float = options["medium_s"]
         self._discover_every_s: float = options["discover_every_s"]
         self._answer: int = options["answer"]
         self._pending = b""
-        self._reader = Reader(CallSlot.attach(options["slot_fd"]))
+        slot = CallSlot.attach(options["slot_fd"])
+        self._callers = (Caller(slot), Caller(slot.lane(Lane.WATCHER)))
+        self._reader = Reader(self._callers[0])
         self._reader.skipped = frozenset(options["skip"])
+        self._watcher = Watcher(self._callers[1], _say)
 
     def run(self) -> None:
         """Until stdin ends. Raises ``LibraryGone``."""
         self._discover()
-        next_tick = time.monotonic()
+        self._watcher.start()
+        next_tick = next_medium = time.monotonic()
         next_discovery = next_tick + self._discover_every_s
         while True:
             wait_s = max(0.0, next_tick - time.monotonic())
@@ -50,22 +60,33 @@ class Worker:
             now = time.monotonic()
             if now < next_tick:
                 continue
-            if now >= next_discovery:
+            if now >= next_discovery or self._watcher.is_reconfigured:
+                self._watcher.is_reconfigured = False
                 self._discover()
                 next_discovery = now + self._discover_every_s
-            self._sample()
+            self._sample(is_medium=now >= next_medium)
+            if now >= next_medium:
+                next_medium = now + self._medium_s
             next_tick = max(next_tick + self._interval_s, now)
 
     def _discover(self) -> None:
-        _say(kind="beat")
+        self._beat()
         _say(kind="inventory", answer=self._answer, **self._reader.inventory())
+        self._watcher.look_at(self._reader.cards())
 
-    def _sample(self) -> None:
-        _say(kind="beat")
+    def _sample(self, *, is_medium: bool) -> None:
+        self._beat()
         started = time.monotonic()
-        gpus = self._reader.readings()
-        failures = [(symbol, code, count) for (symbol, code), count in self._reader.failures.items()]
+        gpus = self._reader.readings(is_medium=is_medium)
+        failures = [
+            (symbol, code, count)
+            for (symbol, code), count in (self._callers[0].failures + self._callers[1].failures).items()
+        ]
         _say(kind="readings", gpus=gpus, took_s=time.monotonic() - started, failures=failures)
+
+    def _beat(self) -> None:
+        """Alive; and for how long the other thread has been inside of one call."""
+        _say(kind="beat", watcher_silent_s=time.monotonic() - self._watcher.alive_at)
 
     def _commands(self) -> bool:
         """False at the end of stdin: the daemon has gone."""
@@ -81,10 +102,15 @@ class Worker:
         return bool(data)
 
 
+_speech = threading.Lock()
+
+
 def _say(**message: Any) -> None:
     """One line. A pipe takes up to 64 KiB without waiting, about ten sweeps of eight cards."""
-    sys.stdout.write(json.dumps(message, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    line = json.dumps(message, separators=(",", ":")) + "\n"
+    with _speech:
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 def main() -> int:

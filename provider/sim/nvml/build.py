@@ -11,7 +11,9 @@ from pathlib import Path
 
 from provider.domain.errors import ConfigError
 
-SOURCES = (Path(__file__).with_name("nvml_sim.c"), Path(__file__).with_name("nvml_state.h"))
+_HERE = Path(__file__).parent
+PARTS = tuple(sorted(_HERE.glob("nvml_*.c")))
+SOURCES = (*PARTS, *sorted(_HERE.glob("nvml_*.h")))
 
 _FLAGS = (
     *("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
@@ -36,6 +38,6 @@ def build_library(directory: Path, *, without: tuple[str, ...] = ()) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         fresh = Path(scratch) / "libnvidia-ml.so.1"
-        subprocess.run(["gcc", *recipe, "-o", str(fresh), str(SOURCES[0])], check=True)
+        subprocess.run(["gcc", *recipe, "-o", str(fresh), *map(str, PARTS)], check=True)
         os.replace(fresh, built)  # noqa: PTH105 - atomic, and two test runs may build at once
     return built

@@ -1,7 +1,7 @@
-"""The simulated library's cards in Python: the structures of ``nvml_state.h``, and a driver over them.
+"""Cards of the simulated library as a test drives them: added, loaded, broken, and made to report errors.
 
-Owns the mapping of the state file. A change is seen by the next NVML call in any process. Invariant: the
-structures equal the header's, field for field; a test compares their sizes.
+Owns the mapping of the state file. A change is seen by the next NVML call in any process. The structures
+are in ``structures``.
 """
 
 from __future__ import annotations
@@ -13,89 +13,21 @@ from pathlib import Path
 from typing import Self
 
 from provider.sim.gpu_cards import CARDS
+from provider.sim.nvml.structures import (
+    EVENTS_MOST,
+    MAGIC,
+    DriverState,
+    Event,
+    Fault,
+    SimulatedCard,
+    SimulatedLink,
+)
 
-U32 = ctypes.c_uint32
-U64 = ctypes.c_uint64
-I32 = ctypes.c_int32
-
-_MAGIC = 0x4E564D53
 _ARCHITECTURES = {"turing": 6, "ampere": 7, "ada": 8, "hopper": 9, "blackwell": 10}
 FIELD_POWER_INSTANT = 186
-
-
-class FieldValue(ctypes.Structure):
-    """``struct field``."""
-
-    _fields_ = [("is_supported", U32), ("value_type", U32), ("value", U64)]
-
-
-class SimulatedCard(ctypes.Structure):
-    """``struct gpu``: every attribute can be read and written, the library sees it at once."""
-
-    _fields_ = [
-        ("is_lost", U32),
-        ("minor_number", U32),
-        ("uuid", ctypes.c_char * 96),
-        ("name", ctypes.c_char * 96),
-        ("pci_bus_id", ctypes.c_char * 32),
-        ("architecture", U32),
-        ("compute_major", U32),
-        ("compute_minor", U32),
-        ("has_own_memory", U32),
-        ("memory_total", U64),
-        ("memory_reserved", U64),
-        ("memory_used", U64),
-        ("utilization_percent", U32),
-        ("memory_utilization_percent", U32),
-        ("power_milliwatts", U32),
-        ("power_limit_milliwatts", U32),
-        ("energy_millijoules", U64),
-        ("temperature_celsius", U32),
-        ("has_fan", U32),
-        ("fan_percent", U32),
-        ("clock_megahertz", U32 * 4),
-        ("is_mig_capable", U32),
-        ("is_mig_on", U32),
-        ("process_count", U32),
-        ("process_ids", U32 * 16),
-        ("fields", FieldValue * 256),
-        ("unsupported_count", U32),
-        ("unsupported", (ctypes.c_char * 64) * 16),
-    ]
-
-    def lacks(self, symbol: str) -> None:
-        """From now on ``symbol`` answers "not supported" on this card."""
-        self.unsupported[self.unsupported_count].value = symbol.encode()
-        self.unsupported_count += 1
-
-
-class Fault(ctypes.Structure):
-    """``struct fault``. Clear ``hangs`` to let a hanging call return."""
-
-    _fields_ = [
-        ("symbol", ctypes.c_char * 64),
-        ("gpu", I32),
-        ("return_code", I32),
-        ("delay_ms", U32),
-        ("hangs", U32),
-        ("remaining", I32),
-        ("hits", U32),
-    ]
-
-
-class DriverState(ctypes.Structure):
-    """``struct state``."""
-
-    _fields_ = [
-        ("magic", U32),
-        ("size", U32),
-        ("gpu_count", U32),
-        ("cuda_version", I32),
-        ("driver_version", ctypes.c_char * 80),
-        ("fault_count", U32),
-        ("faults", Fault * 16),
-        ("gpus", SimulatedCard * 16),
-    ]
+XID_EVENT = 0x8
+MIG_CONFIG_EVENT = 0x100
+WHOLE_CARD = 0xFFFFFFFF
 
 
 class SimulatedDriver:
@@ -109,10 +41,11 @@ class SimulatedDriver:
         with self._path.open("r+b") as file:
             self._mapping = mmap.mmap(file.fileno(), ctypes.sizeof(DriverState))
         self.state = DriverState.from_buffer(self._mapping)
-        self.state.magic = _MAGIC
+        self.state.magic = MAGIC
         self.state.size = ctypes.sizeof(DriverState)
         self.state.driver_version = b"570.124.06"
         self.state.cuda_version = 12080
+        self.state.fabric_version = 3
 
     def __enter__(self) -> Self:
         return self
@@ -134,13 +67,17 @@ class SimulatedDriver:
         card.has_own_memory = kind.memory_bytes is not None
         card.memory_total = kind.memory_bytes or 0
         card.memory_reserved = 500 * 1024**2 if kind.memory_bytes else 0
-        card.power_limit_milliwatts = kind.power_limit_watts * 1000
+        card.power_limit_milliwatts = card.power_default_milliwatts = kind.power_limit_watts * 1000
         card.temperature_celsius = 34
         card.has_fan = kind.has_fan
         card.fan_percent = 30 if kind.has_fan else 0
-        card.clock_megahertz[1] = kind.clock_sm_megahertz
-        card.clock_megahertz[2] = kind.clock_memory_megahertz
+        for domain in range(4):
+            megahertz = kind.clock_memory_megahertz if domain == 2 else kind.clock_sm_megahertz
+            card.clock_megahertz[domain] = card.clock_most_megahertz[domain] = megahertz
         card.is_mig_capable = kind.is_mig_capable
+        card.is_persistent = 1
+        card.event_types = XID_EVENT | (MIG_CONFIG_EVENT if kind.is_mig_capable else 0)
+        card.place[:] = (index, index, index, 0)
         self.set_power(index, kind.idle_watts)
         self.state.gpu_count = index + 1
         return card
@@ -154,7 +91,32 @@ class SimulatedDriver:
         """Both ways of asking for it."""
         card = self.card(index)
         card.power_milliwatts = watts * 1000
-        card.fields[FIELD_POWER_INSTANT] = FieldValue(1, 1, watts * 1000)
+        card.tell(FIELD_POWER_INSTANT, watts * 1000)
+
+    def link(self, first: int, second: int | None, lanes: int) -> None:
+        """So many NVLinks between two cards, or from one card to switches."""
+        ends = [(first, second)] if second is None else [(first, second), (second, first)]
+        for here, there in ends:
+            card = self.card(here)
+            for _ in range(lanes):
+                card.links[card.link_count] = SimulatedLink(1, 2 if there is None else 0, there or 0)
+                card.link_count += 1
+            card.tell(91, card.link_count)
+
+    def xid(self, gpu: int, number: int, *, gpu_instance: int = WHOLE_CARD) -> None:
+        """The driver reports an error of that card."""
+        self.event(gpu, XID_EVENT, number, gpu_instance)
+
+    @property
+    def hears_events(self) -> bool:
+        """Somebody waits for events, or nobody has a reason to: there is no card."""
+        return bool(self.state.event_sets > 0 or self.state.gpu_count == 0)
+
+    def event(self, gpu: int, kind: int, data: int, gpu_instance: int = WHOLE_CARD) -> None:
+        """Something happens; who waits hears of it, who comes later does not."""
+        head = self.state.event_head
+        self.state.events[head % EVENTS_MOST] = Event(gpu, gpu_instance, kind, data)
+        self.state.event_head = head + 1
 
     def fault(self, symbol: str, *, gpu: int = -1, code: int = 0, times: int = -1) -> Fault:
         """From now on calls of ``symbol`` fail: on one card or any, so many times or for ever."""

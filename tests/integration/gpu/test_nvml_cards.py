@@ -23,7 +23,7 @@ def test_reads_what_the_driver_says(driver: SimulatedDriver) -> None:
     card.utilization_percent = 37
     card.memory_used = 3 * 1024**3
     card.energy_millijoules = 123_456
-    card.process_count = 2
+    card.run(4711, 4712, memory_bytes=1024**3)
     driver.set_power(0, 311)
 
     async def body() -> None:

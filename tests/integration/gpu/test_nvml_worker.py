@@ -258,7 +258,13 @@ def test_a_hanging_worker_does_not_outlive_a_killed_daemon(driver: SimulatedDriv
 def test_the_worker_ends_with_its_daemon(driver: SimulatedDriver) -> None:
     driver.add("h100")
     slot = CallSlot.create()
-    options = {"interval_s": 0.05, "discover_every_s": 60, "library": driver.library, "slot_fd": slot.fd}
+    options = {
+        "interval_s": 0.05,
+        "medium_s": 10,
+        "discover_every_s": 60,
+        "library": driver.library,
+        "slot_fd": slot.fd,
+    }
     worker = subprocess.Popen(
         [
             sys.executable,

@@ -14,7 +14,7 @@ from provider.domain.moment import Instant
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe, simulated_uuid
 from provider.sim.gpu_cards import CARDS
 from provider.sim.nvml.build import build_library
-from provider.sim.nvml.state import DriverState
+from provider.sim.nvml.structures import DriverState
 
 
 class HandClock:

@@ -28,7 +28,15 @@ def dead(index: int, code: int) -> dict[str, Any]:
 
 
 def inventory(*rows: dict[str, Any]) -> dict[str, Any]:
-    return {"gpus": list(rows), "driver_version": "570.124.06", "cuda_version": 12080}
+    return {
+        "gpus": list(rows),
+        "count": len(rows),
+        "links": [],
+        "driver_version": "570.124.06",
+        "cuda_version": 12080,
+        "is_confidential": None,
+        "is_confidential_ready": None,
+    }
 
 
 def sample(index: int, *codes: int) -> dict[str, Any]:
