@@ -15,10 +15,12 @@ from typing import Protocol, Self
 from provider.core.attribution import Tally
 from provider.core.effects import Effect
 from provider.core.events import Event
+from provider.core.ledger import LedgerQuery, Record, Story
+from provider.core.markets import Heard
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.gpu import GpuFault, GpuInventory, GpuReading
-from provider.domain.ids import EffectId, LeaseId
+from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.journal import Happening, LeaseEvent
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
 from provider.domain.moment import Instant
@@ -194,9 +196,10 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event from the coordinator; ``committed`` is called once its step is, and acknowledges it."""
+    """One event from a coordinator; ``committed`` is called once its step is, and acknowledges it."""
 
-    event: Event
+    event: Heard
+    """In the market's own ids."""
     committed: Callable[[], None] | None = None
 
 
@@ -205,7 +208,7 @@ class CoordinatorLink(Protocol):
 
     A disconnect is data (``CoordinatorLost``), not an exception. The methods that tell something wait
     until the coordinator has it committed, over any number of reconnects; their ids make a repeat
-    harmless. ``Permanent`` when the coordinator refused, for good.
+    harmless. ``Permanent`` when the coordinator refused, for good. All ids are the market's own, both ways.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -245,9 +248,10 @@ class Store(Protocol):
 
 
 class Observer(Protocol):
-    """The one place where logs and metrics come from. May not fail the loop."""
+    """The one place where logs, metrics and the ledger come from. May not fail the loop."""
 
-    def step(self, event: Event, step: Step, at: Instant) -> None: ...
+    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
+        """One step, after its commit. ``took_us``: the transition alone, microseconds."""
 
 
 class Journal(Protocol):
@@ -265,6 +269,20 @@ class Journal(Protocol):
 
     def follow(self, lease: LeaseId, after: int) -> AsyncIterator[LeaseEvent]:
         """The same, and those that come; ends with the lease's last one."""
+
+
+class Ledger(Protocol):
+    """Every decision on an order and what came of it, bounded. May not fail the loop, nor slow it down: what
+    cannot be written is lost, and counted."""
+
+    def keep(self, record: Record) -> None:
+        """Never raises, never waits."""
+
+    async def stories(self, query: LedgerQuery) -> tuple[Story, ...]:
+        """Of bids that are open first, then the newest first. ``Temporary`` if they cannot be read."""
+
+    async def of_order(self, order: OrderId) -> tuple[Story, ...]:
+        """Every decision on ``order`` that is kept, oldest first. ``Temporary`` if they cannot be read."""
 
 
 class UsageProbe(Protocol):

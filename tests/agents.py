@@ -24,9 +24,10 @@ from provider.core.events import (
     WorkloadsListed,
 )
 from provider.core.lease import Trigger
+from provider.core.ledger import Record, records
 from provider.core.placement import free
 from provider.core.policy import Policy, PriceScale
-from provider.core.state import AgentState, Lease
+from provider.core.state import AgentState, Lease, holdings, sum_of_holdings
 from provider.core.step import LeaseMoved, Note, Step
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import EffectId, GpuUuid, LeaseId, NodeName, OrderId, Owner, ProviderId
@@ -175,6 +176,8 @@ class Agent:
         self.open: dict[EffectId, Effect] = {}
         """Wanted, and no result yet."""
         self.notes: list[Note] = []
+        self.records: list[Record] = []
+        """As the ledger would get them."""
         self.version = 0
         self._ids: set[EffectId] = set()
         self._billed: dict[LeaseId, int] = {}
@@ -185,6 +188,7 @@ class Agent:
         step = transition(self.state, event, self.at)
         self._check(event, step)
         self.state = step.state
+        self.records += records(event, step, self.at, 40)
         self.wanted += step.effects
         self.open |= {effect.id: effect for effect in step.effects}
         for settled in step.settled:
@@ -280,6 +284,7 @@ class Agent:
             self._ids.add(effect.id)
             check_subject(effect, step)
         check_held_once(step.state)
+        assert holdings(step.state) == sum_of_holdings(step.state), "holdings are the sum of what is held"
         check_capacity(step.state)
         self._check_meters(step)
         if isinstance(event, Performed | Failed):

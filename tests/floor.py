@@ -12,7 +12,7 @@ from provider.core.effects import ConfirmLease, Effect, PlaceBid, ReportLease, R
 from provider.core.events import Event, ManifestArrived
 from provider.core.lease import Phase
 from provider.core.step import Step
-from provider.domain.ids import LeaseId
+from provider.domain.ids import HOME, LeaseId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Award, LeaseHealth
 from provider.domain.moment import Instant
@@ -40,7 +40,7 @@ class Quiet:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def step(self, event: Event, step: Step, at: Instant) -> None:
+    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
         self.events.append(event)
 
 
@@ -66,15 +66,15 @@ class Place:
         state, unfinished = store.load()
         self.loop = loop = Loop(state, store, self.clock, self.observer)
         chance = Random(1)  # noqa: S311 -- jitter, and the same in every run
-        self.link = SimulatedLink(self.market, lambda: (loop.state.market, loop.state.version))
+        self.link = SimulatedLink(self.market, lambda: loop.state.market().position)
         self.runtime = SimulatedRuntime(self.engine)
         async with self.runtime, self.link:
-            performer = Performer(self.runtime, self.link, self.clock, chance)
+            performer = Performer(self.runtime, {HOME: self.link}, self.clock, chance)
             machine = Machine(
                 name=NODE, gpus=self.probe, host=self.host, runtime=self.runtime, clock=self.clock
             )
             async with asyncio.TaskGroup() as tasks:
-                life = tasks.create_task(live(loop, machine, self.link, performer, unfinished))
+                life = tasks.create_task(live(loop, machine, {HOME: self.link}, performer, unfinished))
                 try:
                     yield loop
                 finally:

@@ -125,7 +125,7 @@ class Provider:
         """The tenant orders another manifest of it, and sends it."""
         content = manifest_of(ports, image)
         hashed, lease = manifest_hash(content), lease_id(number, owner)
-        version = self.state.version + 1
+        version = self.state.market().version + 1
         self.take(LeaseUpdated(lease=lease, manifest_hash=hashed, version=version))
         return self.take(ManifestArrived(lease=lease, manifest=content, manifest_hash=hashed))
 

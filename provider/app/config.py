@@ -168,6 +168,15 @@ class LogsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerConfig:
+    """What is kept of decisions on orders, for ``provider bids``, ``why`` and ``simulate``."""
+
+    rows_most: int = 100_000
+    """Records; an order that is refused makes two, one that is won about six."""
+    keep_days: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetryConfig:
     """The Prometheus endpoint."""
 
@@ -177,16 +186,42 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PricingConfig:
-    """Prices an hour, in whole units of the order's currency (ACT is a dollar)."""
+class FloorConfig:
+    """What running something costs, so that no bid is below it; in the currency of the prices."""
 
+    kwh: Decimal = Decimal(0)
+    """Of a kilowatt-hour of electricity."""
+    kwh_by_hour: Mapping[str, Decimal] = field(default_factory=dict)
+    """By span of the week (``22-6``, ``mon-fri 7-20``), over ``kwh``."""
+    timezone: str = "UTC"
+    """In which those hours are."""
+    gpu_watts: Mapping[str, Decimal] = field(default_factory=dict)
+    """By card; others draw their power limit."""
+    host_watts: Decimal = Decimal(0)
+    """Of the machine without its cards."""
+    wear_gpu_hour: Mapping[str, Decimal] = field(default_factory=dict)
+    """By card: what an hour takes of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricingConfig:
+    """Prices an hour, in whole units of one currency: the order's, where ``worth`` does not tell another."""
+
+    strategy: str = "scale"
+    """How a price is made."""
     cpu_core_hour: Decimal = Decimal("0.01")
     memory_gib_hour: Decimal = Decimal("0.003")
     storage_gib_hour: Decimal = Decimal("0.0001")
+    storage_class_gib_hour: Mapping[str, Decimal] = field(default_factory=dict)
+    """By class; others cost ``storage_gib_hour``."""
     endpoint_hour: Decimal = Decimal(0)
+    ip_hour: Decimal = Decimal(0)
     gpu_hour: Mapping[str, Decimal] = field(default_factory=lambda: {"*": Decimal("1.00")})
-    """By model, as ``provider gpus`` names it; ``*`` for all others."""
+    """By card: ``h100`` as ``provider gpus`` names it, ``a100/80Gi``, ``a100/mig-1g.10gb``; ``*``: others."""
     minimum_hour: Decimal = Decimal("0.001")
+    worth: Mapping[str, Decimal] = field(default_factory=dict)
+    """By currency of orders: what one of it is in the currency of these prices; 1 where not told."""
+    floor: FloorConfig = FloorConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +257,7 @@ class ProviderConfig:
     ingress: IngressConfig = IngressConfig()
     lease: LeaseConfig = LeaseConfig()
     logs: LogsConfig = LogsConfig()
+    ledger: LedgerConfig = LedgerConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     pricing: PricingConfig = PricingConfig()
     bidding: BiddingConfig = BiddingConfig()

@@ -1,11 +1,12 @@
 """Reading the operator's configuration: one YAML file, environment over it, all problems said at once.
 
-``PROVIDER_<SECTION>__<KEY>`` overrides a key (``PROVIDER_TELEMETRY__LISTEN=0.0.0.0:9464``). A key that does
-not exist is an error with the nearest one that does. The settings themselves are in ``config``.
+``PROVIDER_<SECTION>__<KEY>`` overrides a key (``PROVIDER_TELEMETRY__LISTEN=0.0.0.0:9464``), however deep.
+A key that does not exist is an error with the nearest one that does. The settings are in ``config``.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import types
@@ -58,23 +59,22 @@ def _with_environment(document: object, environment: Mapping[str, str]) -> tuple
     """``document`` with ``PROVIDER_A__B`` written over ``a.b``. Values are YAML."""
     if not isinstance(document, dict):
         return document, []
-    merged: dict[object, Any] = {
-        key: dict(value) if isinstance(value, dict) else value for key, value in document.items()
-    }
+    merged: dict[object, Any] = copy.deepcopy(document)
     problems = []
     for name, text in sorted(environment.items()):
         if not name.startswith(ENV_PREFIX) or name in OTHER_VARIABLES:
             continue
-        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        *sections, key = name.removeprefix(ENV_PREFIX).lower().split("__")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             problems.append(f"{name}: {text!r} is not a YAML value")
             continue
-        if not key:
-            merged[section] = value
-        elif isinstance(merged.setdefault(section, {}), dict):
-            merged[section][key] = value
+        place: Any = merged
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place[key] = value
     return merged, problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provider.adapters.journal import JournalSettings
+from provider.adapters.ledger import LedgerSettings
 from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.egress.settings import Destination, NetworkSettings, resolver
 from provider.adapters.runtime.images.settings import ImageSettings
@@ -17,6 +18,8 @@ from provider.domain.resources import GIB, MIB
 
 NOT_REACHABLE = "none"
 """As ``lease.advertise``: tenants come through the coordinator."""
+LEDGER_FILE = "ledger.db"
+"""In the state folder."""
 PIDS_LEAST = 64
 """An init, a shell and a program with some threads."""
 
@@ -107,6 +110,18 @@ def _kept_logs(config: ProviderConfig) -> KeptLogSettings | None:
 def journal_settings(config: ProviderConfig) -> JournalSettings:
     """Events are kept as long as logs."""
     return JournalSettings(path=config.state_dir / "journal.db", keep_s=config.logs.keep_s)
+
+
+def ledger_settings(config: ProviderConfig) -> LedgerSettings:
+    """``ConfigError`` where it could keep nothing."""
+    for name in ("rows_most", "keep_days"):
+        if getattr(config.ledger, name) < 1:
+            raise ConfigError(f"ledger.{name}: is less than 1", remedy="leave it out for the usual")
+    return LedgerSettings(
+        path=config.state_dir / LEDGER_FILE,
+        rows_most=config.ledger.rows_most,
+        keep_s=config.ledger.keep_days * 86_400,
+    )
 
 
 def advertised(config: ProviderConfig) -> str:

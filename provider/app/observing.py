@@ -1,4 +1,4 @@
-"""``ports.Observer``: steps become log events and metrics, here and nowhere else.
+"""``ports.Observer``: steps become log events, metrics and records of the ledger, here and nowhere else.
 
 Also the state as telemetry is shown it. Invariant: nothing here may fail the loop; it reads values and
 counts.
@@ -26,6 +26,7 @@ from provider.core.events import (
     Performed,
     WorkloadsListed,
 )
+from provider.core.ledger import records
 from provider.core.state import AgentState
 from provider.core.step import (
     BidEnded,
@@ -46,26 +47,39 @@ from provider.domain.moment import Instant
 from provider.domain.money import earned
 from provider.domain.usage import LeaseUsage
 from provider.domain.workload import RuntimeCapabilities, Unfit, Workload
-from provider.ports import Clock, Store
+from provider.ports import Clock, Ledger, Store
 from provider.shell.lanes import Performs
 
 log = structlog.get_logger()
 
 
 class Observing:
-    """Logs and counts."""
+    """Logs, counts, and keeps."""
 
-    def __init__(self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None) -> None:
-        """``news`` passes a lease's part of it on to its tenant."""
+    def __init__(
+        self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None, ledger: Ledger | None = None
+    ) -> None:
+        """``news`` passes a lease's part of it on to its tenant; ``ledger`` keeps what was decided."""
         self._metrics = metrics
         self._clock = clock
         self._news = news
+        self._ledger = ledger
         self._told_unfit: tuple[Unfit, ...] = ()
         self.on_workloads: Callable[[tuple[Workload, ...]], None] = lambda _: None
         """Told what each look at the engine found; quick, and fails never."""
 
-    def step(self, event: Event, step: Step, at: Instant) -> None:
+    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
         """One step, after its commit."""
+        self._event(event)
+        for note in step.notes:
+            self._note(note, at)
+            if self._news is not None:
+                self._news.note(note, at)
+        if self._ledger is not None:
+            for record in records(event, step, at, took_us):
+                self._ledger.keep(record)
+
+    def _event(self, event: Event) -> None:
         match event:
             case CoordinatorConnected():
                 log.info("coordinator_connected", market=event.market, epoch=event.epoch)
@@ -83,10 +97,6 @@ class Observing:
                 log.warning("effect_failed", effect=event.effect.id, problem=event.what)
             case _:
                 pass
-        for note in step.notes:
-            self._note(note, at)
-            if self._news is not None:
-                self._news.note(note, at)
 
     def _unfit(self, runtime: RuntimeCapabilities) -> None:
         if runtime.unfit == self._told_unfit:

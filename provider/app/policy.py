@@ -5,27 +5,26 @@ What a single value cannot show (a range upside down, an unknown currency) is ch
 
 from __future__ import annotations
 
-from decimal import Decimal
-
-from provider.app.config import PricingConfig, ProviderConfig
+from provider.app.config import ProviderConfig
 from provider.app.ingress_settings import ingress_policy
-from provider.core.policy import Policy, PriceScale
+from provider.app.pricing_policy import prices
+from provider.core.policy import Policy
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
 from provider.domain.moment import Span
 from provider.domain.money import Denom
 from provider.domain.resources import Attribute
 
-MICROS = 1_000_000
-"""Micro-denom in a whole unit of a currency."""
-
 
 def policy(config: ProviderConfig, provider: ProviderId) -> Policy:
     """The policy of ``provider``. ``ConfigError`` where settings contradict themselves."""
-    bidding = config.bidding
+    bidding, pricing = config.bidding, prices(config.pricing)
     return Policy(
         provider=provider,
-        price=_scale(config.pricing),
+        price=pricing.scale,
+        strategy=pricing.strategy,
+        floor=pricing.floor,
+        worth=pricing.worth,
         denoms=frozenset(_denom(text) for text in bidding.denoms),
         attributes=tuple(
             Attribute(key=key, value=value) for key, value in sorted(bidding.attributes.items())
@@ -50,21 +49,6 @@ def port_range(text: str) -> tuple[int, int]:
             f"runtime.ports: {text!r} is not a range of ports", remedy="write it like 31000-31999"
         )
     return int(first), int(last)
-
-
-def _scale(pricing: PricingConfig) -> PriceScale:
-    return PriceScale(
-        cpu_core_hour=_micros(pricing.cpu_core_hour),
-        memory_gib_hour=_micros(pricing.memory_gib_hour),
-        storage_gib_hour=_micros(pricing.storage_gib_hour),
-        endpoint_hour=_micros(pricing.endpoint_hour),
-        gpu_hour={model: _micros(price) for model, price in pricing.gpu_hour.items()},
-        minimum_hour=_micros(pricing.minimum_hour),
-    )
-
-
-def _micros(price: Decimal) -> Decimal:
-    return price * MICROS
 
 
 def _denom(text: str) -> Denom:

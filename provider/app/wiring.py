@@ -27,6 +27,7 @@ from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.ingress.ingress import Ingress
 from provider.adapters.journal import SqliteJournal
+from provider.adapters.ledger import SqliteLedger
 from provider.adapters.link.link import GrpcLink
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
@@ -39,13 +40,20 @@ from provider.adapters.telemetry.view import Feed
 from provider.adapters.usage import CgroupUsage, SqliteTallies, TallySettings
 from provider.app import addresses
 from provider.app.config import ProviderConfig
-from provider.app.engine_settings import advertised, docker_settings, journal_settings, public_host
+from provider.app.engine_settings import (
+    advertised,
+    docker_settings,
+    journal_settings,
+    ledger_settings,
+    public_host,
+)
 from provider.app.ingress_settings import ingress_settings
 from provider.app.lease_news import LeaseNews
 from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
-from provider.domain.ids import LeaseId, ProviderId
+from provider.core.ledger import began
+from provider.domain.ids import HOME, LeaseId, ProviderId
 from provider.ports import GpuProbe
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.shell.attributing import Attribution, Sources
@@ -74,6 +82,7 @@ class Agent:
     metrics: Metrics
     journal: SqliteJournal
     news: LeaseNews
+    ledger: SqliteLedger
     attribution: Attribution
 
 
@@ -91,16 +100,19 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         journal = SqliteJournal(journal_settings(config))
         stack.callback(journal.close)
         news = LeaseNews(journal, clock)
-        observing = Observing(metrics, clock, news)
+        ledger = SqliteLedger(ledger_settings(config), metrics.ledger_lost)
+        stack.callback(ledger.close)
+        ledger.keep(began(state, clock.now()))
+        observing = Observing(metrics, clock, news, ledger)
         loop = Loop(state, TimedStore(store, metrics), clock, observing)
         machine, disk_bytes = await _machine(config, provider, metrics, news, stack)
         attribution = _attribution(config, loop, machine, disk_bytes, stack)
         observing.on_workloads = attribution.note_workloads
         live = LiveIdentity(who)
         link = await stack.enter_async_context(
-            GrpcLink(_link(config), live, clock, random, lambda: (loop.state.market, loop.state.version))
+            GrpcLink(_link(config), live, clock, random, lambda: loop.state.market().position)
         )
-        performer = TimedPerformer(Performer(machine.runtime, link, clock, random), metrics)
+        performer = TimedPerformer(Performer(machine.runtime, {HOME: link}, clock, random), metrics)
         agent = Agent(
             loop=loop,
             machine=machine,
@@ -110,6 +122,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
             metrics=metrics,
             journal=journal,
             news=news,
+            ledger=ledger,
             attribution=attribution,
         )
         await stack.enter_async_context(_telemetry(config, agent))

@@ -36,10 +36,10 @@ from provider.coordinator.tunnels import NAME_BYTES, Tunnels
 from provider.coordinator.watchers import Watchers
 from provider.coordinator.writer import Clock, Committed, Writer
 from provider.domain.errors import ConfigError
+from provider.domain.ids import market_name
 from provider.rpc import settings as wire
 from provider.rpc.guard import Guard
 from provider.rpc.identity import LiveIdentity
-from provider.rpc.member import market_name
 from provider.rpc.v1 import (
     admin_pb2,
     admin_pb2_grpc,

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from provider.core import pricing
+from provider.core import quoting
 from provider.core.placement import place
-from provider.core.pricing import PricePart
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu
 from provider.domain.market import Bid, GpuOffer, Order, Placement, Refusal, Refused
+from provider.domain.moment import Instant
 from provider.domain.money import Rate
+from provider.domain.price import PricePart
 from provider.domain.resources import EndpointKind
 from provider.domain.workload import GpuAttachment
 
@@ -33,6 +34,8 @@ class Accepted:
     """Of the price, as they are added up."""
     floor: Rate | None = None
     """Below which the bid would lose money; None where the operator set none."""
+    costs: tuple[PricePart, ...] = ()
+    """Of the floor."""
     picked: str = ""
     """Why these cards and no others, one line."""
 
@@ -60,12 +63,12 @@ CAPACITY, PRICE = "capacity", "price"
 """The last two rules: where it would go, and for how much."""
 
 
-def consider(order: Order, state: AgentState) -> Accepted | Refused:
-    """The first rule's refusal, or the bid to place."""
-    return decide(order, state).verdict
+def consider(order: Order, state: AgentState, at: Instant) -> Accepted | Refused:
+    """The first rule's refusal, or the bid to place. What that costs depends on the hour: ``at``."""
+    return decide(order, state, at).verdict
 
 
-def decide(order: Order, state: AgentState) -> Decision:
+def decide(order: Order, state: AgentState, at: Instant) -> Decision:
     """What ``consider`` says, and which rules led there."""
     for number, rule in enumerate(RULES):
         refused = rule(order, state)
@@ -74,30 +77,23 @@ def decide(order: Order, state: AgentState) -> Decision:
     placement = place(state, order.group)
     if isinstance(placement, Refused):
         return Decision(verdict=placement, passed=RULE_NAMES, rule=CAPACITY)
-    verdict = _price(order, state, placement)
+    verdict = _price(order, state, placement, at)
     passed = (*RULE_NAMES, CAPACITY)
     if isinstance(verdict, Refused):
         return Decision(verdict=verdict, passed=passed, rule=PRICE)
     return Decision(verdict=verdict, passed=(*passed, PRICE))
 
 
-def _price(order: Order, state: AgentState, placement: Placement) -> Accepted | Refused:
-    gpus = tuple(
-        gpu
-        for node in state.nodes
-        if node.name == placement.node
-        for gpu in node.gpus
-        if gpu.uuid in placement.gpus
-    )
-    priced = pricing.parts(order.group, gpus, state.policy.price)
-    if isinstance(priced, Refused):
-        return priced
-    highest = order.group.max_rate
-    rate = pricing.rate(priced, state.policy.price, highest.denom)
-    if rate.amount > highest.amount:
-        return Refused(why=Refusal.PRICE_TOO_LOW, required=str(rate), available=str(highest))
-    bid = Bid(id=order.id.lease(state.policy.provider), rate=rate, gpus=_offer(gpus))
-    return Accepted(bid=bid, placement=placement, parts=priced)
+def _price(order: Order, state: AgentState, placement: Placement, at: Instant) -> Accepted | Refused:
+    node = next(node for node in state.nodes if node.name == placement.node)
+    chosen = frozenset(placement.gpus)
+    gpus = tuple(gpu for gpu in node.gpus if gpu.uuid in chosen)
+    sale = quoting.Sale(group=order.group, gpus=gpus, node=node, at=at)
+    quote = quoting.quote(sale, state.policy)
+    if isinstance(quote, Refused):
+        return quote
+    bid = Bid(id=order.id.lease(state.policy.name_in(order.id.market)), rate=quote.rate, gpus=_offer(gpus))
+    return Accepted(bid=bid, placement=placement, parts=quote.parts, floor=quote.floor, costs=quote.costs)
 
 
 def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, drift, leasing, requests
+from provider.core import bidding, drift, leasing, markets, requests
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
@@ -46,12 +46,12 @@ from provider.core.events import (
     TimeReached,
     WorkloadsListed,
 )
+from provider.core.markets import MarketEvent
 from provider.core.state import AgentState
 from provider.core.step import EffectGaveUp, OrphanFound, Step
 from provider.domain.ids import EffectId
 from provider.domain.moment import Instant
 
-MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded
 Asked = ManifestArrived | RestartRequested | MigrationRequested | OperatorCloses | DrainSet
 
 
@@ -59,7 +59,7 @@ def transition(state: AgentState, event: Event, at: Instant) -> Step:
     """What ``event`` at ``at`` comes to. Raises only ``IllegalMove``, with nothing changed."""
     draft = Draft(state)
     _take_in(draft, event, at)
-    if draft.capacity_changed and draft.state.orders:
+    if (draft.capacity_changed or draft.freed) and draft.state.orders:
         bidding.reconsider(draft, at)
     return draft.step()
 
@@ -69,14 +69,13 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
         case OrderOpened() | OrderClosed() | LeaseAwarded() | LeaseUpdated() | LeaseEnded():
             _market(draft, event, at)
         case CoordinatorConnected():
-            draft.state = replace(draft.state, connected=True, link_problem="", market=event.market)
+            markets.connected(draft, event, at)
         case CoordinatorLost():
-            draft.state = replace(draft.state, connected=False, link_problem=event.why)
+            markets.lost(draft, event, at)
         case ManifestArrived() | RestartRequested() | MigrationRequested() | OperatorCloses() | DrainSet():
             _asked(draft, event, at)
         case NodesRead():
-            draft.state = replace(draft.state, nodes=event.nodes, runtime=event.runtime)
-            draft.capacity_changed = True
+            _read(draft, event)
             bidding.withdraw_undeliverable(draft)
             leasing.end_leases_on_failed_gpus(draft, at)
         case WorkloadsListed():
@@ -92,6 +91,17 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             _failed(draft, event, at)
         case _:
             assert_never(event)
+
+
+def _read(draft: Draft, event: NodesRead) -> None:
+    """Ports come and go more often than all else; a port that is free again is like one given back."""
+    before = draft.state
+    draft.state = replace(before, nodes=event.nodes, runtime=event.runtime)
+    draft.freed = True
+    draft.capacity_changed = event.runtime != before.runtime or (
+        [replace(node, busy_ports=frozenset()) for node in event.nodes]
+        != [replace(node, busy_ports=frozenset()) for node in before.nodes]
+    )
 
 
 def _asked(draft: Draft, event: Asked, at: Instant) -> None:
@@ -123,9 +133,8 @@ def next_due(state: AgentState) -> Instant | None:
 
 def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:
     """The market's changes come in order and may come again: one that was taken in changes nothing."""
-    if event.version <= draft.state.version:
+    if not markets.is_news(draft, event):
         return
-    draft.state = replace(draft.state, version=event.version)
     match event:
         case OrderOpened():
             bidding.order_opened(draft, event.order, at)

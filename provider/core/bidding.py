@@ -12,7 +12,8 @@ from provider.core import leasing
 from provider.core.admission import Accepted, decide
 from provider.core.draft import Draft
 from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
-from provider.core.state import ORDERS_MOST, OpenBid, WaitingOrder
+from provider.core.room import Room
+from provider.core.state import OpenBid, WaitingOrder
 from provider.core.step import BidEnded, OrderConsidered
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import EffectId, LeaseId, OrderId
@@ -22,72 +23,61 @@ from provider.domain.moment import Instant, after
 
 def order_opened(draft: Draft, order: Order, at: Instant) -> None:
     """Bid, or say why not. What was lost once cannot be won again: a lease's name is used once."""
-    bid = order.id.lease(draft.state.policy.provider)
+    bid = order.id.lease(draft.state.policy.name_in(order.id.market))
     if bid in draft.state.bids or bid in draft.state.leases:
         return
-    _forget(draft, order.id)
-    considered = OrderConsidered(
-        order=order, decision=decide(order, draft.state), version=draft.state.version
-    )
+    version = draft.state.market(order.id.market).version
+    draft.drop_order(order.id)
+    considered = OrderConsidered(order=order, decision=decide(order, draft.state, at), version=version)
     verdict = considered.decision.verdict
     if isinstance(verdict, Refused):
-        _remember(draft, WaitingOrder(order=order, refused=verdict, version=considered.version))
+        draft.put_order(WaitingOrder(order=order, refused=verdict, version=considered.version))
         draft.note(considered)
     else:
         _bid(draft, considered, verdict, at)
 
 
 def reconsider(draft: Draft, at: Instant) -> None:
-    """Look again at every order that was refused, oldest first."""
+    """Look again, oldest first, at orders that were refused: at all of them where what there is has changed,
+    at those that could fit now where something was given back."""
+    everything, room = draft.capacity_changed, Room.of(draft.state)
     for waiting in list(draft.state.orders.values()):
+        if not everything and not room.may_have(waiting):
+            continue
         considered = OrderConsidered(
             order=waiting.order,
-            decision=decide(waiting.order, draft.state),
+            decision=decide(waiting.order, draft.state, at),
             version=waiting.version,
             is_again=True,
         )
         verdict = considered.decision.verdict
         if isinstance(verdict, Accepted):
-            _forget(draft, waiting.order.id)
+            draft.drop_order(waiting.order.id)
             _bid(draft, considered, verdict, at)
+            room = Room.of(draft.state)
         elif verdict.why is not waiting.refused.why:
-            _remember(draft, replace(waiting, refused=verdict))
+            draft.put_order(replace(waiting, refused=verdict))
             draft.note(considered)
 
 
 def _bid(draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Instant) -> None:
-    draft.put_bid(
-        OpenBid(
-            bid=accepted.bid,
-            order=considered.order,
-            placement=accepted.placement,
-            expires_at=after(at, draft.state.policy.bid_lifetime),
-            version=considered.version,
-        )
+    bid = OpenBid(
+        bid=accepted.bid,
+        order=considered.order,
+        placement=accepted.placement,
+        expires_at=after(at, draft.state.policy.bid_lifetime),
+        version=considered.version,
+        effects_issued=1,
     )
-    draft.want(PlaceBid(id=draft.bid_effect_id(accepted.bid.id), bid=accepted.bid))
+    draft.put_bid(bid)
+    draft.want(PlaceBid(id=_placing(bid), bid=accepted.bid))
     draft.note(considered)
-
-
-def _remember(draft: Draft, waiting: WaitingOrder) -> None:
-    orders = {**draft.state.orders, waiting.order.id: waiting}
-    while len(orders) > ORDERS_MOST:
-        del orders[next(iter(orders))]
-    draft.state = replace(draft.state, orders=orders)
-
-
-def _forget(draft: Draft, order: OrderId) -> None:
-    """Fine when it is not remembered."""
-    if order not in draft.state.orders:
-        return
-    orders = {key: waiting for key, waiting in draft.state.orders.items() if key != order}
-    draft.state = replace(draft.state, orders=orders)
 
 
 def order_closed(draft: Draft, order: OrderId) -> None:
     """A bid on it, if it is still open, is lost."""
-    _forget(draft, order)
-    bid = order.lease(draft.state.policy.provider)
+    draft.drop_order(order)
+    bid = order.lease(draft.state.policy.name_in(order.market))
     if bid in draft.state.bids:
         _end(draft, bid, "lost")
 
@@ -120,7 +110,8 @@ def awarded(draft: Draft, award: Award, at: Instant) -> None:
     open_bid = draft.state.bids.get(award.id)
     if open_bid is None or open_bid.bid.rate != award.rate:
         why = Refused(why=Refusal.BID_GONE, required=str(award.rate), available="no reservation")
-        draft.want(RefuseLease(id=EffectId(f"{award.id}@{draft.state.version}#1"), lease=award.id, why=why))
+        version = draft.state.market(award.id.market).version
+        draft.want(RefuseLease(id=EffectId(f"{award.id}@{version}#1"), lease=award.id, why=why))
         if open_bid is not None:
             _end(draft, award.id, "rejected", "the award names another price")
         return
@@ -160,5 +151,5 @@ def withdraw_undeliverable(draft: Draft) -> None:
 
 
 def _end(draft: Draft, bid: LeaseId, outcome: str, detail: str = "") -> None:
-    draft.drop_bid(bid)
+    draft.drop_bid(bid, is_won=outcome == "won")
     draft.note(BidEnded(bid=bid, outcome=outcome, detail=detail))

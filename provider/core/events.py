@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provider.core.effects import Effect
-from provider.domain.ids import LeaseId, OrderId
+from provider.domain.ids import HOME, LeaseId, MarketId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Award, CloseReason, Order
 from provider.domain.moment import Instant, Span
 from provider.domain.node import Node
 from provider.domain.workload import Dependency, RuntimeCapabilities, Workload
 
-# --- from the coordinator; ``version`` is the market's change counter, deduplicated by the core
+# --- from a coordinator, of which the ids tell; ``version`` is its change counter, deduplicated by the core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +63,14 @@ class CoordinatorConnected:
     market: str
     """The market's name, which never changes for one coordinator."""
     epoch: int
+    market_id: MarketId = HOME
+    """The same market in this provider's ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorLost:
     why: str
+    market_id: MarketId = HOME
 
 
 # --- from a tenant

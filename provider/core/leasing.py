@@ -73,7 +73,7 @@ def begin(draft: Draft, bid: OpenBid, award: Award, at: Instant) -> None:
         rate=award.rate,
         manifest_hash=award.manifest_hash,
         placement=bid.placement,
-        version=draft.state.version,
+        version=draft.state.market(award.id.market).version,
         phase=Phase.AWARDED,
         due=after(at, draft.state.policy.manifest_patience),
     )

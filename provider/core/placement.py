@@ -7,44 +7,18 @@ Invariant: no GPU is placed twice, and none that is not healthy is placed at all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from provider.core import disk_space
-from provider.core.state import AgentState
+from provider.core.holdings import UNHELD, port_bits
+from provider.core.needs import Need, need
+from provider.core.state import AgentState, holdings
 from provider.domain.gpu import Gpu, GpuHealth
 from provider.domain.ids import GpuUuid
 from provider.domain.market import GroupSpec, Placement, Refusal, Refused, UnitPlacement
 from provider.domain.node import Node
-from provider.domain.resources import GIB, EndpointKind, GpuAlternative, GpuAsk, ResourceUnit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a group takes of a node besides GPUs. RAM-class volumes count as memory."""
-
-    cpu_millis: int
-    memory_bytes: int
-    storage_bytes: int
-    ports: int
-    http_ports: int
-    """Of ``ports``, those that an ingress serves under a name where there is one."""
-
-
-def need(group: GroupSpec) -> Need:
-    """The sum over all units and replicas; every endpoint but a leased IP takes a host port."""
-    cpu = memory = storage = ports = http = 0
-    for unit in group.units:
-        resources = unit.resources
-        ram = sum(volume.size_bytes for volume in resources.storage if volume.is_ram)
-        disk = sum(volume.size_bytes for volume in resources.storage if not volume.is_ram)
-        cpu += resources.cpu_millis * unit.count
-        memory += (resources.memory_bytes + ram) * unit.count
-        storage += disk * unit.count
-        ports += sum(endpoint.kind is not EndpointKind.LEASED_IP for endpoint in resources.endpoints)
-        http += sum(endpoint.kind is EndpointKind.SHARED_HTTP for endpoint in resources.endpoints)
-    return Need(cpu_millis=cpu, memory_bytes=memory, storage_bytes=storage, ports=ports, http_ports=http)
+from provider.domain.resources import GIB, GpuAlternative, GpuAsk, ResourceUnit
 
 
 def matches(gpu: Gpu, alternative: GpuAlternative) -> bool:
@@ -88,36 +62,33 @@ class Free:
 
 def free(state: AgentState, node: Node) -> Free:
     """``node``'s capacity less what open bids and live leases hold of it."""
-    held = _held(state, node)
-    needs = [need(group) for group, _ in held]
+    now = holdings(state).get(node.name, UNHELD)
+    bids, leases = now.bids, now.leases
     disks = dict(disk_space.there_is(node, state.runtime))
-    for group, _ in held:
-        for disk, size in disk_space.needed(group, state.runtime).items():
+    for held in (bids.storage, leases.storage):
+        for disk, size in disk_space.by_disk(held, state.runtime).items():
             disks[disk] -= size
-    taken_ports = _taken_ports(held, node)
-    taken_gpus = {uuid for _, placement in held for uuid in placement.gpus}
-    first, last = state.policy.port_range
+    open_ports = open_port_bits(state, node)
     return Free(
-        cpu_millis=node.capacity.cpu_millis - sum(each.cpu_millis for each in needs),
-        memory_bytes=node.capacity.memory_bytes - sum(each.memory_bytes for each in needs),
+        cpu_millis=node.capacity.cpu_millis - bids.cpu_millis - leases.cpu_millis,
+        memory_bytes=node.capacity.memory_bytes - bids.memory_bytes - leases.memory_bytes,
         storage_bytes=disks[state.runtime.layers_disk if state.runtime else ""],
         disks=disks,
-        ports=last - first + 1 - sum(first <= port <= last for port in taken_ports),
+        ports=open_ports.bit_count(),
         gpus=tuple(
-            gpu for gpu in node.gpus if gpu.health is GpuHealth.HEALTHY and gpu.uuid not in taken_gpus
+            gpu
+            for gpu in node.gpus
+            if gpu.health is GpuHealth.HEALTHY and gpu.uuid not in leases.gpus and gpu.uuid not in bids.gpus
         ),
     )
 
 
-def _held(state: AgentState, node: Node) -> list[tuple[GroupSpec, Placement]]:
-    """What is placed on ``node`` and by what: open bids and live leases."""
-    held = [(bid.order.group, bid.placement) for bid in state.bids.values()]
-    held += [(lease.group, lease.placement) for lease in state.leases.values()]
-    return [(group, placement) for group, placement in held if placement.node == node.name]
-
-
-def _taken_ports(held: Iterable[tuple[GroupSpec, Placement]], node: Node) -> frozenset[int]:
-    return node.busy_ports | {port for _, placement in held for port in placement.host_ports}
+def open_port_bits(state: AgentState, node: Node) -> int:
+    """Ports of the operator's range that nobody has on ``node``, one bit each: bit 0 is the first."""
+    now = holdings(state).get(node.name, UNHELD)
+    first, last = state.policy.port_range
+    taken = now.bids.ports | now.leases.ports | port_bits(node.busy_ports)
+    return ~(taken >> first) & ((1 << (last - first + 1)) - 1)
 
 
 def place(state: AgentState, group: GroupSpec) -> Placement | Refused:
@@ -135,13 +106,14 @@ def _place_on(state: AgentState, node: Node, group: GroupSpec) -> Placement | Re
     left, needed = free(state, node), need(group)
     if state.policy.ingress is not None:
         needed = replace(needed, ports=needed.ports - needed.http_ports)
-    shortage = _shortage(left, needed, disk_space.needed(group, state.runtime))
+    shortage = _shortage(left, needed, disk_space.by_disk(needed.storage, state.runtime))
     if shortage is not None:
         return shortage
     replicas = _place_gpus(node.gpus, left.gpus, group.units)
     if isinstance(replicas, Refused):
         return replicas
-    host_ports = tuple(islice(_open_ports(state, node), needed.ports))
+    open_ports = open_port_bits(state, node)
+    host_ports = _lowest(open_ports, state.policy.port_range[0], needed.ports)
     return Placement(
         node=node.name,
         replicas=replicas,
@@ -150,11 +122,14 @@ def _place_on(state: AgentState, node: Node, group: GroupSpec) -> Placement | Re
     )
 
 
-def _open_ports(state: AgentState, node: Node) -> Iterator[int]:
-    """Ports of the operator's range that nobody holds or listens on on ``node``, lowest first."""
-    taken = _taken_ports(_held(state, node), node)
-    first, last = state.policy.port_range
-    return (port for port in range(first, last + 1) if port not in taken)
+def _lowest(bits: int, first: int, count: int) -> tuple[int, ...]:
+    """The ``count`` lowest ports of ``bits``, of which bit 0 is ``first``."""
+    ports = []
+    for _ in range(count):
+        lowest = bits & -bits
+        ports.append(first + lowest.bit_length() - 1)
+        bits ^= lowest
+    return tuple(ports)
 
 
 def _shortage(left: Free, needed: Need, by_disk: Mapping[str, int]) -> Refused | None:

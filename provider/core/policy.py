@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from decimal import Decimal
+from enum import StrEnum
 
-from provider.domain.ids import ProviderId
+from provider.domain.ids import MarketId, ProviderId
 from provider.domain.moment import MINUTE, SECOND, Span
 from provider.domain.money import Denom
 from provider.domain.resources import Attribute
@@ -14,18 +16,44 @@ from provider.domain.resources import Attribute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceScale:
-    """What a unit costs in micro-denom an hour, whatever the denom: exact decimals.
+    """What a unit costs in micro-units an hour of the operator's currency: exact decimals.
 
-    Per-GPU prices are looked up by model, then ``*``; an order for a GPU that has neither is not bid on.
+    An order for a GPU that no key of ``gpu_hour`` fits (``gpu_keys``) is not bid on.
     """
 
     cpu_core_hour: Decimal = Decimal(0)
     memory_gib_hour: Decimal = Decimal(0)
     storage_gib_hour: Decimal = Decimal(0)
+    storage_class_gib_hour: Mapping[str, Decimal] = field(default_factory=dict)
+    """By class (``ephemeral`` is what is not persistent); others cost ``storage_gib_hour``."""
     endpoint_hour: Decimal = Decimal(0)
+    ip_hour: Decimal = Decimal(0)
     gpu_hour: Mapping[str, Decimal] = field(default_factory=dict)
     minimum_hour: Decimal = Decimal(0)
     """No bid is below this."""
+
+
+class PriceStrategy(StrEnum):
+    """How a price is made; ``floor`` and ``minimum_hour`` hold for all of them."""
+
+    SCALE = "scale"
+    """By the price list."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceFloor:
+    """What running something costs the operator, micro-units."""
+
+    kwh_dearest: tuple[Decimal, ...]
+    """Of a kilowatt-hour, for each hour of the week from Monday's first: ``floor.dearest_means``."""
+    zone: tzinfo = UTC
+    """In which those hours are."""
+    gpu_watts: Mapping[str, Decimal] = field(default_factory=dict)
+    """By card (``gpu_keys``); others draw their power limit."""
+    host_watts: Decimal = Decimal(0)
+    """Of the machine without its cards; a lease pays its share."""
+    wear_gpu_hour: Mapping[str, Decimal] = field(default_factory=dict)
+    """By card (``gpu_keys``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +77,14 @@ class Policy:
     """What to bid on, at what price, and how patiently."""
 
     provider: ProviderId
+    """Its name in the market that it joined first, and on this machine."""
+    names: Mapping[MarketId, ProviderId] = field(default_factory=dict)
+    """What it is called in the others."""
     price: PriceScale = PriceScale()
+    strategy: PriceStrategy = PriceStrategy.SCALE
+    floor: PriceFloor | None = None
+    worth: Mapping[Denom, Decimal] = field(default_factory=dict)
+    """What one of a currency is in the one that prices are written in; 1 where it is not told."""
     denoms: frozenset[Denom] = frozenset({Denom.UACT})
     attributes: tuple[Attribute, ...] = ()
     """What this provider claims of itself."""
@@ -73,3 +108,10 @@ class Policy:
     stop_grace_s: int = 10
     ingress: IngressPolicy | None = None
     """None where HTTP ports are published like any other."""
+
+    def name_in(self, market: MarketId) -> ProviderId:
+        """What this provider is called in ``market``."""
+        return self.names.get(market, self.provider)
+
+    def worth_of(self, denom: Denom) -> Decimal:
+        return self.worth.get(denom, Decimal(1))

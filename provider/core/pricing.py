@@ -1,63 +1,118 @@
-"""What a group costs here: a scale over resources, GPUs by model. Pure, exact, explained.
+"""What a group costs here by the operator's price list: resources, GPUs by model. Pure, exact, explained.
 
-The sum is made an hour and then turned into a price per block; that division is the one place where
-a price is rounded, up, at the 18th digit.
+Everything is added up an hour and then turned into a price per block; that division is the one place where a
+price is rounded, up, at the 18th digit. What is divided before that (a seventh of a card, a third of a
+machine) is kept to 60 digits, the last one rounded up. Which way a price is made is ``quoting``'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import ROUND_UP, Context, Decimal
+from fractions import Fraction
 from functools import reduce
 
-from provider.core.placement import need
+from provider.core.gpu_keys import look_up, name_of
+from provider.core.needs import need
 from provider.core.policy import PriceScale
 from provider.domain.gpu import Gpu
 from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.money import BLOCKS_PER_HOUR, RATE_DIGITS, Denom, Rate
-from provider.domain.resources import GIB
+from provider.domain.price import PricePart
+from provider.domain.resources import GIB, EndpointKind
 
-_EXACT = Context(prec=60)
+_EXACT = Context(prec=60, rounding=ROUND_UP)
+_LAST_DIGIT = Decimal(1).scaleb(-RATE_DIGITS)
+NOTHING = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PricePart:
-    """One line of a price: ``amount`` of something and what it costs, micro-denom an hour."""
-
-    what: str
-    amount: Decimal
-    cost: Decimal
+def part(what: str, amount: Decimal, unit_cost: Decimal) -> PricePart:
+    """``amount`` of ``what`` at ``unit_cost`` each."""
+    return PricePart(what=what, amount=amount, unit_cost=unit_cost, cost=_EXACT.multiply(amount, unit_cost))
 
 
 def parts(group: GroupSpec, gpus: Iterable[Gpu], scale: PriceScale) -> tuple[PricePart, ...] | Refused:
     """Every part of the price of ``group`` on exactly ``gpus``; refused where a card has no price."""
     needed = need(group)
-    rows = [
-        ("cpu cores", Decimal(needed.cpu_millis) / 1000, scale.cpu_core_hour),
-        ("memory GiB", _gib(needed.memory_bytes), scale.memory_gib_hour),
-        ("storage GiB", _gib(needed.storage_bytes), scale.storage_gib_hour),
-        ("endpoints", Decimal(needed.ports), scale.endpoint_hour),
-    ]
+    cards = card_parts("gpu", gpus, scale.gpu_hour)
+    if isinstance(cards, Refused):
+        return cards
+    listed = (
+        part("cpu cores", Decimal(needed.cpu_millis) / 1000, scale.cpu_core_hour),
+        part("memory GiB", _gib(needed.memory_bytes), scale.memory_gib_hour),
+        *_storage(group, scale),
+        part("endpoints", Decimal(needed.ports), scale.endpoint_hour),
+        part("leased IPs", Decimal(leased_ips(group)), scale.ip_hour),
+        *cards,
+    )
+    return tuple(each for each in listed if each.amount)
+
+
+def card_parts(
+    what: str, gpus: Iterable[Gpu], prices: Mapping[str, Decimal]
+) -> tuple[PricePart, ...] | Refused:
+    """A line for each kind of card, in their order; refused where one has no price."""
+    lines: dict[tuple[str, Decimal], int] = {}
     for gpu in gpus:
-        price = scale.gpu_hour.get(gpu.model, scale.gpu_hour.get("*"))
-        if price is None:
-            return Refused(
-                why=Refusal.GPU_UNKNOWN, required=f"a price for {gpu.model}", available="none is set"
-            )
-        rows.append((f"gpu {gpu.model}", Decimal(1), price))
-    return tuple(
-        PricePart(what=what, amount=amount, cost=_EXACT.multiply(amount, price))
-        for what, amount, price in rows
-        if amount
+        found = look_up(prices, gpu)
+        if found is None:
+            name = name_of(gpu)
+            return Refused(why=Refusal.GPU_UNKNOWN, required=f"a price for {name}", available="none is set")
+        line = (f"{what} {name_of(gpu)}", times(found.value, found.share))
+        lines[line] = lines.get(line, 0) + 1
+    return tuple(part(name, Decimal(count), price) for (name, price), count in lines.items())
+
+
+def _storage(group: GroupSpec, scale: PriceScale) -> Iterator[PricePart]:
+    """By class, ephemeral first. RAM-class volumes are memory."""
+    sizes: dict[str, int] = {}
+    for unit in group.units:
+        for volume in unit.resources.storage:
+            if not volume.is_ram:
+                name = (volume.storage_class or "default") if volume.is_persistent else ""
+                sizes[name] = sizes.get(name, 0) + volume.size_bytes * unit.count
+    for name, size_bytes in sorted(sizes.items()):
+        price = scale.storage_class_gib_hour.get(name or "ephemeral", scale.storage_gib_hour)
+        yield part(f"storage {name} GiB" if name else "storage GiB", _gib(size_bytes), price)
+
+
+def leased_ips(group: GroupSpec) -> int:
+    """Different ones: an address serves several ports, and several services."""
+    return len(
+        {
+            endpoint.sequence_number
+            for unit in group.units
+            for endpoint in unit.resources.endpoints
+            if endpoint.kind is EndpointKind.LEASED_IP
+        }
     )
 
 
-def rate(priced: Iterable[PricePart], scale: PriceScale, denom: Denom) -> Rate:
-    """The price per block that the parts come to, never below the scale's minimum."""
-    hourly = max(reduce(_EXACT.add, (part.cost for part in priced), Decimal(0)), scale.minimum_hour)
-    per_block = _EXACT.divide(hourly, Decimal(BLOCKS_PER_HOUR))
-    return Rate(amount=per_block.quantize(Decimal(1).scaleb(-RATE_DIGITS), ROUND_UP, _EXACT), denom=denom)
+def total(priced: Iterable[PricePart]) -> Decimal:
+    """Micro-units an hour."""
+    return reduce(_EXACT.add, (each.cost for each in priced), NOTHING)
+
+
+def raised(priced: tuple[PricePart, ...], lowest: Decimal, why: str) -> tuple[PricePart, ...]:
+    """``priced``, with a line for what it lacks to ``lowest``, if it does."""
+    lacks = _EXACT.subtract(lowest, total(priced))
+    return (*priced, PricePart(what=why, amount=Decimal(1), cost=lacks)) if lacks > 0 else priced
+
+
+def times(value: Decimal, share: Fraction) -> Decimal:
+    """Exact where it can be told in 60 digits."""
+    return _EXACT.divide(_EXACT.multiply(value, Decimal(share.numerator)), Decimal(share.denominator))
+
+
+def highest_hour(highest: Rate, worth: Decimal) -> Decimal:
+    """A price per block as micro-units an hour of the currency that prices are written in."""
+    return _EXACT.multiply(_EXACT.multiply(highest.amount, Decimal(BLOCKS_PER_HOUR)), worth)
+
+
+def rate(hourly: Decimal, worth: Decimal, denom: Denom) -> Rate:
+    """The price per block that ``hourly`` comes to: the only place where a price is rounded (up)."""
+    per_block = _EXACT.divide(hourly, _EXACT.multiply(worth, Decimal(BLOCKS_PER_HOUR)))
+    return Rate(amount=per_block.quantize(_LAST_DIGIT, ROUND_UP, _EXACT), denom=denom)
 
 
 def _gib(size_bytes: int) -> Decimal:

@@ -1,8 +1,11 @@
-"""What an agent remembers: open bids, leases, what there is, how far it has read the market.
+"""What an agent remembers: open bids, leases, what there is, how far it has read each market.
 
 All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
-``market``, ``version`` and ``is_draining`` are committed with every step; ``nodes``, ``runtime`` and
-``connected`` are looked up again after a start, and the policy comes from the configuration.
+``is_draining`` and of each market its name and version are committed with every step; ``nodes``, ``runtime``
+and how the markets' links are is looked up again after a start, and the policy comes from the configuration.
+``holdings`` follow from bids and leases.
+
+There is one inventory whatever the number of markets: whose a bid or lease is, its id tells (``domain.ids``).
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from provider.core import holdings as held_things
+from provider.core.holdings import Holdings
 from provider.core.lease import Phase
 from provider.core.policy import Policy
-from provider.domain.ids import EffectId, LeaseId, OrderId
+from provider.domain.ids import HOME, EffectId, LeaseId, MarketId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Bid, CloseReason, GroupSpec, Order, Placement, Refused
 from provider.domain.moment import Instant
@@ -21,7 +26,7 @@ from provider.domain.node import Node
 from provider.domain.workload import Dependency, PortBinding, RuntimeCapabilities
 
 ORDERS_MOST = 1_000
-"""Refused orders that are remembered: a market that never closes its orders costs no more than these."""
+"""Refused orders that are remembered of each market: one that never closes its orders costs no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +141,26 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """One market, how far it was read, and how the link to it is."""
+
+    name: str = ""
+    """As its coordinator says; empty before the first contact."""
+    version: int = 0
+    """Its change counter up to which all was taken in."""
+    connected: bool = False
+    problem: str = ""
+    """Why the link is down, where that is known."""
+    since: Instant | None = None
+    """When the link came up or went down last."""
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """Name and version: from where the market goes on to tell."""
+        return self.name, self.version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentState:
     """All that the next decision depends on."""
 
@@ -143,16 +168,48 @@ class AgentState:
     bids: Mapping[LeaseId, OpenBid] = field(default_factory=dict)
     leases: Mapping[LeaseId, Lease] = field(default_factory=dict)
     orders: Mapping[OrderId, WaitingOrder] = field(default_factory=dict)
-    """The newest ``ORDERS_MOST`` of them, in the order in which they opened."""
-    market: str = ""
-    """The one market this state belongs to; empty before the first contact."""
-    version: int = 0
-    """The market's change counter up to which all was taken in."""
+    """The newest ``ORDERS_MOST`` of each market, in the order in which they opened."""
+    markets: Mapping[MarketId, Market] = field(default_factory=dict)
+    """Those that were ever heard of."""
     nodes: tuple[Node, ...] = ()
     runtime: RuntimeCapabilities | None = None
-    connected: bool = False
-    link_problem: str = ""
     is_draining: bool = False
     """Its operator wants no new leases."""
     orphans: frozenset[LeaseId] = frozenset()
     """Being removed: found at the engine without a lease."""
+    holdings: Holdings | None = field(default=None, compare=False)
+    """What ``bids`` and ``leases`` hold, kept as they come and go; None right after a load."""
+
+    def market(self, market: MarketId = HOME) -> Market:
+        """As it is known; one that was not heard of yet is at its beginning."""
+        return self.markets.get(market) or Market()
+
+    @property
+    def connected(self) -> bool:
+        """Whether any market is there to be told something."""
+        return any(market.connected for market in self.markets.values())
+
+    @property
+    def link_problem(self) -> str:
+        """Of every market that is away, each with its name where there are several."""
+        problems = [(each.name, each.problem) for each in self.markets.values() if each.problem]
+        if len(self.markets) == 1:
+            return "".join(problem for _, problem in problems)
+        return "; ".join(f"{name}: {problem}" if name else problem for name, problem in problems)
+
+
+def holdings(state: AgentState) -> Holdings:
+    """What bids and leases hold, as it is kept, or summed up where it is not yet."""
+    return sum_of_holdings(state) if state.holdings is None else state.holdings
+
+
+def sum_of_holdings(state: AgentState) -> Holdings:
+    """The sum over all bids and leases: what ``state.holdings`` must be."""
+    total: Holdings = {}
+    for bid in state.bids.values():
+        taken = held_things.held(bid.order.group, bid.placement)
+        total = held_things.with_bid(total, bid.placement.node, taken)
+    for lease in state.leases.values():
+        taken = held_things.held(lease.group, lease.placement)
+        total = held_things.with_lease(total, lease.placement.node, taken)
+    return total

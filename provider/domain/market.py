@@ -144,6 +144,8 @@ class Refusal(StrEnum):
     PORTS_SHORT = "ports_short"
     PRICE_TOO_LOW = "price_too_low"
     """The order's highest price is below ours."""
+    BELOW_COST = "below_cost"
+    """The order's highest price is below what it would cost us to run it."""
     LEASE_UNKNOWN = "lease_unknown"
     BID_GONE = "bid_gone"
     """The award came after the reservation was given up."""

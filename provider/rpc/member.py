@@ -7,28 +7,17 @@ check whom they reached whatever the address was.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from provider.domain.ids import member_name
-
-MARKET_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
-"""Alphabet of SPIFFE trust domains without ``_``, so that it is good in DNS names too."""
+from provider.domain.ids import market_name, member_name
 
 
 class Role(StrEnum):
     PROVIDER = "provider"
     TENANT = "tenant"
     COORDINATOR = "coordinator"
-
-
-def market_name(text: str) -> str:
-    """``text`` if it can name a market, else ``ValueError``."""
-    if not MARKET_NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is not a market's name: use a-z, 0-9, '.' and '-', at most 63")
-    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

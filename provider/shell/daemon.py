@@ -7,8 +7,10 @@ next start takes them up again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from provider.core.effects import Effect
+from provider.domain.ids import MarketId
 from provider.ports import CoordinatorLink
 from provider.shell.lanes import Lanes, Performs
 from provider.shell.loop import Loop
@@ -16,7 +18,11 @@ from provider.shell.sources import Machine, listen, watch_machine, watch_workloa
 
 
 async def live(
-    loop: Loop, machine: Machine, link: CoordinatorLink, performer: Performs, unfinished: tuple[Effect, ...]
+    loop: Loop,
+    machine: Machine,
+    links: Mapping[MarketId, CoordinatorLink],
+    performer: Performs,
+    unfinished: tuple[Effect, ...],
 ) -> None:
     """Until cancelled. ``unfinished`` are the effects that the store held at the start."""
     async with asyncio.TaskGroup() as group:
@@ -25,4 +31,5 @@ async def live(
         group.create_task(watch_machine(machine, loop))
         group.create_task(watch_workloads(machine, loop))
         lanes.submit(unfinished)
-        group.create_task(listen(link, loop))
+        for market, link in links.items():
+            group.create_task(listen(market, link, loop))

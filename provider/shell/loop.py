@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 
 import structlog
 
@@ -95,15 +96,18 @@ class Loop:
     async def _turn(self, lanes: Lanes) -> None:
         batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MOST))]
         at, state = self._clock.now(), self._state
-        steps = []
+        steps, took_us = [], []
         for waiting in batch:
+            began = perf_counter_ns()
             step = transition(state, waiting.event, at)
+            took_us.append((perf_counter_ns() - began) // 1000)
             state = step.state
             steps.append(step)
         await self._commit(steps)
         self._state = state
-        for waiting, step in zip(batch, steps, strict=True):
-            self._settle(waiting, step, at)
+        for waiting, step, took in zip(batch, steps, took_us, strict=True):
+            self._settle(waiting, step)
+            self._observer.step(waiting.event, step, at, took)
         for step in steps:
             lanes.submit(step.effects)
         self._room.set()
@@ -123,12 +127,12 @@ class Loop:
             else:
                 return
 
-    def _settle(self, waiting: _Waiting, step: Step, at: Instant) -> None:
+    @staticmethod
+    def _settle(waiting: _Waiting, step: Step) -> None:
         if waiting.committed is not None:
             waiting.committed()
         if waiting.answer is not None and not waiting.answer.done():
             waiting.answer.set_result(step)
-        self._observer.step(waiting.event, step, at)
 
     async def _wake_when_due(self) -> None:
         """Put ``TimeReached`` in whenever the core's earliest instant comes."""

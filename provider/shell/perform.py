@@ -8,6 +8,7 @@ end of all other leases.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from typing import assert_never
 
@@ -27,7 +28,9 @@ from provider.core.effects import (
     WithdrawBid,
 )
 from provider.core.events import Failed, Performed
+from provider.core.markets import Told, as_told, lease_of
 from provider.domain.errors import ImageUnavailable, Permanent, ProviderError, Temporary
+from provider.domain.ids import MarketId
 from provider.domain.market import CloseReason
 from provider.domain.moment import after
 from provider.domain.workload import Workload
@@ -36,8 +39,6 @@ from provider.shell import backoff
 
 log = structlog.get_logger()
 
-Telling = PlaceBid | WithdrawBid | ConfirmLease | RefuseLease | ReportLease | ReportUsage | EndLease
-"""What is done to the market, not to the engine."""
 TRIED_ONCE = (StartWorkload, RestartService)
 """Whose failures the core must hear of at once, because it decides when the next try is due."""
 NEVER_GIVEN_UP = (StopWorkload,)
@@ -47,9 +48,11 @@ NEVER_GIVEN_UP = (StopWorkload,)
 class Performer:
     """Performs effects. Safe to use from many lanes at once."""
 
-    def __init__(self, runtime: Runtime, link: CoordinatorLink, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, runtime: Runtime, links: Mapping[MarketId, CoordinatorLink], clock: Clock, random: Random
+    ) -> None:
         self._runtime = runtime
-        self._link = link
+        self._links = links
         self._clock = clock
         self._random = random
 
@@ -86,9 +89,13 @@ class Performer:
                 await self._tell(effect)
         return None
 
-    async def _tell(self, effect: Telling) -> None:
-        """The market."""
-        link, key = self._link, effect.id
+    async def _tell(self, wanted: Told) -> None:
+        """The market that it is about, in that market's words."""
+        market = lease_of(wanted).market
+        link = self._links.get(market)
+        if link is None:
+            raise Permanent(f"this provider is in no market {market} any more")
+        effect, key = as_told(wanted), wanted.id
         match effect:
             case PlaceBid():
                 await link.place_bid(key, effect.bid)

@@ -14,10 +14,11 @@ from functools import partial
 import structlog
 
 from provider.core.events import NodesRead, WorkloadsListed
+from provider.core.markets import within
 from provider.core.state import AgentState
 from provider.domain.errors import ProviderError
 from provider.domain.gpu import GpuInventory
-from provider.domain.ids import NodeName
+from provider.domain.ids import MarketId, NodeName
 from provider.domain.moment import MINUTE, SECOND, Span, after
 from provider.domain.node import Node
 from provider.ports import Clock, CoordinatorLink, GpuProbe, HostProbe, Runtime
@@ -45,10 +46,10 @@ class Machine:
     clock: Clock
 
 
-async def listen(link: CoordinatorLink, loop: Loop) -> None:
-    """What the coordinator says."""
+async def listen(market: MarketId, link: CoordinatorLink, loop: Loop) -> None:
+    """What the coordinator of ``market`` says."""
     async for delivery in link.inbound():
-        await loop.put(delivery.event, delivery.committed)
+        await loop.put(within(delivery.event, market), delivery.committed)
 
 
 async def watch_machine(machine: Machine, loop: Loop) -> None:

@@ -18,7 +18,7 @@ from provider.core.effects import ConfirmLease, ReportUsage, StartWorkload
 from provider.core.events import Event, Performed
 from provider.core.lease import Phase
 from provider.core.metering import YOUNG
-from provider.core.state import AgentState
+from provider.core.state import AgentState, holdings, sum_of_holdings
 from provider.core.step import LeaseClosed, LeaseMoved, Step
 from provider.domain.ids import GpuUuid, LeaseId, OrderId, ProviderId
 from provider.domain.market import CloseReason
@@ -60,6 +60,18 @@ def gpus_are_held_once(state: AgentState) -> None:
     ports = Counter((placement.node, port) for placement in placements for port in placement.host_ports)
     require(max(held.values(), default=0) <= 1, f"a GPU is held twice: {held}")
     require(max(ports.values(), default=0) <= 1, f"a port is held twice: {ports}")
+
+
+def holdings_are_the_sum(state: AgentState) -> None:
+    require(holdings(state) == sum_of_holdings(state), f"{holdings(state)} is not what is held")
+
+
+def nothing_is_held(agent: WorldAgent) -> None:
+    """Reservations return to zero, in what the agent keeps as in what it stored."""
+    stored, _ = agent.stored
+    require(holdings(stored) == {}, f"{agent.provider} still holds {holdings(stored)}")
+    if agent.state is not None:
+        require(holdings(agent.state) == {}, f"{agent.provider} still keeps {holdings(agent.state)}")
 
 
 def gpus_run_for_one(agent: WorldAgent, effect: StartWorkload) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from provider.adapters.store import rows
 from provider.core.effects import Effect
 from provider.core.policy import Policy
-from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
+from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
 from provider.domain.ids import EffectId
 
@@ -43,8 +43,11 @@ class MemoryStore:
                 key: rows.row_value(rows.row_text(waiting), WaitingOrder)
                 for key, waiting in self._state.orders.items()
             },
-            market=self._state.market,
-            version=self._state.version,
+            markets={
+                key: Market(name=market.name, version=market.version)
+                for key, market in self._state.markets.items()
+            },
+            is_draining=self._state.is_draining,
         )
         return stored, tuple(rows.effect_value(text) for text in self._effects.values())
 

@@ -194,6 +194,7 @@ class World:
 
     def _agent_stepped(self, agent: WorldAgent, event: Event, step: Step) -> None:
         checkers.gpus_are_held_once(step.state)
+        checkers.holdings_are_the_sum(step.state)
         checkers.remember_ends(self.witness, step)
         checkers.answers_were_kept(event, self.market.book)
         checkers.reports_are_of_what_ran(agent, step)
@@ -242,6 +243,7 @@ class World:
         for agent in self.agents:
             checkers.what_runs_is_leased(agent, self.market.book)
             checkers.nothing_is_left_to_do(agent)
+            checkers.nothing_is_held(agent)
         checkers.every_lease_ended_once(self.market.book, self.market.records, self.witness)
         checkers.ends_have_causes(self.market.book, self._by_order(), self.witness)
         if self.market.book.live:

@@ -287,7 +287,7 @@ class WorldAgent:
             state = self._life.state
             if state.connected:
                 self.take(CoordinatorLost(why="the connection was cut"))
-            position = (state.market, state.version)
+            position = state.market().position
             found = None
             if not self.is_cut_off:
                 found = self._market.connect(self.provider, position, self._deliver)

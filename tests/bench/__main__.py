@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tests.bench import (
     bench_bid,
+    bench_decision,
     bench_idle,
     bench_launch,
     bench_logs,
@@ -27,6 +28,7 @@ from tests.bench import (
 Row = dict[str, object]
 BENCHES: dict[str, Callable[[], list[Row]]] = {
     "bid": bench_bid.rows,
+    "decision": bench_decision.rows,
     "launch": bench_launch.rows,
     "logs": bench_logs.rows,
     "neighbour": bench_neighbour.rows,

@@ -70,7 +70,8 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 
 def stored(state: AgentState) -> tuple[object, ...]:
-    return (dict(state.bids), dict(state.leases), list(state.orders.items()), state.market, state.version)
+    markets = {key: market.position for key, market in state.markets.items()}
+    return (dict(state.bids), dict(state.leases), list(state.orders.items()), markets)
 
 
 def test_a_new_store_is_empty_and_has_the_policy(disk: Disk) -> None:

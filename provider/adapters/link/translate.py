@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from provider.core.events import Event, LeaseAwarded, LeaseEnded, LeaseUpdated, OrderClosed, OrderOpened
+from provider.core.events import LeaseAwarded, LeaseEnded, LeaseUpdated, OrderClosed, OrderOpened
+from provider.core.markets import MarketEvent
 from provider.rpc.codec import lease_id_from_pb, order_id_from_pb
 from provider.rpc.codec_market import award_from_pb, order_from_pb, reason_from_pb, update_from_pb
 from provider.rpc.fields import at_least, present
 from provider.rpc.v1.market_pb2 import SessionResponse
 
 
-def event_from_pb(wire: SessionResponse) -> Event | None:
+def event_from_pb(wire: SessionResponse) -> MarketEvent | None:
     """The event that ``wire`` carries; None for control messages and those of a newer market.
 
     ``PeerError`` with the field's path where it cannot be.

@@ -137,12 +137,12 @@ def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Itera
         "AKASH_GROUP_SEQUENCE": str(lease.gseq),
         "AKASH_DEPLOYMENT_SEQUENCE": str(lease.dseq),
         "AKASH_ORDER_SEQUENCE": str(lease.oseq),
-        "AKASH_OWNER": lease.owner,
+        "AKASH_OWNER": lease.as_told.owner,
         "AKASH_PROVIDER": lease.provider,
         "AKASH_CLUSTER_PUBLIC_HOSTNAME": ground.settings.public_hostname,
     }
     ours = {
-        "PROVIDER_LEASE": str(lease),
+        "PROVIDER_LEASE": str(lease.as_told),
         "PROVIDER_SERVICE": replica.service.name,
         "PROVIDER_REPLICA": str(replica.replica),
         "PROVIDER_HOSTNAMES": ",".join(replica.hostnames),

@@ -19,11 +19,13 @@ from provider.adapters.store.seal import Seal, WrongKey
 from provider.adapters.store.sealing import effect_text, lease_text, under_seal
 from provider.core.effects import Effect
 from provider.core.policy import Policy
-from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
+from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
 from provider.domain.errors import ConfigError
-from provider.domain.ids import LeaseId, OrderId
+from provider.domain.ids import LeaseId, MarketId, OrderId
 
+_Read = tuple[str, int]
+"""A market's name and version."""
 K = TypeVar("K", LeaseId, OrderId)
 V = TypeVar("V", OpenBid, Lease, WaitingOrder)
 
@@ -58,7 +60,11 @@ class SqliteStore:
     def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
         """The last committed state, and every effect whose result was not committed, oldest first."""
         connection = self._database.connection
-        position = connection.execute("SELECT market, version, is_draining FROM position").fetchone()
+        (is_draining,) = connection.execute("SELECT is_draining FROM position").fetchone()
+        markets = {
+            MarketId(key): Market(name=name, version=version)
+            for key, name, version in connection.execute("SELECT id, name, version FROM market")
+        }
         bids = {
             LeaseId.parse(name): rows.row_value(body, OpenBid)
             for name, body in connection.execute("SELECT id, body FROM bid")
@@ -80,9 +86,8 @@ class SqliteStore:
             bids=bids,
             leases=leases,
             orders=dict(sorted(orders.items(), key=lambda item: item[1].version)),
-            market=position[0],
-            version=position[1],
-            is_draining=bool(position[2]),
+            markets=markets,
+            is_draining=bool(is_draining),
         )
         return self._committed, effects
 
@@ -97,10 +102,10 @@ class SqliteStore:
             self._committed = after
             return
         with self._database.transaction() as connection:
-            if _position(before) != _position(after):
-                connection.execute(
-                    "UPDATE position SET market = ?, version = ?, is_draining = ?", _position(after)
-                )
+            if before.is_draining is not after.is_draining:
+                connection.execute("UPDATE position SET is_draining = ?", (int(after.is_draining),))
+            if before.markets is not after.markets:
+                self._write_markets(connection, _markets(before), _markets(after))
             self._write_changes(connection, "bid", before.bids, after.bids)
             self._write_changes(connection, "lease", before.leases, after.leases)
             self._write_changes(connection, "waiting_order", before.orders, after.orders)
@@ -110,6 +115,20 @@ class SqliteStore:
             )
             connection.executemany("DELETE FROM effect WHERE id = ?", [(effect,) for effect in settled])
         self._committed = after
+
+    def _write_markets(
+        self,
+        connection: sqlite3.Connection,
+        before: Mapping[MarketId, _Read],
+        after: Mapping[MarketId, _Read],
+    ) -> None:
+        connection.executemany(
+            "INSERT OR REPLACE INTO market (id, name, version) VALUES (?, ?, ?)",
+            [(key, *read) for key, read in after.items() if before.get(key) != read],
+        )
+        connection.executemany(
+            "DELETE FROM market WHERE id = ?", [(key,) for key in before if key not in after]
+        )
 
     def _write_changes(
         self,
@@ -153,9 +172,10 @@ def _same(before: AgentState, after: AgentState) -> bool:
         before.bids is after.bids
         and before.leases is after.leases
         and before.orders is after.orders
-        and _position(before) == _position(after)
+        and before.is_draining is after.is_draining
+        and (before.markets is after.markets or _markets(before) == _markets(after))
     )
 
 
-def _position(state: AgentState) -> tuple[str, int, int]:
-    return state.market, state.version, int(state.is_draining)
+def _markets(state: AgentState) -> Mapping[MarketId, _Read]:
+    return {key: market.position for key, market in state.markets.items()}

@@ -96,6 +96,7 @@ class Metrics:
         self._stop = self._histogram(table.runtime.CONTAINER_STOP)
         self._effects = self._counter(table.daemon.EFFECTS)
         self._reconnects = self._counter(table.daemon.COORDINATOR_RECONNECTS)
+        self._ledger_lost = self._counter(table.daemon.LEDGER_LOST)
         self._store = self._histogram(table.daemon.STORE)
         self._lag = self._histogram(table.daemon.LOOP_LAG)
         self._scrape = self._histogram(table.daemon.SCRAPE)
@@ -152,6 +153,10 @@ class Metrics:
     def coordinator_lost(self) -> None:
         """A session with the market is over."""
         self._reconnects.inc()
+
+    def ledger_lost(self, records: int) -> None:
+        """They are not in the ledger. Called on any thread."""
+        self._ledger_lost.inc(records)
 
     def store_commit(self, seconds: float) -> None:
         """A transaction was committed."""

@@ -19,6 +19,7 @@ from provider.app.cli.provider_commands import config_path
 from provider.app.config_reading import load
 from provider.app.signals import until_signalled
 from provider.app.wiring import open_agent
+from provider.domain.ids import HOME
 from provider.rpc import identity
 from provider.rpc.member import Role
 from provider.shell.daemon import live
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
                 group.create_task(watch_loop_lag(agent.metrics.loop_lag))
                 group.create_task(agent.attribution.run())
                 life = group.create_task(
-                    live(agent.loop, agent.machine, agent.link, agent.performer, agent.unfinished)
+                    live(agent.loop, agent.machine, {HOME: agent.link}, agent.performer, agent.unfinished)
                 )
                 stopping = group.create_task(until_signalled())
                 await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)

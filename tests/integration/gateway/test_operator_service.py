@@ -19,9 +19,9 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.gateway import OperatorGateway, OperatorServer, OperatorWorld
 from provider.core.events import DrainSet, OperatorCloses
 from provider.core.policy import Policy
-from provider.core.state import AgentState
+from provider.core.state import AgentState, Market
 from provider.domain.errors import ConfigError
-from provider.domain.ids import NodeName
+from provider.domain.ids import HOME, NodeName
 from provider.domain.market import Placement, Refusal, Refused, UnitPlacement
 from provider.domain.moment import Instant
 from provider.domain.node import HostCapacity, Node
@@ -54,7 +54,7 @@ async def gateway() -> AsyncIterator[OperatorGateway]:
             leases={LEASE: mine},
             nodes=(Node(name=NodeName("n1"), capacity=capacity, inventory=inventory),),
             runtime=RuntimeCapabilities(engine="docker 26.1.5", gpu_attachment=GpuAttachment.CDI),
-            link_problem="coordinator: nothing listens there",
+            markets={HOME: Market(problem="coordinator: nothing listens there")},
         )
         identity = ThrowawayAuthority("sim").member(Role.PROVIDER, PROVIDER, at=CLOCK.now())
         world = OperatorWorld(

@@ -14,7 +14,7 @@ from provider.domain.market import GroupSpec, Refusal, Refused, Requirements, Si
 from provider.domain.money import Denom, Rate
 from provider.domain.resources import Attribute, Endpoint, EndpointKind, GpuAsk
 from provider.domain.workload import GpuAttachment, RuntimeCapabilities, Unfit
-from tests.agents import CAPABLE, POLICY, PROVIDER, ask, gpu, group, node, order, rate, resources, unit
+from tests.agents import CAPABLE, POLICY, PROVIDER, START, ask, gpu, group, node, order, rate, resources, unit
 
 CLAIMS = (
     Attribute(key="region", value="eu"),
@@ -55,29 +55,29 @@ def priced_in(denom: Denom) -> GroupSpec:
     ],
 )
 def test_rules(of: GroupSpec, why: Refusal | None) -> None:
-    verdict = consider(order(of=of), STATE)
+    verdict = consider(order(of=of), STATE, START)
     assert (verdict.why if isinstance(verdict, Refused) else None) is why
 
 
 def test_reasons_have_their_facts() -> None:
-    low = consider(order(of=group(unit(price="10.4"))), STATE)
+    low = consider(order(of=group(unit(price="10.4"))), STATE, START)
     assert str(low) == "price too low (required 10.5uact/block, available 10.4uact/block)"
-    attributes = consider(order(of=wants(("tier", "gold"))), STATE)
+    attributes = consider(order(of=wants(("tier", "gold"))), STATE, START)
     assert "required tier=gold, available region=eu" in str(attributes)
 
 
 @pytest.mark.parametrize("state", [replace(STATE, nodes=()), replace(STATE, runtime=None)])
 def test_nothing_is_bid_on_before_the_machine_is_known(state: AgentState) -> None:
-    verdict = consider(order(), state)
+    verdict = consider(order(), state, START)
     assert isinstance(verdict, Refused)
     assert verdict.why is Refusal.NOT_BIDDING
 
 
 def test_an_engine_that_cannot_attach_gpus_serves_orders_without_them() -> None:
     state = replace(STATE, runtime=BLIND)
-    refused = consider(order(), state)
+    refused = consider(order(), state, START)
     assert refused == Refused(why=Refusal.GPU_UNKNOWN, required="1 GPUs", available="no CDI")
-    assert isinstance(consider(order(of=group(unit(resources(gpus=GpuAsk())))), state), Accepted)
+    assert isinstance(consider(order(of=group(unit(resources(gpus=GpuAsk())))), state, START), Accepted)
 
 
 def test_meaning_comes_before_capacity_and_capacity_before_price() -> None:
@@ -90,17 +90,17 @@ def test_meaning_comes_before_capacity_and_capacity_before_price() -> None:
         STATE,
         replace(STATE, policy=replace(STATE.policy, attributes=(Attribute(key="tier", value="gold"),))),
     ):
-        verdict = consider(order(of=everything_wrong), state)
+        verdict = consider(order(of=everything_wrong), state, START)
         assert isinstance(verdict, Refused)
         seen.append(verdict.why)
     assert seen == [Refusal.ATTRIBUTES_NOT_MET, Refusal.AUDITORS_NOT_MET]
-    verdict = consider(order(of=replace(everything_wrong, requirements=Requirements())), STATE)
+    verdict = consider(order(of=replace(everything_wrong, requirements=Requirements())), STATE, START)
     assert isinstance(verdict, Refused)
     assert verdict.why is Refusal.CPU_SHORT
 
 
 def test_a_bid_is_what_was_placed() -> None:
-    verdict = consider(order(), STATE)
+    verdict = consider(order(), STATE, START)
     assert isinstance(verdict, Accepted)
     assert verdict.bid.id == order().id.lease(PROVIDER)
     assert verdict.placement.gpus == ("GPU-0",)
@@ -111,7 +111,7 @@ def test_a_bid_is_what_was_placed() -> None:
 
 def test_a_card_without_a_price_is_not_sold() -> None:
     policy = replace(POLICY, price=PriceScale(gpu_hour={"a100": Decimal(1)}))
-    verdict = consider(order(), replace(STATE, policy=policy))
+    verdict = consider(order(), replace(STATE, policy=policy), START)
     assert verdict == Refused(why=Refusal.GPU_UNKNOWN, required="a price for h100", available="none is set")
 
 
@@ -120,14 +120,14 @@ OLD_RUNC = Unfit(part="runc", found="1.1.5", required="1.2.8 or newer", why="CVE
 
 def test_an_engine_with_known_holes_is_not_for_strangers() -> None:
     state = replace(STATE, runtime=replace(CAPABLE, unfit=(OLD_RUNC,)))
-    assert consider(order(), state) == Refused(
+    assert consider(order(), state, START) == Refused(
         why=Refusal.RUNTIME_UNFIT, required="runc 1.2.8 or newer (CVE-2024-21626)", available="1.1.5"
     )
     allowed = replace(state, runtime=replace(CAPABLE, unfit=(replace(OLD_RUNC, is_allowed=True),)))
-    assert isinstance(consider(order(), allowed), Accepted)
+    assert isinstance(consider(order(), allowed, START), Accepted)
 
 
 def test_an_old_toolkit_matters_to_orders_with_gpus_alone() -> None:
     state = replace(STATE, runtime=replace(CAPABLE, unfit=(replace(OLD_RUNC, only_for_gpus=True),)))
-    assert isinstance(consider(order(), state), Refused)
-    assert isinstance(consider(order(of=group(unit(resources(gpus=GpuAsk())))), state), Accepted)
+    assert isinstance(consider(order(), state, START), Refused)
+    assert isinstance(consider(order(of=group(unit(resources(gpus=GpuAsk())))), state, START), Accepted)

@@ -203,10 +203,10 @@ class AgentMachine(RuleBasedStateMachine):
         """All that is not committed is gone; what was wanted and has no result is wanted still."""
         state, unfinished = self.store.load()
         assert {effect.id: effect for effect in unfinished} == self.agent.open
-        assert (state.bids, state.leases, state.version) == (
+        assert (state.bids, state.leases, state.market().version) == (
             self.agent.state.bids,
             self.agent.state.leases,
-            self.agent.state.version,
+            self.agent.state.market().version,
         )
         assert list(state.orders.items()) == list(self.agent.state.orders.items())
         self.agent.state = state

@@ -158,7 +158,7 @@ def test_an_order_that_waited_and_opens_again_is_bid_on_once() -> None:
     agent = Agent(*healthy(0))
     agent.opens(1)
     agent.opens(2)
-    agent.state = replace(agent.state, bids={})
+    agent.state = replace(agent.state, bids={}, holdings=None)
     agent.opens(2)
     assert agent.kinds(agent.take(nodes_read(node(*healthy(0, 1))))) == []
     assert agent.state.orders == {}
@@ -200,5 +200,5 @@ def test_a_link_that_comes_and_goes_changes_only_what_is_shown() -> None:
     agent.take(CoordinatorLost(why="it was cut"))
     assert (agent.state.connected, agent.state.link_problem) == (False, "it was cut")
     agent.take(CoordinatorConnected(market="m", epoch=2))
-    assert (agent.state.connected, agent.state.link_problem, agent.state.market) == (True, "", "m")
+    assert (agent.state.connected, agent.state.link_problem, agent.state.market().name) == (True, "", "m")
     assert (agent.state.bids, agent.state.orders) == (before.bids, before.orders)

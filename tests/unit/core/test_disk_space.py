@@ -12,7 +12,7 @@ from provider.core.state import AgentState
 from provider.domain.market import GroupSpec, Placement, Refusal, Refused
 from provider.domain.resources import GIB, Attribute, GpuAsk, Volume
 from provider.domain.workload import RuntimeCapabilities, StorageClass
-from tests.agents import CAPABLE, POLICY, ROOMY, Agent, group, healthy, node, order, resources, unit
+from tests.agents import CAPABLE, POLICY, ROOMY, START, Agent, group, healthy, node, order, resources, unit
 
 LAYERS = "8:1"
 NVME = "259:0"
@@ -112,7 +112,7 @@ def test_a_class_that_is_offered_no_more_still_holds_its_bytes() -> None:
 def test_a_class_is_a_promise(runtime: RuntimeCapabilities, wanted: str, available: str | None) -> None:
     asked = replace(order(), group=asking(persistent(GIB, wanted)))
 
-    found = consider(asked, state_of(runtime))
+    found = consider(asked, state_of(runtime), START)
 
     if available is None:
         assert isinstance(found, Accepted)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from provider.core.placement import free, matches, need, place
+from provider.core.needs import need
+from provider.core.placement import free, matches, place
 from provider.core.state import AgentState
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import NodeName

@@ -52,7 +52,7 @@ class Watched:
         self.batches.append(len(steps))
         self.memory.commit(steps)
 
-    def step(self, event: Event, step: Step, at: Instant) -> None:
+    def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
         self.seen.append(f"observe {type(event).__name__}")
         self.events.append((at, event))
 

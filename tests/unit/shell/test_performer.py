@@ -32,7 +32,7 @@ from provider.domain.errors import (
     Permanent,
     Temporary,
 )
-from provider.domain.ids import EffectId
+from provider.domain.ids import HOME, EffectId, MarketId
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refusal, Refused, Usage
 from provider.domain.moment import Span
 from provider.domain.workload import Launch, Workload
@@ -99,7 +99,7 @@ def perform(effect: Effect, *failures: BaseException) -> tuple[Performed | Faile
     async def main() -> tuple[Performed | Failed, Port]:
         port: Any = Port(*failures)
         chance = Random(1)  # noqa: S311 -- jitter, and the same in every run
-        return await Performer(port, port, LoopClock(), chance).perform(effect), port
+        return await Performer(port, {HOME: port}, LoopClock(), chance).perform(effect), port
 
     with capture_logs() as said:
         result, port = vtime.run(main())
@@ -198,3 +198,24 @@ def test_waits_grow_to_a_minute_and_are_spread() -> None:
         waits = [backoff.wait(attempt, random) for _ in range(300)]
         assert 0 <= min(waits) < most * 0.1
         assert most * 0.9 < max(waits) <= most
+
+
+def test_each_market_is_told_what_is_its_own_in_its_own_words() -> None:
+    acme = MarketId("acme")
+    ports: dict[MarketId, Any] = {HOME: Port(), acme: Port()}
+
+    async def main() -> list[Performed | Failed]:
+        performer = Performer(ports[HOME], ports, LoopClock(), Random(1))  # noqa: S311 -- jitter
+        return [
+            await performer.perform(ConfirmLease(id=KEY, lease=LEASE)),
+            await performer.perform(ConfirmLease(id=KEY, lease=LEASE.within(acme))),
+            await performer.perform(ConfirmLease(id=KEY, lease=LEASE.within(MarketId("left")))),
+        ]
+
+    first, second, third = vtime.run(main())
+    assert isinstance(first, Performed)
+    assert isinstance(second, Performed)
+    assert second.effect == ConfirmLease(id=KEY, lease=LEASE.within(acme)), "the core hears its own ids"
+    assert ports[HOME].calls == ports[acme].calls == [("confirm_lease", KEY, LEASE)]
+    assert isinstance(third, Failed)
+    assert third.is_final

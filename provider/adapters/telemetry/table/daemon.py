@@ -12,6 +12,10 @@ COORDINATOR_CONNECTED = gauge("provider_coordinator_connected", "1 while the ses
 COORDINATOR_RECONNECTS = counter(
     "provider_coordinator_reconnects_total", "Sessions with the market that were lost."
 )
+LEDGER_LOST = counter(
+    "provider_ledger_lost_total",
+    "Records of decisions that could not be written: a full disk, say.",
+)
 NODE_BIDDING = gauge("provider_node_bidding", "1 while this provider bids on new orders.")
 STORE = histogram(
     "provider_store_seconds",

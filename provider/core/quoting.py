@@ -1,0 +1,70 @@
+"""The price of a group, whichever way it is made: never below cost, never above the order's most.
+
+Owns the strategies' frame: what it costs (``floor``) comes first and may refuse by itself; then the strategy
+has its say; then the price is raised to what it costs and compared with what the order allows.
+Invariant: what comes out is a rate between the two with parts that add up to it, or a refusal naming both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provider.core import floor as floors
+from provider.core import pricing
+from provider.core.policy import Policy
+from provider.domain.gpu import Gpu
+from provider.domain.market import GroupSpec, Refusal, Refused
+from provider.domain.moment import Instant
+from provider.domain.node import Node
+from provider.domain.price import PricePart, Quote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sale:
+    """What is to be priced: a group on exactly these cards of a machine, from an instant on."""
+
+    group: GroupSpec
+    gpus: tuple[Gpu, ...]
+    node: Node
+    at: Instant
+
+
+def quote(sale: Sale, policy: Policy) -> Quote | Refused:
+    """The price by the operator's list."""
+    cost = costs(sale, policy)
+    if isinstance(cost, Refused):
+        return cost
+    listed = pricing.parts(sale.group, sale.gpus, policy.price)
+    if isinstance(listed, Refused):
+        return listed
+    return settle(sale.group, policy, listed, cost)
+
+
+def costs(sale: Sale, policy: Policy) -> tuple[PricePart, ...] | Refused:
+    """What it costs; refused where the order pays less than that, whatever it would be priced at."""
+    if policy.floor is None:
+        return ()
+    kwh = floors.kwh_price(policy.floor, sale.at, policy.bid_lifetime)
+    cost = floors.parts(sale.group, sale.gpus, sale.node, policy.floor, kwh)
+    if isinstance(cost, Refused):
+        return cost
+    highest, worth = sale.group.max_rate, policy.worth_of(sale.group.max_rate.denom)
+    lowest = pricing.total(cost)
+    if lowest > pricing.highest_hour(highest, worth):
+        needed = pricing.rate(lowest, worth, highest.denom)
+        return Refused(why=Refusal.BELOW_COST, required=str(needed), available=str(highest))
+    return cost
+
+
+def settle(
+    group: GroupSpec, policy: Policy, asked: tuple[PricePart, ...], cost: tuple[PricePart, ...]
+) -> Quote | Refused:
+    """What was ``asked``, raised to the operator's minimum and to ``cost``, if the order allows it."""
+    asked = pricing.raised(asked, policy.price.minimum_hour, "raised to the least that is bid")
+    asked = pricing.raised(asked, pricing.total(cost), "raised to what it costs")
+    highest, worth = group.max_rate, policy.worth_of(group.max_rate.denom)
+    rate = pricing.rate(pricing.total(asked), worth, highest.denom)
+    if rate.amount > highest.amount:
+        return Refused(why=Refusal.PRICE_TOO_LOW, required=str(rate), available=str(highest))
+    floor = None if policy.floor is None else pricing.rate(pricing.total(cost), worth, highest.denom)
+    return Quote(rate=rate, parts=asked, floor=floor, costs=cost)
