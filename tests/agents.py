@@ -25,8 +25,8 @@ from provider.core.events import (
 )
 from provider.core.lease import Trigger
 from provider.core.ledger import Record, records
-from provider.core.placement import free
 from provider.core.policy import Policy, PriceScale
+from provider.core.space import free
 from provider.core.state import AgentState, Lease, holdings, sum_of_holdings
 from provider.core.step import LeaseMoved, Note, Step
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory

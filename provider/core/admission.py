@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from provider.core import quoting
-from provider.core.placement import place
+from provider.core.placement import Pick, picks
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu
 from provider.domain.market import Bid, GpuOffer, Order, Placement, Refusal, Refused
@@ -74,26 +74,44 @@ def decide(order: Order, state: AgentState, at: Instant) -> Decision:
         refused = rule(order, state)
         if refused is not None:
             return Decision(verdict=refused, passed=RULE_NAMES[:number], rule=RULE_NAMES[number])
-    placement = place(state, order.group)
-    if isinstance(placement, Refused):
-        return Decision(verdict=placement, passed=RULE_NAMES, rule=CAPACITY)
-    verdict = _price(order, state, placement, at)
+    return _placed(order, state, at)
+
+
+def _placed(order: Order, state: AgentState, at: Instant) -> Decision:
+    """The first place whose price the order pays, the best of each node before its cheapest."""
+    nowhere: Refused | None = None
+    too_dear: Refused | None = None
     passed = (*RULE_NAMES, CAPACITY)
-    if isinstance(verdict, Refused):
-        return Decision(verdict=verdict, passed=passed, rule=PRICE)
-    return Decision(verdict=verdict, passed=(*passed, PRICE))
+    for pick in picks(state, order.group):
+        if isinstance(pick, Refused):
+            nowhere = nowhere or pick
+            continue
+        verdict = _price(order, state, pick, at)
+        if isinstance(verdict, Accepted):
+            return Decision(verdict=verdict, passed=(*passed, PRICE))
+        too_dear = too_dear or verdict
+    if too_dear is not None:
+        return Decision(verdict=too_dear, passed=passed, rule=PRICE)
+    assert nowhere is not None, "there is a reason where there is no place"
+    return Decision(verdict=nowhere, passed=RULE_NAMES, rule=CAPACITY)
 
 
-def _price(order: Order, state: AgentState, placement: Placement, at: Instant) -> Accepted | Refused:
-    node = next(node for node in state.nodes if node.name == placement.node)
-    chosen = frozenset(placement.gpus)
-    gpus = tuple(gpu for gpu in node.gpus if gpu.uuid in chosen)
-    sale = quoting.Sale(group=order.group, gpus=gpus, node=node, at=at)
+def _price(order: Order, state: AgentState, pick: Pick, at: Instant) -> Accepted | Refused:
+    sale = quoting.Sale(group=order.group, gpus=pick.gpus, node=pick.node, at=at)
     quote = quoting.quote(sale, state.policy)
     if isinstance(quote, Refused):
         return quote
-    bid = Bid(id=order.id.lease(state.policy.name_in(order.id.market)), rate=quote.rate, gpus=_offer(gpus))
-    return Accepted(bid=bid, placement=placement, parts=quote.parts, floor=quote.floor, costs=quote.costs)
+    bid = Bid(
+        id=order.id.lease(state.policy.name_in(order.id.market)), rate=quote.rate, gpus=_offer(pick.gpus)
+    )
+    return Accepted(
+        bid=bid,
+        placement=pick.placement,
+        parts=quote.parts,
+        floor=quote.floor,
+        costs=quote.costs,
+        picked=pick.why,
+    )
 
 
 def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:

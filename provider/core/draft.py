@@ -5,12 +5,10 @@ The one mutable thing in the core, and it lives no longer than one call of ``age
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from provider.core import holdings as held_things
 from provider.core.effects import Effect
-from provider.core.holdings import Held, Holdings
 from provider.core.state import (
     ORDERS_MOST,
     AgentState,
@@ -21,8 +19,8 @@ from provider.core.state import (
     sum_of_holdings,
 )
 from provider.core.step import Note, Step
-from provider.domain.ids import EffectId, LeaseId, NodeName, OrderId
-from provider.domain.market import GroupSpec, Placement, Refused
+from provider.domain.ids import EffectId, LeaseId, OrderId
+from provider.domain.market import Refused
 
 
 class Draft:
@@ -38,6 +36,8 @@ class Draft:
         self._effects: list[Effect] = []
         self._settled: list[EffectId] = []
         self._notes: list[Note] = []
+        # Of these a step makes at most one copy each, when it first changes it: nobody has seen the copy
+        # before the step is done, and the state that the step began with stays as it is.
         self._bids: dict[LeaseId, OpenBid] = {}
         self._leases: dict[LeaseId, Lease] = {}
         self._orders: dict[OrderId, WaitingOrder] = {}
@@ -54,26 +54,42 @@ class Draft:
         self._notes.append(note)
 
     def put_bid(self, bid: OpenBid) -> None:
-        bids = self._own_bids()
-        if bid.bid.id not in bids:
-            self._hold(held_things.with_bid, bid.order.group, bid.placement)
-        bids[bid.bid.id] = bid
+        changed = holdings(self.state)
+        if bid.bid.id not in self.state.bids:
+            taken = held_things.held(bid.order.group, bid.placement)
+            changed = held_things.with_bid(changed, bid.placement.node, taken)
+        if self._bids is not self.state.bids:
+            self._bids = dict(self.state.bids)
+        self._bids[bid.bid.id] = bid
+        self.state = replace(self.state, bids=self._bids, holdings=changed)
 
     def drop_bid(self, lease_id: LeaseId, *, is_won: bool = False) -> None:
         """What it held is free, unless a lease takes it over in this step."""
-        bid = self._own_bids().pop(lease_id)
-        self._hold(held_things.without_bid, bid.order.group, bid.placement)
+        if self._bids is not self.state.bids:
+            self._bids = dict(self.state.bids)
+        bid = self._bids.pop(lease_id)
+        taken = held_things.held(bid.order.group, bid.placement)
+        changed = held_things.without_bid(holdings(self.state), bid.placement.node, taken)
+        self.state = replace(self.state, bids=self._bids, holdings=changed)
         self.freed |= not is_won
 
     def put_lease(self, lease: Lease) -> None:
-        leases = self._own_leases()
-        if lease.id not in leases:
-            self._hold(held_things.with_lease, lease.group, lease.placement)
-        leases[lease.id] = lease
+        changed = holdings(self.state)
+        if lease.id not in self.state.leases:
+            taken = held_things.held(lease.group, lease.placement)
+            changed = held_things.with_lease(changed, lease.placement.node, taken)
+        if self._leases is not self.state.leases:
+            self._leases = dict(self.state.leases)
+        self._leases[lease.id] = lease
+        self.state = replace(self.state, leases=self._leases, holdings=changed)
 
     def drop_lease(self, lease_id: LeaseId) -> None:
-        lease = self._own_leases().pop(lease_id)
-        self._hold(held_things.without_lease, lease.group, lease.placement)
+        if self._leases is not self.state.leases:
+            self._leases = dict(self.state.leases)
+        lease = self._leases.pop(lease_id)
+        taken = held_things.held(lease.group, lease.placement)
+        changed = held_things.without_lease(holdings(self.state), lease.placement.node, taken)
+        self.state = replace(self.state, leases=self._leases, holdings=changed)
         self.freed = True
 
     def put_order(self, waiting: WaitingOrder) -> None:
@@ -87,27 +103,6 @@ class Draft:
         """Fine when it is not remembered."""
         if order in self.state.orders:
             del self._own_orders()[order]
-
-    def _hold(
-        self, change: Callable[[Holdings, NodeName, Held], Holdings], group: GroupSpec, at: Placement
-    ) -> None:
-        changed = change(holdings(self.state), at.node, held_things.held(group, at))
-        self.state = replace(self.state, holdings=changed)
-
-    # Of the three mappings a step makes at most one copy each, when it first changes it: nobody else has
-    # seen the copy before the step is done, and the state that the step began with stays as it is.
-
-    def _own_bids(self) -> dict[LeaseId, OpenBid]:
-        if self._bids is not self.state.bids:
-            self._bids = dict(self.state.bids)
-            self.state = replace(self.state, bids=self._bids)
-        return self._bids
-
-    def _own_leases(self) -> dict[LeaseId, Lease]:
-        if self._leases is not self.state.leases:
-            self._leases = dict(self.state.leases)
-            self.state = replace(self.state, leases=self._leases)
-        return self._leases
 
     def _own_orders(self) -> dict[OrderId, WaitingOrder]:
         if self._orders is not self.state.orders:

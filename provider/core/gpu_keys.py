@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
-from provider.core.placement import matches
+from provider.core.cards import is_kind
 from provider.domain.gpu import Gpu
 from provider.domain.resources import GpuAlternative
 
@@ -103,4 +103,4 @@ def _fits(key: GpuKey, gpu: Gpu) -> bool:
     if key.mig is not None and (gpu.mig is None or gpu.mig.profile != key.mig):
         return False
     kind = GpuAlternative(vendor="nvidia", model=key.model, ram=key.ram, interface=key.interface)
-    return matches(gpu, kind)
+    return is_kind(gpu, kind)

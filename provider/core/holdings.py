@@ -15,7 +15,7 @@ from provider.core.needs import need
 from provider.domain.ids import GpuUuid, NodeName
 from provider.domain.market import GroupSpec, Placement
 
-K = TypeVar("K", str, GpuUuid)
+K = TypeVar("K", str, GpuUuid, int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,9 @@ class Held:
     """Bit n is set for port n: a port is held once."""
     gpus: Mapping[GpuUuid, int] = field(default_factory=dict)
     """By how many each is held."""
+    numa_cpu_millis: Mapping[int, int] = field(default_factory=dict)
+    """By NUMA node, of those that are held to one."""
+    numa_memory_bytes: Mapping[int, int] = field(default_factory=dict)
     count: int = 0
     """How many they are."""
 
@@ -52,13 +55,15 @@ UNHELD = NodeHoldings()
 
 def held(group: GroupSpec, placement: Placement) -> Held:
     """What one bid or lease holds where it was placed."""
-    needed = need(group)
+    needed, near = need(group), placement.numa_node
     return Held(
         cpu_millis=needed.cpu_millis,
         memory_bytes=needed.memory_bytes,
         storage={kind: size for kind, size in needed.storage.items() if size},
         ports=port_bits(placement.host_ports),
         gpus=dict.fromkeys(placement.gpus, 1),
+        numa_cpu_millis={} if near is None else {near: needed.cpu_millis},
+        numa_memory_bytes={} if near is None else {near: needed.memory_bytes},
         count=1,
     )
 
@@ -72,6 +77,8 @@ def plus(some: Held, more: Held) -> Held:
         storage=_sum(some.storage, more.storage, 1),
         ports=some.ports | more.ports,
         gpus=_sum(some.gpus, more.gpus, 1),
+        numa_cpu_millis=_sum(some.numa_cpu_millis, more.numa_cpu_millis, 1),
+        numa_memory_bytes=_sum(some.numa_memory_bytes, more.numa_memory_bytes, 1),
         count=some.count + more.count,
     )
 
@@ -84,6 +91,8 @@ def less(all_of_it: Held, part: Held) -> Held:
         storage=_sum(all_of_it.storage, part.storage, -1),
         ports=all_of_it.ports & ~part.ports,
         gpus=_sum(all_of_it.gpus, part.gpus, -1),
+        numa_cpu_millis=_sum(all_of_it.numa_cpu_millis, part.numa_cpu_millis, -1),
+        numa_memory_bytes=_sum(all_of_it.numa_memory_bytes, part.numa_memory_bytes, -1),
         count=all_of_it.count - part.count,
     )
 

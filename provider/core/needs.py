@@ -31,8 +31,20 @@ class Need:
     """Of ``ports``, those that an ingress serves under a name where there is one."""
 
 
+_LATEST: list[tuple[GroupSpec, Need]] = []
+"""Of the group that was asked for last, and is asked for again in the same decision. By identity."""
+
+
 def need(group: GroupSpec) -> Need:
     """The sum over all units and replicas; every endpoint but a leased IP takes a host port."""
+    if _LATEST and _LATEST[0][0] is group:
+        return _LATEST[0][1]
+    needed = _need(group)
+    _LATEST[:] = [(group, needed)]
+    return needed
+
+
+def _need(group: GroupSpec) -> Need:
     cpu = memory = ports = http = 0
     storage = {LAYERS: 0}
     for unit in group.units:

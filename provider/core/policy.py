@@ -8,6 +8,7 @@ from datetime import UTC, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 
+from provider.core.bid_policy import BidPolicy
 from provider.domain.ids import MarketId, ProviderId
 from provider.domain.moment import MINUTE, SECOND, Span
 from provider.domain.money import Denom
@@ -106,6 +107,7 @@ class Policy:
     stable_after: Span = Span(10 * MINUTE)
     """A run this long forgives earlier deaths."""
     stop_grace_s: int = 10
+    bids: BidPolicy = field(default_factory=BidPolicy)
     ingress: IngressPolicy | None = None
     """None where HTTP ports are published like any other."""
 

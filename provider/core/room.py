@@ -6,12 +6,11 @@ bid on because something was given back is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from provider.core import disk_space
-from provider.core.needs import Need, need
-from provider.core.placement import Free, fits, free
+from provider.core.needs import need
+from provider.core.space import Free, free, shortage
 from provider.core.state import AgentState, WaitingOrder
 from provider.domain.market import GroupSpec, Refusal
 from provider.domain.resources import GpuAsk
@@ -52,36 +51,27 @@ class Room:
         why, group = waiting.refused.why, waiting.order.group
         if why not in CURED_BY_ROOM:
             return False
-        if why is Refusal.GPU_BUSY and not any(left.gpus for left in self.left):
+        if why is Refusal.GPU_BUSY and not any(left.biddable for left in self.left):
             return False
         needed = need(group)
-        disks = disk_space.by_disk(needed.storage, self.runtime)
+        if self.has_ingress:
+            needed = replace(needed, ports=needed.ports - needed.http_ports)
+        by_disk = disk_space.by_disk(needed.storage, self.runtime)
         return any(
-            self._has(left, needed, disks) and self._has_gpus(number, group)
+            shortage(left, needed, by_disk) is None and self._has_gpus(number, group)
             for number, left in enumerate(self.left)
         )
 
-    def _has(self, left: Free, needed: Need, disks: Mapping[str, int]) -> bool:
-        ports = needed.ports - (needed.http_ports if self.has_ingress else 0)
-        return (
-            needed.cpu_millis <= left.cpu_millis
-            and needed.memory_bytes <= left.memory_bytes
-            and ports <= left.ports
-            and all(size <= left.disks.get(disk, 0) for disk, size in disks.items())
-        )
-
     def _has_gpus(self, number: int, group: GroupSpec) -> bool:
-        for unit in group.units:
-            ask = unit.resources.gpu
-            if ask.units * unit.count > len(self.left[number].gpus):
-                return False
-            if ask.units and ask.units * unit.count > self._fitting(ask)[number]:
-                return False
-        return True
+        return all(
+            unit.resources.gpu.units * unit.count <= self._fitting(unit.resources.gpu)[number]
+            for unit in group.units
+            if unit.resources.gpu.units
+        )
 
     def _fitting(self, ask: GpuAsk) -> tuple[int, ...]:
         counts = self.fitting.get(ask)
         if counts is None:
-            counts = tuple(sum(fits(gpu, ask) for gpu in left.gpus) for left in self.left)
+            counts = tuple((left.topology.fitting(ask) & left.biddable).bit_count() for left in self.left)
             self.fitting[ask] = counts
         return counts

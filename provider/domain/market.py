@@ -116,6 +116,12 @@ class Placement:
     """One for each global port of the group, in the operator's range."""
     simulated_gpus: bool = False
     """Kept with it: after a restart the cards are not known yet when a lease is started again."""
+    numa_node: int | None = None
+    """The one at which all of its GPUs are, and its CPUs are held; None where it is held to none."""
+    cpus: str = ""
+    """The CPUs that it is held to, ``0-15,32-47``; empty for any."""
+    memory_nodes: str = ""
+    """The NUMA nodes whose memory alone it gets; empty for any."""
 
     @property
     def gpus(self) -> tuple[GpuUuid, ...]:

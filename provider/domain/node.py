@@ -9,6 +9,18 @@ from provider.domain.ids import NodeName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumaNode:
+    """A part of a machine whose CPUs and memory are near to each other, and to the cards at its bridges."""
+
+    number: int
+    """Linux's, as in ``Gpu.numa_node``."""
+    cpus: str
+    """Its CPUs that are online, as Linux and container engines write them: ``0-15,32-47``."""
+    cpu_count: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostCapacity:
     """What a machine offers besides GPUs, with the operator's own share already taken off."""
 
@@ -17,6 +29,8 @@ class HostCapacity:
     storage_bytes: int
     boot_id: str
     """Changes at every boot: ``/proc/sys/kernel/random/boot_id``."""
+    numa: tuple[NumaNode, ...] = ()
+    """Those with CPUs and memory, by number; empty where they cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from provider.core.leasing import health
 from provider.core.metering import total_ms
-from provider.core.placement import free
+from provider.core.space import free
 from provider.core.state import AgentState, Lease
 from provider.domain.gpu import Gpu, GpuReading
 from provider.domain.ids import GpuUuid, LeaseId

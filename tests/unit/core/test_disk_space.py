@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from provider.core.admission import Accepted, consider
-from provider.core.placement import free, place
+from provider.core.placement import place
+from provider.core.space import free
 from provider.core.state import AgentState
 from provider.domain.market import GroupSpec, Placement, Refusal, Refused
 from provider.domain.resources import GIB, Attribute, GpuAsk, Volume

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from provider.core.cards import matches
 from provider.core.needs import need
-from provider.core.placement import free, matches, place
+from provider.core.placement import place
+from provider.core.space import free
 from provider.core.state import AgentState
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import NodeName
