@@ -190,5 +190,14 @@ class Daemon:
         request = operator_pb2.SetDrainRequest(drain=drain)
         return await answered(self._stub.SetDrain(request, timeout=DEADLINE_S))
 
+    async def decisions(
+        self, request: operator_pb2.ListDecisionsRequest
+    ) -> operator_pb2.ListDecisionsResponse:
+        return await answered(self._stub.ListDecisions(request, timeout=DEADLINE_S))
+
+    async def explain(self, order: str) -> operator_pb2.ExplainOrderResponse:
+        request = operator_pb2.ExplainOrderRequest(order=order)
+        return await answered(self._stub.ExplainOrder(request, timeout=DEADLINE_S))
+
     async def status(self) -> operator_pb2.GetStatusResponse:
         return await answered(self._stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=DEADLINE_S))

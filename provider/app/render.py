@@ -50,6 +50,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return made
 
 
+def currency(denom: str) -> str:
+    """``ACT`` for ``uact``."""
+    return _SYMBOL.get(denom, denom)
+
+
 def money(amount: resources_pb2.Money) -> str:
     """``1.234567 ACT``."""
     return f"{Decimal(amount.amount_micros).scaleb(-6):,.6f} {_SYMBOL.get(amount.denom, amount.denom)}"

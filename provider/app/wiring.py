@@ -227,6 +227,7 @@ def _operator_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) ->
         identity=who,
         started_at=agent.machine.clock.now(),
         software=__version__,
+        ledger=agent.ledger,
         certificate_problem=lambda: agent.link.renewal_problem,
     )
     return OperatorServer(config.state_dir / OPERATOR_SOCKET, OperatorGateway(world))

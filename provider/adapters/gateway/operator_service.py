@@ -8,10 +8,11 @@ from typing import Any
 
 from grpc import StatusCode
 
+from provider.adapters.gateway.ledger_views import order_from_text, query_from_pb, story_to_pb
 from provider.adapters.gateway.views import agent_lease_to_pb, node_to_pb
 from provider.core.events import DrainSet, OperatorCloses
 from provider.domain.moment import HOUR, Instant, Span, after
-from provider.ports import Clock, GpuProbe, LiveAgent
+from provider.ports import Clock, GpuProbe, Ledger, LiveAgent
 from provider.rpc.codec import lease_id_from_pb
 from provider.rpc.fields import at_least, at_most, line, present, text
 from provider.rpc.identity import LiveIdentity
@@ -32,6 +33,7 @@ class OperatorWorld:
     identity: LiveIdentity
     started_at: Instant
     software: str
+    ledger: Ledger
     certificate_problem: Callable[[], str | None] = lambda: None
     """Why the certificate could not be renewed."""
 
@@ -80,3 +82,21 @@ class OperatorGateway(OperatorServiceServicer):
     async def SetDrain(self, request: pb.SetDrainRequest, context: Any) -> pb.SetDrainResponse:  # noqa: N802
         step = await self._world.agent.submit(DrainSet(is_draining=request.drain))
         return pb.SetDrainResponse(leases=len(step.state.leases))
+
+    async def ListDecisions(  # noqa: N802
+        self, request: pb.ListDecisionsRequest, context: Any
+    ) -> pb.ListDecisionsResponse:
+        stories = await self._world.ledger.stories(query_from_pb(request))
+        return pb.ListDecisionsResponse(decisions=map(story_to_pb, stories))
+
+    async def ExplainOrder(self, request: pb.ExplainOrderRequest, context: Any) -> pb.ExplainOrderResponse:  # noqa: N802
+        order = order_from_text(request.order)
+        stories = await self._world.ledger.of_order(order)
+        if not stories:
+            raise Denied(
+                StatusCode.NOT_FOUND,
+                "ORDER_UNKNOWN",
+                f"nothing is known of the order {order}: it never reached this provider, or is forgotten",
+                remedy="list those that are kept: provider bids --limit 1000",
+            )
+        return pb.ExplainOrderResponse(decisions=map(story_to_pb, stories))

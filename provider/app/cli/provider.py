@@ -11,6 +11,7 @@ from provider.app.cli.entry import main as enter
 
 COMMANDS = "provider_commands"
 STEERING = "steering_commands"
+LEDGER = "ledger_commands"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,6 +72,21 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         looking = commands.add_parser(name, help=text)
         looking.add_argument("--json", action="store_true", help="for programs")
         looking.set_defaults(run=command(COMMANDS, name))
+    bids = commands.add_parser("bids", help="decisions on orders: those that are open, then the newest")
+    bids.add_argument("--since", metavar="WHEN", default="", help="10m, 1h30m, 7d or 2026-11-22T17:00:00Z")
+    bids.add_argument("--outcome", metavar="NAME", action="append", default=[], help="won, refused, lost ...")
+    bids.add_argument(
+        "--reason", metavar="NAME", action="append", default=[], help="gpu_busy, price_too_low ..."
+    )
+    bids.add_argument(
+        "--limit", metavar="COUNT", type=int, default=50, help="1000 at most (default: %(default)s)"
+    )
+    bids.add_argument("--json", action="store_true", help="for programs")
+    bids.set_defaults(run=command(LEDGER, "bids"))
+    why = commands.add_parser("why", help="all about one order: rules, GPUs, price, what came of it")
+    why.add_argument("order", metavar="ORDER", help="as `provider bids` names it; a lease's name will do")
+    why.add_argument("--json", action="store_true", help="for programs")
+    why.set_defaults(run=command(LEDGER, "why"))
 
 
 def _steering(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

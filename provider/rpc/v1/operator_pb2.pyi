@@ -20,6 +20,317 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ListDecisionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    since_ms: _builtins.int
+    """UTC milliseconds: decided since; 0 for all."""
+    limit: _builtins.int
+    """At most so many, 1 to 1000; 0 for 50."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What came of them (OrderDecision.outcome); empty for all."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why there was no bid (OrderDecision.reason); empty for all."""
+
+    def __init__(
+        self,
+        *,
+        since_ms: _builtins.int = ...,
+        outcomes: _abc.Iterable[_builtins.str] | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "outcomes", b"outcomes", "reasons", b"reasons", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDecisionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderDecision]: ...
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___OrderDecision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainOrderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    order: _builtins.str
+    """owner/dseq/gseq/oseq, as this provider calls it."""
+    def __init__(
+        self,
+        *,
+        order: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainOrderRequest: _TypeAlias = ExplainOrderRequest  # noqa: Y015
+
+@_typing.final
+class ExplainOrderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderDecision]: ...
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___OrderDecision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainOrderResponse: _TypeAlias = ExplainOrderResponse  # noqa: Y015
+
+@_typing.final
+class OrderDecision(_message.Message):
+    """What was decided on an order, why, and what came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    DECIDED_MS_FIELD_NUMBER: _builtins.int
+    TOOK_US_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    HOST_PORTS_FIELD_NUMBER: _builtins.int
+    PICKED_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
+    order: _builtins.str
+    """owner/dseq/gseq/oseq, as this provider calls it."""
+    decided_ms: _builtins.int
+    """UTC milliseconds."""
+    took_us: _builtins.int
+    """How long deciding took, microseconds; 0 where that is not known."""
+    again: _builtins.bool
+    """It was refused before, and what there is changed."""
+    outcome: _builtins.str
+    """"refused", "decided", "submitted", "won", "ended", "lost", "expired", "withdrawn", "rejected", "unknown"."""
+    rule: _builtins.str
+    """The rule that refused; empty where there was a bid. What it wants, and what there is."""
+    reason: _builtins.str
+    required: _builtins.str
+    available: _builtins.str
+    node: _builtins.str
+    picked: _builtins.str
+    """Why these GPUs, one line."""
+    @_builtins.property
+    def group(self) -> _resources_pb2.GroupSpec: ...
+    @_builtins.property
+    def passed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Rules that had nothing against it, in their order."""
+
+    @_builtins.property
+    def maximum(self) -> _resources_pb2.Rate:
+        """Highest price of the order."""
+
+    @_builtins.property
+    def rate(self) -> _resources_pb2.Rate:
+        """Of the bid; absent where there was none."""
+
+    @_builtins.property
+    def floor(self) -> _resources_pb2.Rate:
+        """Below which a bid would lose money; absent where the operator set none."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricePart]: ...
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricePart]:
+        """Of the floor."""
+
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.GpuOffer]: ...
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacedReplica]: ...
+    @_builtins.property
+    def host_ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[Global___BidTurn]: ...
+    def __init__(
+        self,
+        *,
+        order: _builtins.str = ...,
+        group: _resources_pb2.GroupSpec | None = ...,
+        decided_ms: _builtins.int = ...,
+        took_us: _builtins.int = ...,
+        again: _builtins.bool = ...,
+        outcome: _builtins.str = ...,
+        passed: _abc.Iterable[_builtins.str] | None = ...,
+        rule: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        required: _builtins.str = ...,
+        available: _builtins.str = ...,
+        maximum: _resources_pb2.Rate | None = ...,
+        rate: _resources_pb2.Rate | None = ...,
+        floor: _resources_pb2.Rate | None = ...,
+        parts: _abc.Iterable[Global___PricePart] | None = ...,
+        costs: _abc.Iterable[Global___PricePart] | None = ...,
+        gpus: _abc.Iterable[_resources_pb2.GpuOffer] | None = ...,
+        node: _builtins.str = ...,
+        replicas: _abc.Iterable[Global___PlacedReplica] | None = ...,
+        host_ports: _abc.Iterable[_builtins.int] | None = ...,
+        picked: _builtins.str = ...,
+        turns: _abc.Iterable[Global___BidTurn] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["floor", b"floor", "group", b"group", "maximum", b"maximum", "rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "available", b"available", "costs", b"costs", "decided_ms", b"decided_ms", "floor", b"floor", "gpus", b"gpus", "group", b"group", "host_ports", b"host_ports", "maximum", b"maximum", "node", b"node", "order", b"order", "outcome", b"outcome", "parts", b"parts", "passed", b"passed", "picked", b"picked", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "required", b"required", "rule", b"rule", "took_us", b"took_us", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderDecision: _TypeAlias = OrderDecision  # noqa: Y015
+
+@_typing.final
+class PricePart(_message.Message):
+    """One line of a price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    COST_MICROS_HOUR_FIELD_NUMBER: _builtins.int
+    UNIT_COST_MICROS_HOUR_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    amount: _builtins.str
+    """Decimal, of `what`."""
+    cost_micros_hour: _builtins.str
+    """Decimal micro-units an hour, of the currency that the operator's prices are in."""
+    unit_cost_micros_hour: _builtins.str
+    """Of one; absent where the line is no amount of anything: a minimum, a script's answer."""
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        cost_micros_hour: _builtins.str = ...,
+        unit_cost_micros_hour: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_unit_cost_micros_hour", b"_unit_cost_micros_hour", "unit_cost_micros_hour", b"unit_cost_micros_hour"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_unit_cost_micros_hour", b"_unit_cost_micros_hour", "amount", b"amount", "cost_micros_hour", b"cost_micros_hour", "unit_cost_micros_hour", b"unit_cost_micros_hour", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__unit_cost_micros_hour: _TypeAlias = _typing.Literal["unit_cost_micros_hour"]  # noqa: Y015
+    _WhichOneofArgType__unit_cost_micros_hour: _TypeAlias = _typing.Literal["_unit_cost_micros_hour", b"_unit_cost_micros_hour"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unit_cost_micros_hour) -> _WhichOneofReturnType__unit_cost_micros_hour | None: ...
+
+Global___PricePart: _TypeAlias = PricePart  # noqa: Y015
+
+@_typing.final
+class PlacedReplica(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCES_ID_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    GPU_UUIDS_FIELD_NUMBER: _builtins.int
+    resources_id: _builtins.int
+    """Of the group's resource units."""
+    replica: _builtins.int
+    """From 0 within its unit."""
+    @_builtins.property
+    def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        resources_id: _builtins.int = ...,
+        replica: _builtins.int = ...,
+        gpu_uuids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_uuids", b"gpu_uuids", "replica", b"replica", "resources_id", b"resources_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacedReplica: _TypeAlias = PlacedReplica  # noqa: Y015
+
+@_typing.final
+class BidTurn(_message.Message):
+    """Something that came of a bid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_MS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    RUNNING_MS_FIELD_NUMBER: _builtins.int
+    EARNED_FIELD_NUMBER: _builtins.int
+    at_ms: _builtins.int
+    """UTC milliseconds."""
+    outcome: _builtins.str
+    """As OrderDecision.outcome."""
+    detail: _builtins.str
+    """One line."""
+    running_ms: _builtins.int
+    """Of a lease that ended."""
+    @_builtins.property
+    def earned(self) -> _resources_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        at_ms: _builtins.int = ...,
+        outcome: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        running_ms: _builtins.int | None = ...,
+        earned: _resources_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_running_ms", b"_running_ms", "earned", b"earned", "running_ms", b"running_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_running_ms", b"_running_ms", "at_ms", b"at_ms", "detail", b"detail", "earned", b"earned", "outcome", b"outcome", "running_ms", b"running_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__running_ms: _TypeAlias = _typing.Literal["running_ms"]  # noqa: Y015
+    _WhichOneofArgType__running_ms: _TypeAlias = _typing.Literal["_running_ms", b"_running_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__running_ms) -> _WhichOneofReturnType__running_ms | None: ...
+
+Global___BidTurn: _TypeAlias = BidTurn  # noqa: Y015
+
+@_typing.final
 class CloseLeaseRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -49,6 +49,16 @@ class OperatorServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.FromString,
                 _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/ListDecisions',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ExplainOrder = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/ExplainOrder',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer:
@@ -75,6 +85,20 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDecisions(self, request, context):
+        """Decisions on orders, of bids that are open first, then the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainOrder(self, request, context):
+        """Every decision on one order that is kept, oldest first. NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +116,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.SetDrain,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'ExplainOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainOrder,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +209,60 @@ class OperatorService:
             '/provider.rpc.v1.OperatorService/SetDrain',
             provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/ListDecisions',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/ExplainOrder',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

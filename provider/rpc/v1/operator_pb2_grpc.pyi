@@ -37,6 +37,10 @@ class OperatorServiceStub:
     """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
     SetDrain: _grpc.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]
     """Stop bidding, or begin again. Leases run on. Kept over restarts."""
+    ListDecisions: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]
+    """Decisions on orders, of bids that are open first, then the newest first."""
+    ExplainOrder: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]
+    """Every decision on one order that is kept, oldest first. NOT_FOUND where there is none."""
 
 @_typing.type_check_only
 class OperatorServiceAsyncStub(OperatorServiceStub):
@@ -47,6 +51,10 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
     SetDrain: _aio.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]  # type: ignore[assignment]
     """Stop bidding, or begin again. Leases run on. Kept over restarts."""
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]  # type: ignore[assignment]
+    """Decisions on orders, of bids that are open first, then the newest first."""
+    ExplainOrder: _aio.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]  # type: ignore[assignment]
+    """Every decision on one order that is kept, oldest first. NOT_FOUND where there is none."""
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +80,21 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.SetDrainResponse, _abc.Awaitable[_operator_pb2.SetDrainResponse]]:
         """Stop bidding, or begin again. Leases run on. Kept over restarts."""
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _operator_pb2.ListDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ListDecisionsResponse, _abc.Awaitable[_operator_pb2.ListDecisionsResponse]]:
+        """Decisions on orders, of bids that are open first, then the newest first."""
+
+    @_abc_1.abstractmethod
+    def ExplainOrder(
+        self,
+        request: _operator_pb2.ExplainOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ExplainOrderResponse, _abc.Awaitable[_operator_pb2.ExplainOrderResponse]]:
+        """Every decision on one order that is kept, oldest first. NOT_FOUND where there is none."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

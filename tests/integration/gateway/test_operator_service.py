@@ -37,6 +37,7 @@ from provider.rpc.v1 import operator_pb2 as pb
 from provider.rpc.v1.operator_pb2_grpc import OperatorServiceStub
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
+from provider.sim.ledger import MemoryLedger
 from tests.integration.gateway.world import CLOCK, LEASE, PROVIDER, StillAgent, lease
 
 
@@ -64,6 +65,7 @@ async def gateway() -> AsyncIterator[OperatorGateway]:
             identity=LiveIdentity(identity),
             started_at=Instant(5),
             software="0.1.0",
+            ledger=MemoryLedger(),
         )
         yield OperatorGateway(world)
 

@@ -48,6 +48,12 @@ class Servicer(OperatorServiceServicer):
     async def SetDrain(self, request: Any, context: Any) -> pb.SetDrainResponse:  # noqa: N802
         raise AssertionError("nobody asks for it here")
 
+    async def ListDecisions(self, request: Any, context: Any) -> pb.ListDecisionsResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
+    async def ExplainOrder(self, request: Any, context: Any) -> pb.ExplainOrderResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
 
 @asynccontextmanager
 async def served(
