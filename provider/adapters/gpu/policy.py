@@ -31,6 +31,8 @@ INVALID_ARGUMENT = 2
 NOT_SUPPORTED = 3
 FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
+NO_INSTANCE = frozenset({INVALID_ARGUMENT, 6})
+"""How an empty place of a card's table of MIG instances answers."""
 NO_DRIVER = frozenset({9, 12})
 """There is nothing to read, as against something that does not work."""
 

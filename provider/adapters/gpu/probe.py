@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from provider.adapters.gpu import process as worker_process
-from provider.adapters.gpu import verdict
+from provider.adapters.gpu import rows as worker_rows
 from provider.adapters.gpu.fault_sources import FaultSources
 from provider.adapters.gpu.policy import NO_DRIVER, meaning
 from provider.adapters.gpu.process import WorkerProcess
@@ -233,7 +233,7 @@ class NvmlProbe:
         self._sampled_at = asyncio.get_running_loop().time()
         self._medium = {row["uuid"]: row.get("medium", self._medium.get(row["uuid"], {})) for row in rows}
         self._readings = tuple(
-            verdict.reading(row | self._medium[row["uuid"]], self._last_success) for row in rows
+            worker_rows.reading(row | self._medium[row["uuid"]], self._last_success) for row in rows
         )
         self._failures = Counter({(symbol, code): count for symbol, code, count in message["failures"]})
         self._roster.sampled(rows)

@@ -42,6 +42,7 @@ class WorkerProcess:
             "interval_s": settings.interval_s,
             "medium_s": settings.medium_s,
             "discover_every_s": settings.discover_every_s,
+            "pci_devices": str(settings.pci_devices),
             "library": settings.nvml_library,
             "slot_fd": slot.fd,
             "skip": sorted(skip),

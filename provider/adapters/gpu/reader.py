@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pynvml
@@ -18,7 +19,8 @@ from provider.adapters.gpu.gpm import Gpm
 from provider.adapters.gpu.identity import IDENTITY, INSTANCE_IDENTITY
 from provider.adapters.gpu.links import read_links
 from provider.adapters.gpu.nvml import IN_OUR_UNIT, Call, Field, Given, Group, Handle, field_value
-from provider.adapters.gpu.policy import SUCCESS, Treatment, treatment
+from provider.adapters.gpu.pci import nvidia_gpus
+from provider.adapters.gpu.policy import NO_INSTANCE, SUCCESS, Treatment, treatment
 from provider.adapters.gpu.sampling import FAST, INSTANCE, MEDIUM
 
 T = TypeVar("T")
@@ -47,8 +49,9 @@ class Unit:
 class Reader:
     """Initialises NVML when made, once: init and shutdown in turns leak and hang in real drivers."""
 
-    def __init__(self, call: Caller) -> None:
+    def __init__(self, call: Caller, pci_devices: Path) -> None:
         self._call = call
+        self._pci_devices = pci_devices
         self._gpm = Gpm(call)
         self._units: dict[str, Unit] = {}
         self._silent: dict[str, set[str]] = {}
@@ -72,6 +75,7 @@ class Reader:
                 "nvmlSystemGetCudaDriverVersion", pynvml.nvmlSystemGetCudaDriverVersion
             ),
             "count": count,
+            "pci": nvidia_gpus(self._pci_devices),
             "gpus": rows,
             "links": read_links(self._call, self.cards()),
             **self._confidential(),
@@ -94,27 +98,34 @@ class Reader:
                 unit.bus_id = row.get("pci_bus_id")
                 yield row
                 if row.get("is_mig_on"):
-                    yield from self._instances(unit)
+                    yield from self._instances(unit, row)
                 return
         yield row
 
-    def _instances(self, card: Unit) -> Iterator[Row]:
-        """The table is sparse: a place without an instance says so, and the next may have one."""
-        most = self._one(card, "nvmlDeviceGetMaxMigDeviceCount", pynvml.nvmlDeviceGetMaxMigDeviceCount) or 0
-        for place in range(min(most, _INSTANCES_MOST)):
-            handle: Handle | None = self._one(
-                card,
-                "nvmlDeviceGetMigDeviceHandleByIndex",
-                partial(_instance_at, place),
+    def _instances(self, card: Unit, card_row: Row) -> Iterator[Row]:
+        """The table is sparse: a place without an instance says so, and the next may have one.
+
+        ``has_unread_instances`` in the card's row: some failed, so that those not listed may yet be there.
+        """
+        most = pynvml.nvmlDeviceGetMaxMigDeviceCount
+        count, failed = self._one(card, "nvmlDeviceGetMaxMigDeviceCount", most)
+        for place in range(min(count or 0, _INSTANCES_MOST)):
+            handle, code = self._one(
+                card, "nvmlDeviceGetMigDeviceHandleByIndex", partial(_instance_at, place)
             )
+            if handle is None:
+                failed = failed or (0 if code in NO_INSTANCE else code)
+                continue
             row: Row = {"index": card.index, "parent": card.uuid, "trouble": []}
-            unit = None if handle is None else self._name(row, card.index, handle)
+            unit = self._name(row, card.index, handle)
             if unit is None:
+                failed = row["trouble"][0][1]
                 continue
             unit.parent = card
             self._fill(unit, row, row, INSTANCE_IDENTITY)
             unit.gpu_instance = row.get("gpu_instance")
             yield row
+        card_row["has_unread_instances"] = bool(failed)
 
     def _open(self, row: Row, index: int) -> Unit | None:
         try:
@@ -140,13 +151,14 @@ class Reader:
         self._units[unit.uuid] = unit
         return unit
 
-    def _one(self, unit: Unit, symbol: str, ask: Callable[[Handle], T]) -> T | None:
+    def _one(self, unit: Unit, symbol: str, ask: Callable[[Handle], T]) -> tuple[T | None, int]:
+        """An answer, or the return code why there is none."""
         try:
-            return self._call(symbol, partial(ask, unit.handle), unit.index, unit.uuid)
+            return self._call(symbol, partial(ask, unit.handle), unit.index, unit.uuid), SUCCESS
         except LibraryGone:
             raise
-        except CallFailed:
-            return None
+        except CallFailed as failure:
+            return None, failure.code
 
     def _reading(self, unit: Unit, *, is_medium: bool) -> Row:
         row: Row = {"index": unit.index, "uuid": unit.uuid, "trouble": []}

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from provider.adapters.gpu import verdict
+from provider.adapters.gpu import rows, verdict
 from provider.adapters.gpu.policy import Treatment, meaning, treatment
+from provider.adapters.gpu.rows import Row
 from provider.adapters.gpu.settings import PCI_DEVICES
-from provider.adapters.gpu.verdict import CardRecord, Row
+from provider.adapters.gpu.verdict import CardRecord
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import GpuUuid
 
@@ -37,37 +38,54 @@ class Roster:
         return None
 
     def read(self, message: dict[str, Any]) -> None:
-        """An inventory message: cards came, went, or could not be opened."""
-        rows: list[Row] = message["gpus"]
+        """An inventory message: cards and instances came, went, or could not be opened."""
+        told: list[Row] = message["gpus"]
+        cards = [row for row in told if rows.is_whole(row)]
         self._blind = None
-        confidential = message["is_confidential"], message["is_confidential_ready"]
-        found = {
-            row["index"]: verdict.card(row, self._numa_node(row), confidential)
-            for row in rows
-            if "uuid" in row and "parent" not in row
-        }
-        uuids = {gpu.uuid for gpu in found.values()}
-        indexes = {row["index"] for row in rows}
+        found = self._found(told, (message["is_confidential"], message["is_confidential_ready"]))
+        unclear = {row["index"] for row in cards if "uuid" not in row}
+        incomplete = unclear | {row["index"] for row in cards if row.get("has_unread_instances")}
         kept = {
-            gpu.index: gpu
+            gpu.uuid: gpu
             for gpu in self._plain
-            if gpu.index in indexes and gpu.index not in found and gpu.uuid not in uuids
+            if gpu.uuid not in found and gpu.index in (unclear if gpu.mig is None else incomplete)
         }
-        self._problem = verdict.nameless(rows, set(kept))
-        self._plain = tuple(gpu for _, gpu in sorted((found | kept).items()))
+        whole = {gpu.index: gpu for gpu in (*kept.values(), *found.values()) if gpu.mig is None}
+        self._problem = verdict.nameless(cards, {gpu.index for gpu in kept.values() if gpu.mig is None})
+        self._plain = tuple(sorted((found | kept).values(), key=_order))
         self._records = {gpu.uuid: self._records.get(gpu.uuid, CardRecord()) for gpu in self._plain}
-        for row in rows:
-            self._note_opened(row, (found | kept).get(row["index"]))
+        for row in cards:
+            self._note_opened(row, whole.get(row["index"]))
+        missing = max(0, len(message["pci"]) - message["count"])
+        if missing and not self._problem:
+            self._problem = f"{missing} of {len(message['pci'])} NVIDIA GPUs are not seen by the driver"
         self.inventory = replace(
             self.inventory,
             driver_version=message["driver_version"],
-            cuda_version=verdict.cuda_version(message["cuda_version"]),
+            cuda_version=rows.cuda_version(message["cuda_version"]),
+            links=rows.links(message["links"]),
+            missing=missing,
         )
         self._publish()
 
-    def sampled(self, rows: list[Row]) -> None:
+    def _found(self, told: list[Row], confidential: tuple[bool | None, bool | None]) -> dict[GpuUuid, Gpu]:
+        """Those that could be opened; an instance has its card before it."""
+        found: dict[GpuUuid, Gpu] = {}
+        for row in told:
+            if "uuid" not in row:
+                continue
+            if rows.is_whole(row):
+                gpu = rows.card(row, self._numa_node(row), confidential)
+            elif rows.is_placed(row):
+                gpu = rows.instance(row, found[GpuUuid(row["parent"])])
+            else:
+                continue
+            found[gpu.uuid] = gpu
+        return found
+
+    def sampled(self, samples: list[Row]) -> None:
         """A readings message: what failed on which card."""
-        for row in rows:
+        for row in samples:
             record = self._records.get(GpuUuid(row["uuid"]))
             if record is not None:
                 record.note(row["trouble"])
@@ -99,7 +117,14 @@ class Roster:
                 record.lost = f"it cannot be opened: {meaning(code)} ({symbol})"
 
     def _publish(self) -> None:
-        judged = tuple(self._records[gpu.uuid].judge(gpu) for gpu in self._plain)
+        judged = tuple(
+            self._records[gpu.uuid].judge(
+                gpu,
+                verdict.flaw(gpu, self._plain),
+                self._records.get(gpu.mig.parent) if gpu.mig is not None else None,
+            )
+            for gpu in self._plain
+        )
         if self._blind:
             judged = tuple(
                 gpu if gpu.problem else replace(gpu, health=GpuHealth.DEGRADED, problem=self._blind)
@@ -116,3 +141,8 @@ class Roster:
         except (OSError, ValueError):
             return None
         return node if node >= 0 else None
+
+
+def _order(gpu: Gpu) -> tuple[int, int, int]:
+    """A card, then its instances."""
+    return (gpu.index, gpu.mig.gpu_instance, gpu.mig.compute_instance) if gpu.mig else (gpu.index, -1, -1)

@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from provider.adapters.gpu.calls import Caller, LibraryGone
@@ -43,7 +44,7 @@ class Worker:
         self._pending = b""
         slot = CallSlot.attach(options["slot_fd"])
         self._callers = (Caller(slot), Caller(slot.lane(Lane.WATCHER)))
-        self._reader = Reader(self._callers[0])
+        self._reader = Reader(self._callers[0], Path(options["pci_devices"]))
         self._reader.skipped = frozenset(options["skip"])
         self._watcher = Watcher(self._callers[1], _say)
 

@@ -144,7 +144,7 @@ class SimulatedCard(ctypes.Structure):
         made.is_there = 1
         made.gpu_instance = 7 + place
         made.compute_instance = 0
-        made.slices = int(profile.partition("g.")[0])
+        made.slices = int(profile.partition("g.")[0].rpartition("c.")[2])
         made.uuid = b"MIG-%08d-%b" % (place, bytes(self.uuid).rpartition(b"-")[2])
         made.name = b"%b MIG %b" % (bytes(self.name), profile.encode())
         made.memory_total = memory_bytes

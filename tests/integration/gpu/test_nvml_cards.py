@@ -182,21 +182,6 @@ def test_an_unreadable_name_is_no_crash_and_no_sale(driver: SimulatedDriver) -> 
     run(body())
 
 
-def test_a_card_with_mig_on_is_not_sold_whole(driver: SimulatedDriver) -> None:
-    driver.add("a100").is_mig_on = 1
-
-    async def body() -> None:
-        async with probing(driver) as probe:
-            (gpu,) = (await probe.discover()).gpus
-            assert gpu.health is DEGRADED
-            assert gpu.problem is not None
-            assert gpu.problem.startswith("MIG is on")
-            await until(lambda: bool(probe.readings()))
-            assert probe.readings()[0].utilization_ratio is None
-
-    run(body())
-
-
 def test_a_card_that_comes_or_goes_is_noticed(driver: SimulatedDriver) -> None:
     driver.add("h100")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from provider.adapters.gpu.policy import RETURN_CODES, UNREADABLE_TEXT, Treatment, meaning, treatment
 from provider.adapters.gpu.roster import Roster
-from provider.adapters.gpu.verdict import cuda_version, reading
+from provider.adapters.gpu.rows import cuda_version, reading
 from provider.domain.gpu import GpuHealth, GpuReading
 from provider.domain.ids import GpuUuid
 from provider.domain.moment import Instant
@@ -31,6 +31,7 @@ def inventory(*rows: dict[str, Any]) -> dict[str, Any]:
     return {
         "gpus": list(rows),
         "count": len(rows),
+        "pci": [],
         "links": [],
         "driver_version": "570.124.06",
         "cuda_version": 12080,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from provider.adapters.runtime.gpu_sight import Nodes, Sight, Watched, judged, nodes_of
-from provider.adapters.runtime.gpus import GpuRoads
+from provider.adapters.runtime.gpus import GpuRoads, attach
 from provider.adapters.runtime.settings import DockerSettings
+from provider.domain.errors import Permanent
 from provider.domain.ids import GpuUuid, ProviderId
 
 SETTINGS = DockerSettings(provider=ProviderId("p1"))
@@ -49,6 +51,48 @@ def test_cards_of_cdi_are_known_from_its_specs(tmp_path: Path) -> None:
     nodes = nodes_of(MINE, GpuRoads(cdi_dirs=(str(tmp_path),)), SETTINGS)
     assert nodes.own == {"/dev/nvidia0": ONE, "/dev/nvidiactl": ONE}
     assert nodes.others == {"/dev/nvidia1"}
+
+
+def mig_spec(folder: Path, first: str, second: str) -> GpuRoads:
+    """Two instances of one card, as ``nvidia-ctk`` writes them: the card and two capabilities each."""
+    devices = [
+        {
+            "name": name,
+            "containerEdits": {
+                "deviceNodes": [
+                    {"path": "/dev/nvidia0"},
+                    {"path": f"/dev/nvidia-caps/nvidia-cap{cap}"},
+                    {"path": f"/dev/nvidia-caps/nvidia-cap{cap + 1}"},
+                ]
+            },
+        }
+        for name, cap in ((first, 21), (second, 30))
+    ]
+    (folder / "nvidia.json").write_text(json.dumps({"kind": "nvidia.com/gpu", "devices": devices}))
+    return GpuRoads(cdi_dirs=(str(folder),))
+
+
+def test_instances_of_one_card_are_told_apart_by_their_capabilities(tmp_path: Path) -> None:
+    slices = replace(MINE, gpus=(GpuUuid("MIG-1"),))
+    nodes = nodes_of(slices, mig_spec(tmp_path, "MIG-1", "MIG-2"), SETTINGS)
+    caps = [f"/dev/nvidia-caps/nvidia-cap{number}" for number in (21, 22, 30, 31)]
+    assert set(nodes.own) == {"/dev/nvidia0", *caps[:2]}
+    assert nodes.others == {*caps[2:]}, "the neighbour's may not open, the card's must"
+
+
+def test_an_instance_is_attached_by_its_own_name(tmp_path: Path) -> None:
+    known = attach((GpuUuid("MIG-1"),), mig_spec(tmp_path, "MIG-1", "MIG-2"), SETTINGS)
+    assert known.requests == ({"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=MIG-1"]},)
+    hooked = attach((GpuUuid("MIG-1"),), GpuRoads(has_hook=True), SETTINGS)
+    assert hooked.requests[0]["DeviceIDs"] == ["MIG-1"]
+
+
+def test_a_spec_that_counts_its_instances_says_how_to_name_them(tmp_path: Path) -> None:
+    """``0:1`` is another instance after the next change: never guessed."""
+    with pytest.raises(Permanent) as refused:
+        attach((GpuUuid("MIG-1"),), mig_spec(tmp_path, "0:0", "0:1"), SETTINGS)
+    assert "MIG-1" in refused.value.what
+    assert "--device-name-strategy=uuid" in (refused.value.remedy or "")
 
 
 def test_a_sandbox_is_not_looked_into(driver: Path) -> None:
