@@ -6,8 +6,7 @@ counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import assert_never
 
 import structlog
@@ -16,7 +15,7 @@ from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics
 from provider.adapters.telemetry.view import LeaseView, TelemetryView
 from provider.app.lease_news import LeaseNews
 from provider.core import metering
-from provider.core.effects import ConfirmLease, Effect, PlaceBid
+from provider.core.effects import PlaceBid
 from provider.core.events import (
     CoordinatorConnected,
     CoordinatorLost,
@@ -47,8 +46,7 @@ from provider.domain.moment import Instant
 from provider.domain.money import earned
 from provider.domain.usage import LeaseUsage
 from provider.domain.workload import RuntimeCapabilities, Unfit, Workload
-from provider.ports import Clock, Ledger, Store
-from provider.shell.lanes import Performs
+from provider.ports import Clock, Ledger
 
 log = structlog.get_logger()
 
@@ -143,6 +141,7 @@ class Observing:
                     cause=note.cause,
                     detail=note.detail,
                 )
+                self._metrics.container_ended(note.cause)
             case UpdateTakenBack():
                 log.warning("update_taken_back", lease=str(note.lease), reason=note.why)
             case NoticeGiven():
@@ -165,41 +164,6 @@ class Observing:
                 log.warning("effect_given_up", effect=note.effect, problem=note.what, at=at)
             case _:
                 assert_never(note)
-
-
-class TimedStore:
-    """A store whose commits are measured."""
-
-    def __init__(self, store: Store, metrics: Metrics) -> None:
-        self._store = store
-        self._metrics = metrics
-
-    def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
-        return self._store.load()
-
-    def commit(self, steps: Sequence[Step]) -> None:
-        began = perf_counter()
-        self._store.commit(steps)
-        self._metrics.store_commit(perf_counter() - began)
-
-
-class TimedPerformer:
-    """A performer whose effects are measured."""
-
-    def __init__(self, performer: Performs, metrics: Metrics) -> None:
-        self._performer = performer
-        self._metrics = metrics
-
-    async def perform(self, effect: Effect) -> Performed | Failed:
-        began = perf_counter()
-        result = await self._performer.perform(effect)
-        took_s = perf_counter() - began
-        self._metrics.effect_done(type(effect).__name__, took_s, ok=isinstance(result, Performed))
-        if isinstance(effect, PlaceBid):
-            self._metrics.bid_waited(BidStage.SUBMIT, took_s)
-        elif isinstance(effect, ConfirmLease):
-            self._metrics.bid_waited(BidStage.CONFIRM, took_s)
-        return result
 
 
 def telemetry_view(
@@ -226,5 +190,28 @@ def telemetry_view(
         leases=tuple(leases),
         bids_open=len(state.bids),
         is_connected=state.connected,
-        is_bidding=bool(state.nodes) and state.runtime is not None,
+        blocked=tuple(_blocked(state)),
+        prices=tuple(_prices(state)),
     )
+
+
+def _blocked(state: AgentState) -> Iterator[str]:
+    """Why no order at all would get a bid; the rules are ``core.admission``'s."""
+    if not state.nodes or state.runtime is None:
+        yield "engine"
+    if state.is_draining:
+        yield "draining"
+    unfit = state.runtime.unfit if state.runtime else ()
+    if any(not each.is_allowed and not each.only_for_gpus for each in unfit):
+        yield "unfit"
+    if not state.connected:
+        yield "market"
+
+
+def _prices(state: AgentState) -> Iterator[tuple[str, str, float]]:
+    """Of the models that are here and have a price."""
+    prices = state.policy.price.gpu_hour
+    for model in sorted({gpu.model for node in state.nodes for gpu in node.gpus}):
+        price = prices.get(model, prices.get("*"))
+        if price is not None:
+            yield from ((model, denom, float(price)) for denom in sorted(state.policy.denoms))

@@ -36,7 +36,7 @@ from provider.adapters.store.sqlite import SqliteStore
 from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
 from provider.adapters.telemetry.metrics import Metrics
-from provider.adapters.telemetry.view import Feed
+from provider.adapters.telemetry.view import Feed, LinkFacts
 from provider.adapters.usage import CgroupUsage, SqliteTallies, TallySettings
 from provider.app import addresses
 from provider.app.config import ProviderConfig
@@ -49,7 +49,8 @@ from provider.app.engine_settings import (
 )
 from provider.app.ingress_settings import ingress_settings
 from provider.app.lease_news import LeaseNews
-from provider.app.observing import Observing, TimedPerformer, TimedStore, telemetry_view
+from provider.app.measuring import Sizes, TimedPerformer, TimedPulls, TimedStore, watch_readings
+from provider.app.observing import Observing, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
 from provider.core.ledger import began
@@ -94,8 +95,9 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         random = Random(secrets.randbits(64))  # noqa: S311 - jitter of retries, nothing secret
         provider = ProviderId(who.member.name)
         database = config.state_dir / "provider.db"
-        store = SqliteStore.open(database, policy(config, provider), config.secrets_key_file)
-        stack.callback(store.close)
+        opened = SqliteStore.open(database, policy(config, provider), config.secrets_key_file)
+        stack.callback(opened.close)
+        store = TimedStore(opened, metrics)
         state, unfinished = store.load()
         journal = SqliteJournal(journal_settings(config))
         stack.callback(journal.close)
@@ -104,7 +106,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         stack.callback(ledger.close)
         ledger.keep(began(state, clock.now()))
         observing = Observing(metrics, clock, news, ledger)
-        loop = Loop(state, TimedStore(store, metrics), clock, observing)
+        loop = Loop(state, store, clock, observing)
         machine, disk_bytes = await _machine(config, provider, metrics, news, stack)
         attribution = _attribution(config, loop, machine, disk_bytes, stack)
         observing.on_workloads = attribution.note_workloads
@@ -125,7 +127,7 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
             ledger=ledger,
             attribution=attribution,
         )
-        await stack.enter_async_context(_telemetry(config, agent))
+        await stack.enter_async_context(_telemetry(config, agent, database))
         ingress = ingress_settings(config)
         if ingress is not None:
             await stack.enter_async_context(
@@ -155,7 +157,7 @@ async def _machine(
     settings = docker_settings(config, provider)
     data_root = ENGINE_ROOT if ENGINE_ROOT.exists() else config.state_dir
     held_bytes = disks.held_bytes(settings.storage, settings.storage.root / provider, data_root)
-    runtime = DockerRuntime(settings, clock, pulls=news)
+    runtime = DockerRuntime(settings, clock, pulls=TimedPulls(news, metrics), requests=metrics.engine_asked)
     held = await stack.enter_async_context(runtime)
     await stack.enter_async_context(_beside(held.keep_images()))
     machine = Machine(
@@ -164,6 +166,7 @@ async def _machine(
         host=LinuxHost(data_root, reserve=reserve, held_bytes=held_bytes),
         runtime=held,
         clock=clock,
+        looked=metrics.looked,
     )
     return machine, held.disk_bytes
 
@@ -243,16 +246,26 @@ def _link(config: ProviderConfig) -> LinkSettings:
     )
 
 
-def _telemetry(config: ProviderConfig, agent: Agent) -> TelemetryServer:
+@asynccontextmanager
+async def _telemetry(config: ProviderConfig, agent: Agent, database: Path) -> AsyncIterator[None]:
     host, port = addresses.split(config.telemetry.listen, "telemetry.listen")
-    probe = agent.machine.gpus
+    probe, runtime = agent.machine.gpus, agent.machine.runtime
+    sizes = Sizes(database, lambda: runtime.image_bytes if isinstance(runtime, DockerRuntime) else None)
     feed = Feed(
         view=lambda: telemetry_view(agent.loop.state, agent.machine.clock, agent.attribution.usages),
         readings=probe.readings,
         probe=probe.status if isinstance(probe, NvmlProbe) else lambda: None,
+        link=lambda: LinkFacts(state=agent.link.stage, last_message=agent.link.last_message),
+        held=sizes.now,
     )
     settings = HttpSettings(host=host, port=port, token=config.telemetry.token)
-    return TelemetryServer(settings, Exposition(agent.metrics, feed), lambda: readiness(agent))
+    sampling = watch_readings(probe, agent.metrics, agent.attribution.lease_of, every_s=config.gpu.interval_s)
+    async with (
+        _beside(sizes.watch()),
+        _beside(sampling),
+        TelemetryServer(settings, Exposition(agent.metrics, feed), lambda: readiness(agent)),
+    ):
+        yield
 
 
 def readiness(agent: Agent) -> Readiness:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import structlog
 
@@ -35,6 +36,16 @@ AWAY_RETRY = Span(2 * SECOND)
 """Between two tries while the engine is away."""
 
 
+class Looked(Protocol):
+    """Must not block, and may not fail."""
+
+    def __call__(self, what: str, seconds: float, /, *, ok: bool) -> None: ...
+
+
+def _unwatched(_what: str, _seconds: float, /, *, ok: bool) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """What is looked at on this machine."""
@@ -44,6 +55,8 @@ class Machine:
     host: HostProbe
     runtime: Runtime
     clock: Clock
+    looked: Looked = _unwatched
+    """Told of each look and how long it took, successful or not, by the name of what was looked at."""
 
 
 async def listen(market: MarketId, link: CoordinatorLink, loop: Loop) -> None:
@@ -55,9 +68,9 @@ async def listen(market: MarketId, link: CoordinatorLink, loop: Loop) -> None:
 async def watch_machine(machine: Machine, loop: Loop) -> None:
     """The inventory: once as soon as the engine answers, then whenever a GPU comes, goes or falls ill."""
     inventory = await machine.gpus.discover()
-    await _until_it_answers(machine, partial(_read, machine, loop, inventory))
+    await _until_it_answers(machine, "machine", partial(_read, machine, loop, inventory))
     async for changed in machine.gpus.changes():
-        await _until_it_answers(machine, partial(_read, machine, loop, changed))
+        await _until_it_answers(machine, "machine", partial(_read, machine, loop, changed))
 
 
 async def _read(machine: Machine, loop: Loop, inventory: GpuInventory) -> None:
@@ -80,7 +93,7 @@ async def watch_workloads(machine: Machine, loop: Loop) -> None:
         group.create_task(_watch_ports(machine, loop))
         while True:
             hinted.clear()
-            await _until_it_answers(machine, partial(list_workloads, machine, loop))
+            await _until_it_answers(machine, "workloads", partial(list_workloads, machine, loop))
             async with asyncio.TaskGroup() as waits:
                 due = after(machine.clock.now(), LIST_EVERY)
                 either: list[asyncio.Task[object]] = [
@@ -95,7 +108,7 @@ async def watch_workloads(machine: Machine, loop: Loop) -> None:
 async def _watch_capabilities(machine: Machine, loop: Loop) -> None:
     while True:
         await machine.clock.sleep_until(after(machine.clock.now(), CAPABILITIES_EVERY))
-        await _until_it_answers(machine, partial(_look_at_capabilities, machine, loop))
+        await _until_it_answers(machine, "capabilities", partial(_look_at_capabilities, machine, loop))
 
 
 async def _look_at_capabilities(machine: Machine, loop: Loop) -> None:
@@ -115,7 +128,9 @@ async def _watch_ports(machine: Machine, loop: Loop) -> None:
     """Not with each hint: the kernel's tables are long where many connections are."""
     while True:
         await machine.clock.sleep_until(after(machine.clock.now(), LIST_EVERY))
+        began = asyncio.get_running_loop().time()
         await _look_at_ports(machine, loop)
+        machine.looked("ports", asyncio.get_running_loop().time() - began, ok=True)
 
 
 async def _look_at_ports(machine: Machine, loop: Loop) -> None:
@@ -147,16 +162,20 @@ async def _collect(hints: AsyncIterator[None], hinted: asyncio.Event) -> None:
         hinted.set()
 
 
-async def _until_it_answers(machine: Machine, look: Callable[[], Awaitable[None]]) -> None:
-    """Try ``look`` until it succeeds; what it changes is only what it saw."""
+async def _until_it_answers(machine: Machine, what: str, look: Callable[[], Awaitable[None]]) -> None:
+    """Try ``look`` at ``what`` until it succeeds; what it changes is only what it saw."""
     said = False
+    time = asyncio.get_running_loop().time
     while True:
+        began = time()
         try:
             await look()
         except ProviderError as failure:
+            machine.looked(what, time() - began, ok=False)
             if not said:
                 log.warning("engine_unreachable", problem=failure.what, remedy=failure.remedy)
                 said = True
             await machine.clock.sleep_until(after(machine.clock.now(), AWAY_RETRY))
         else:
+            machine.looked(what, time() - began, ok=True)
             return

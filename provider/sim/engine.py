@@ -35,6 +35,8 @@ class ImageScript:
     """How often; None for always. Counts down."""
     takes: Span = Span(0)
     """The pull and the start together."""
+    size_bytes: int = 0
+    """That a pull transfers."""
     runs: Timeline | None = None
     """In place of what its command says."""
 

@@ -16,9 +16,10 @@ from typing import Self
 
 from provider.core.gpu_models import gpu_kind
 from provider.domain.errors import ConfigError
-from provider.domain.gpu import Gpu, GpuFault, GpuHealth, GpuInventory, GpuReading
+from provider.domain.gpu import Gpu, GpuFault, GpuHealth, GpuInventory, GpuProcess, GpuReading
 from provider.domain.ids import GpuUuid
 from provider.ports import Clock
+from provider.sim import gpu_telemetry
 from provider.sim.gpu_cards import CARDS, Card
 
 _RESERVED_BYTES = 500 * 1024**2
@@ -58,6 +59,7 @@ class SimulatedProbe:
         )
         self._born = clock.now()
         self._load: dict[GpuUuid, float] = {}
+        self._processes: dict[GpuUuid, tuple[GpuProcess, ...]] = {}
         self._inventory = GpuInventory(
             gpus=self._all,
             driver_version="simulated",
@@ -140,6 +142,10 @@ class SimulatedProbe:
         """From now on the card is that busy, 0 to 1, give or take a wave."""
         self._load[uuid] = ratio
 
+    def runs(self, uuid: GpuUuid, *pids: int) -> None:
+        """From now on these processes compute on the card."""
+        self._processes[uuid] = tuple(GpuProcess(pid=pid) for pid in pids)
+
     def _set(self, gpus: tuple[Gpu, ...]) -> None:
         self._inventory = replace(self._inventory, gpus=gpus)
         self._changed.set()
@@ -152,7 +158,7 @@ class SimulatedProbe:
         utilization = min(1.0, max(0.0, base * (1 + 0.1 * wave)))
         span_watts = card.power_limit_watts - card.idle_watts
         mean_watts = card.idle_watts + base * span_watts
-        return GpuReading(
+        plain = GpuReading(
             uuid=gpu.uuid,
             at=at,
             utilization_ratio=round(utilization, 2),
@@ -162,15 +168,16 @@ class SimulatedProbe:
             energy_joules=round(mean_watts * (at - self._born) / 1000, 3),
             temperature_celsius=float(round(32 + 45 * utilization)),
             fan_ratio=0.3 if card.has_fan else None,
-            clock_sm_hertz=card.clock_sm_megahertz * 1e6,
             clock_memory_hertz=card.clock_memory_megahertz * 1e6,
+            processes=self._processes.get(gpu.uuid),
         )
+        return gpu_telemetry.told(plain, gpu, card, load=base, ran_s=(at - self._born) / 1000)
 
 
 def _gpu(uuid: GpuUuid, index: int, card: Card) -> Gpu:
     name = f"SIMULATED {card.name}"
     kind = gpu_kind(name)
-    return Gpu(
+    plain = Gpu(
         uuid=uuid,
         index=index,
         name=name,
@@ -184,3 +191,4 @@ def _gpu(uuid: GpuUuid, index: int, card: Card) -> Gpu:
         power_limit_watts=float(card.power_limit_watts),
         simulated=True,
     )
+    return gpu_telemetry.with_limits(plain, card)

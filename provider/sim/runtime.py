@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
+from provider.adapters.runtime.asked import Asked, unmeasured
+from provider.adapters.runtime.images.observer import PullObserver, Unobserved
 from provider.core.launching import waves
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import LeaseId
@@ -34,16 +36,26 @@ from provider.sim.script import timeline
 DISK = "simulated"
 """One for everything."""
 TIB = 1024**4
+ANSWER_S = 0.003
+"""How long this engine takes to answer."""
 
 
 class SimulatedRuntime:
     """``ports.Runtime`` on a ``SimulatedEngine``. ``exec`` understands what ``sim.script`` does."""
 
     def __init__(
-        self, engine: SimulatedEngine, attachment: GpuAttachment = GpuAttachment.ENVIRONMENT
+        self,
+        engine: SimulatedEngine,
+        attachment: GpuAttachment = GpuAttachment.ENVIRONMENT,
+        *,
+        pulls: PullObserver | None = None,
+        requests: Asked = unmeasured,
     ) -> None:
+        """``pulls`` and ``requests`` are told what Docker's adapter tells them."""
         self.engine = engine
         self._attachment = attachment
+        self._pulls = pulls or Unobserved()
+        self._requests = requests
         self._locks: dict[LeaseId, asyncio.Lock] = {}
         self._tasks = asyncio.TaskGroup()
         self._alarms: list[asyncio.Task[None]] = []
@@ -60,7 +72,7 @@ class SimulatedRuntime:
         await self._tasks.__aexit__(None, None, None)
 
     async def capabilities(self) -> RuntimeCapabilities:
-        self.engine.check()
+        self._ask("engine_read")
         problem = "this engine cannot attach GPUs" if self._attachment is GpuAttachment.NONE else None
         return RuntimeCapabilities(
             engine="simulated 1",
@@ -76,12 +88,12 @@ class SimulatedRuntime:
 
     async def start(self, launch: Launch) -> Workload:
         async with self._locks.setdefault(launch.lease, asyncio.Lock()):
-            self.engine.check()
+            self._ask("container_write")
             there = self.engine.leases.get(launch.lease, {})
             fit = {name: each for name, each in there.items() if _fits(each, launch)}
             missing = [each for each in launch.replicas if not self._runs(fit, each)]
             for image in sorted({replica.service.image for replica in missing}):
-                await self._fetch(image)
+                await self._fetch(launch.lease, image)
             gone = [
                 each
                 for name, each in there.items()
@@ -96,7 +108,7 @@ class SimulatedRuntime:
 
     async def restart(self, lease: LeaseId, service: str, grace_s: int) -> Workload:
         async with self._locks.setdefault(lease, asyncio.Lock()):
-            self.engine.check()
+            self._ask("container_write")
             there = [each for key, each in self.engine.leases.get(lease, {}).items() if key[0] == service]
             if not there:
                 raise Temporary(f"{service} of {lease} is not here")
@@ -109,18 +121,18 @@ class SimulatedRuntime:
             return self._workload(lease)
 
     async def look(self, lease: LeaseId) -> Workload | None:
-        self.engine.check()
+        self._ask("container_read")
         return self._workload(lease) if lease in self.engine.leases else None
 
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._locks.setdefault(lease, asyncio.Lock()):
-            self.engine.check()
+            self._ask("container_remove")
             self.engine.keep(lease, self.engine.leases.pop(lease, {}).values())
             self.engine.files.pop(lease, None)
             await self.engine.notify()
 
     async def list(self) -> tuple[Workload, ...]:
-        self.engine.check()
+        self._ask("container_read")
         return tuple(self._workload(lease) for lease in sorted(self.engine.leases))
 
     async def hints(self) -> AsyncIterator[None]:
@@ -130,7 +142,7 @@ class SimulatedRuntime:
                 await self.engine.changed.wait()
 
     async def logs(self, lease: LeaseId, request: LogRequest) -> AsyncIterator[LogBatch]:
-        self.engine.check()
+        self._ask("container_read")
         there = self.engine.leases.get(lease, {})
         wanted = [there[key] for key in sorted(there) if _matches(key, request)]
         kept = [
@@ -159,7 +171,7 @@ class SimulatedRuntime:
                         yield _batch(line)
 
     async def exec(self, lease: LeaseId, request: ExecRequest) -> ExecSession:
-        self.engine.check()
+        self._ask("exec_write")
         container = self.engine.leases.get(lease, {}).get((request.service, request.replica))
         if container is None or not _goes_on(container, self.engine.clock.now()):
             raise Permanent(f"{request.service}/{request.replica} of {lease} does not run here")
@@ -200,14 +212,30 @@ class SimulatedRuntime:
         container = there.get((replica.service.name, replica.replica))
         return container is not None and _goes_on(container, self.engine.clock.now())
 
-    async def _fetch(self, image: str) -> None:
-        """Everything about an image that takes time or fails."""
+    async def _fetch(self, lease: LeaseId, image: str) -> None:
+        """Everything about an image that takes time or fails, told to whoever watches pulls."""
         script = self.engine.images.get(image, ImageScript())
+        time = asyncio.get_running_loop().time
+        began = time()
+        self._pulls.began(lease, image)
+        try:
+            await self._pull(script)
+        except BaseException as failure:
+            self._pulls.failed(lease, image, str(failure))
+            raise
+        self._pulls.done(lease, image, time() - began, script.size_bytes)
+
+    async def _pull(self, script: ImageScript) -> None:
         await self.engine.clock.sleep_until(after(self.engine.clock.now(), script.takes))
-        self.engine.check()
+        self._ask("image_write")
         if script.failure is not None and script.failures != 0:
             script.failures = None if script.failures is None else script.failures - 1
             raise script.failure
+
+    def _ask(self, op: str) -> None:
+        """``Temporary`` while the engine is away."""
+        self._requests(op, ANSWER_S, ok=not self.engine.is_away)
+        self.engine.check()
 
     def _begin(self, launch: Launch, replica: ReplicaLaunch) -> None:
         script = self.engine.images.get(replica.service.image, ImageScript())

@@ -21,7 +21,7 @@ from provider.ports import Clock
 class Load:
     """What a container does, from its first moment to its last."""
 
-    a_second: Mapping[UsageCounter, int] = field(default_factory=dict)
+    a_second: Mapping[UsageCounter, float] = field(default_factory=dict)
     """By how much each counter grows."""
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
@@ -63,7 +63,7 @@ class SimulatedUsage:
         load = self.loads.get(container.service, MODEST)
         ran_ms = max(self._clock.now() - (container.started_at or self._clock.now()), 0)
         return ContainerReading(
-            counters={name: rate * ran_ms // 1000 for name, rate in load.a_second.items()},
+            counters={name: int(rate * ran_ms // 1000) for name, rate in load.a_second.items()},
             memory_bytes=load.memory_bytes,
             memory_limit_bytes=load.memory_limit_bytes,
         )

@@ -14,6 +14,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 import grpc.aio
@@ -28,6 +29,7 @@ from provider.core.events import CoordinatorConnected, CoordinatorLost
 from provider.domain.errors import ConfigError, PeerError, Permanent, ProviderError, Temporary
 from provider.domain.ids import EffectId, LeaseId
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
+from provider.domain.moment import Instant
 from provider.domain.workload import PortBinding
 from provider.ports import Clock, Delivery
 from provider.rpc.calls import unary
@@ -60,6 +62,17 @@ if TYPE_CHECKING:
 
 Position = Callable[[], tuple[str, int]]
 """The market whose changes the agent follows, and how far it has committed them; ``("", 0)`` at first."""
+
+
+class LinkStage(StrEnum):
+    """Where a link is on its way to a session."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    BACKOFF = "backoff"
+    """Waiting before it dials again."""
+    AUTH_FAILED = "auth_failed"
+    """Certificate, market or version are not taken: it dials on, but somebody has to mend something."""
 
 
 class GrpcLink:
@@ -96,6 +109,9 @@ class GrpcLink:
         self._is_leaving = asyncio.Event()
         self._epoch = 0
         self._told_lost: str | None = None
+        self._is_unwelcome = False
+        """The last session failed for a reason that only its operator can mend."""
+        self._last_message: Instant | None = None
         self.skipped: str | None = None
         """The last order that could not be read, with the field's path."""
 
@@ -121,6 +137,20 @@ class GrpcLink:
     def renewal_problem(self) -> str | None:
         """Why the certificate could not be renewed the last time; None when all is well."""
         return self._renewal.problem
+
+    @property
+    def stage(self) -> LinkStage:
+        """Where the link is, now."""
+        if self._stub is not None:
+            return LinkStage.CONNECTED
+        if self._is_unwelcome:
+            return LinkStage.AUTH_FAILED
+        return LinkStage.BACKOFF if self._session is None else LinkStage.CONNECTING
+
+    @property
+    def last_message(self) -> Instant | None:
+        """When the coordinator last said something."""
+        return (self._session.last_message if self._session else None) or self._last_message
 
     def token_keys(self) -> tuple[str, ...]:
         """Public keys (PEM) that sign lease tokens, newest first; as last heard, over restarts."""
@@ -201,6 +231,7 @@ class GrpcLink:
             while not self._is_leaving.is_set():
                 began = asyncio.get_running_loop().time()
                 error = await self._one_session()
+                self._is_unwelcome = isinstance(error, ConfigError | Permanent | PeerError)
                 if asyncio.get_running_loop().time() - began >= self._settings.stable_s:
                     self._backoff.forgive()
                 if self._is_dialling_again or self._is_leaving.is_set():
@@ -240,6 +271,7 @@ class GrpcLink:
         try:
             return await self._session.run(stub, self._hello())
         finally:
+            self._last_message = self.last_message
             self._session = self._channel = self._stub = None
             self._is_up.clear()
             await channel.close()

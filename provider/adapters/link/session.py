@@ -19,7 +19,7 @@ import grpc.aio
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.link.translate import event_from_pb
 from provider.domain.errors import PeerError, Permanent, ProviderError, Temporary
-from provider.domain.moment import Span
+from provider.domain.moment import Instant, Span
 from provider.ports import Clock, Delivery
 from provider.rpc.calls import cancelled_after
 from provider.rpc.sequence import Inbox, Outbox
@@ -86,6 +86,8 @@ class Session:
         self._silence_timer: asyncio.TimerHandle | None = None
         self._silence_s = settings.welcome_s
         self._heard_at = 0.0
+        self.last_message: Instant | None = None
+        """When the coordinator last said something."""
         self._is_held_up = False
         self._wake = asyncio.Event()
         self._is_welcome = asyncio.Event()
@@ -152,7 +154,7 @@ class Session:
     async def _read(self, call: _Call) -> None:
         loop = asyncio.get_running_loop()
         while isinstance(message := await call.read(), SessionResponse):
-            self._heard_at = loop.time()
+            self._heard_at, self.last_message = loop.time(), self._clock.now()
             self._inbox.take(message.seq)
             if message.HasField("message_refused"):
                 self._refused(message.message_refused)

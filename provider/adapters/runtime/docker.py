@@ -31,6 +31,7 @@ from provider.adapters.runtime import (
     readiness,
     remover,
 )
+from provider.adapters.runtime.asked import Asked, unmeasured
 from provider.adapters.runtime.commands import DockerExec
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.egress.warden import Warden
@@ -72,11 +73,13 @@ class DockerRuntime:
         *,
         pulls: PullObserver | None = None,
         disk: DiskReading = read_disk,
+        requests: Asked = unmeasured,
     ) -> None:
-        """``pulls`` is told how images come; ``disk`` says how full the engine's disk is."""
+        """``pulls`` is told how images come, ``requests`` how long the engine takes to answer; ``disk`` says
+        how full the engine's disk is."""
         self._settings = settings
         self._clock = clock
-        self._engine = Engine(settings)
+        self._engine = Engine(settings, requests)
         self._images = image_parts(self._engine, clock, pulls, disk)
         self._warden = Warden(self._engine)
         self._volumes = Volumes(self._engine)
@@ -180,6 +183,11 @@ class DockerRuntime:
     async def keep_images(self) -> None:
         """Pull what the operator wants here, and remove idle images when the disk fills. Until cancelled."""
         await self._images.housekeeping.run()
+
+    @property
+    def image_bytes(self) -> int | None:
+        """Size of the images that are kept for leases, as last measured; not part of the port."""
+        return self._images.collector.held_bytes
 
     async def list(self) -> tuple[Workload, ...]:
         provider = self._settings.provider

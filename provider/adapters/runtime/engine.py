@@ -14,12 +14,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import TypeVar, cast
 
 import docker
 import docker.errors
 
 from provider.adapters.runtime import wire
+from provider.adapters.runtime.asked import Asked, hook, operation, unanswered, unmeasured
 from provider.adapters.runtime.errors import RAISED, engine_error, refused
 from provider.adapters.runtime.settings import DockerSettings
 from provider.domain.errors import Permanent, ProviderError, Temporary
@@ -57,8 +59,9 @@ class _Link:
 class Engine:
     """Calls and streams to one engine. ``close`` when done; calls after that fail."""
 
-    def __init__(self, settings: DockerSettings) -> None:
+    def __init__(self, settings: DockerSettings, asked: Asked = unmeasured) -> None:
         self.settings = settings
+        self._asked = asked
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="docker")
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
@@ -87,6 +90,7 @@ class Engine:
         cannot be taken back, and whoever tidies up next should find it done.
         """
         link = await self._connected()
+        began = perf_counter()
         future = asyncio.get_running_loop().run_in_executor(self._threads, function, link.client)
         try:
             return await asyncio.shield(future)
@@ -97,6 +101,7 @@ class Engine:
         except docker.errors.APIError as error:
             raise engine_error(error, doing) from error
         except RAISED as error:
+            self._asked(unanswered(error), perf_counter() - began, ok=False)
             self._forget()
             raise engine_error(error, doing) from error
 
@@ -110,9 +115,13 @@ class Engine:
         """
         facts = await self.facts()
         versioned = replace(request, path=f"/v{facts.api}{request.path}")
+        began = perf_counter()
         try:
             patience_s = head_timeout_s or self.settings.call_timeout_s
             async with wire.ask(self.settings.socket_path, versioned, patience_s) as answer:
+                if request.upload is None:  # else its time is whose sends it
+                    op = operation(request.method, request.path)
+                    self._asked(op, perf_counter() - began, ok=answer.status < 500)
                 yield answer
         except RAISED as error:
             self._forget()
@@ -149,6 +158,7 @@ class Engine:
             timeout=self.settings.call_timeout_s,
             max_pool_size=self.settings.threads,
         )
+        client.hooks["response"].append(hook(self._asked))
         return _Link(facts=facts, client=client)
 
     def _forget(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from provider.adapters.telemetry.rows import gpu, lease, market, nvml, usage
+from provider.adapters.telemetry.rows import daemon, gpu, lease, market, nvml, reading, usage
 from provider.adapters.telemetry.rows.sample import Rows, Sample
 from provider.adapters.telemetry.table.metric import Kind, Metric
 from provider.adapters.telemetry.view import Snapshot
@@ -45,15 +45,13 @@ def _family(metric: Metric, samples: Iterable[Sample]) -> Family:
 
 def rows(snapshot: Snapshot) -> Rows:
     """Each metric that is read off the state, once, with its samples."""
-    view = snapshot.view
-    leases = view.leases[:LEASES_MOST]
-    cards = [(node, card) for node in view.nodes for card in node.gpus]
-    leased = {uuid for held in view.leases for uuid in held.gpus}
-    readings = {reading.uuid: reading for reading in snapshot.readings}
-    yield from gpu.cards(cards, leased)
-    yield from gpu.readings([card for _, card in cards], readings)
+    leases = snapshot.view.leases[:LEASES_MOST]
+    cards = [(node, card) for node in snapshot.view.nodes for card in node.gpus]
+    yield from gpu.cards(cards, snapshot)
+    yield from reading.readings(cards, snapshot)
     yield from nvml.probe(snapshot)
     yield from lease.held_by(leases, {card.uuid: card for _, card in cards})
     yield from lease.gpus_of(leases)
     yield from usage.used_by(leases)
-    yield from market.market(view)
+    yield from market.market(snapshot.view)
+    yield from daemon.daemon(snapshot)

@@ -45,9 +45,7 @@ class Exposition:
 
     def look(self) -> None:
         """Take a fresh snapshot: at a scrape, and once at the start, so that revenue has a beginning."""
-        snapshot = look(self._feed)
-        self._metrics.note_view(snapshot.view)
-        self._metrics.state.snapshot = snapshot
+        self._metrics.show(look(self._feed))
 
     async def page(self, accept: str, *, gzipped: bool) -> Page:
         """The exposition in the format that ``accept`` asks for, at most ``cache_s`` old."""

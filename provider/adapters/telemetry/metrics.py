@@ -7,6 +7,8 @@ microsecond, and raise nothing. State (GPUs, leases, connections) is ``collector
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 
 from prometheus_client import (
@@ -23,9 +25,13 @@ from prometheus_client import (
 from provider.adapters.telemetry import table
 from provider.adapters.telemetry.collector import StateCollector
 from provider.adapters.telemetry.table.metric import Kind, Metric
-from provider.adapters.telemetry.view import TelemetryView
+from provider.adapters.telemetry.totals import GpuTotals
+from provider.adapters.telemetry.view import GpuProcesses, Snapshot, TelemetryView
+from provider.domain.gpu import GpuReading
+from provider.domain.ids import GpuUuid
 from provider.domain.market import CloseReason, Refusal
 from provider.domain.money import Money
+from provider.domain.workload import ExitCause
 
 
 class BidOutcome(StrEnum):
@@ -52,6 +58,9 @@ class BidStage(StrEnum):
     """From the award until the market has its confirmation."""
 
 
+ORDER_RESULTS = ("matched", "filtered", "no_capacity", "price", "invalid")
+LOOPS = ("machine", "workloads", "capabilities", "ports")
+"""What is looked at again and again, as ``shell.sources`` names it."""
 _INVALID = frozenset({Refusal.ENDPOINT_KIND_UNSUPPORTED})
 _FILTERED = frozenset(
     {
@@ -100,6 +109,18 @@ class Metrics:
         self._store = self._histogram(table.daemon.STORE)
         self._lag = self._histogram(table.daemon.LOOP_LAG)
         self._scrape = self._histogram(table.daemon.SCRAPE)
+        self._restarts = self._counter(table.runtime.CONTAINER_RESTARTS)
+        self._pull = self._histogram(table.runtime.IMAGE_PULL)
+        self._pull_bytes = self._counter(table.runtime.IMAGE_PULL_BYTES)
+        self._request = self._histogram(table.runtime.REQUEST)
+        self._request_errors = self._counter(table.runtime.REQUEST_ERRORS)
+        self._store_errors = self._counter(table.daemon.STORE_ERRORS)
+        self._reconcile = self._histogram(table.daemon.RECONCILE)
+        self._reconcile_errors = self._counter(table.daemon.RECONCILE_ERRORS)
+        self._totals = GpuTotals()
+        self._expected: dict[bool, int] = {}
+        self._processes: Mapping[GpuUuid, GpuProcesses] = {}
+        self._begin_at_zero()
         self._earned: dict[str, Money] | None = None
         build = Gauge(
             table.daemon.BUILD_INFO.name,
@@ -111,6 +132,20 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    def _begin_at_zero(self) -> None:
+        """Where it is known what can happen, the first time has to be seen as a rise."""
+        known: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
+            (self._orders, ((result,) for result in ORDER_RESULTS)),
+            (self._bids, ((outcome,) for outcome in BidOutcome)),
+            (self._closed, ((reason, reason.fault) for reason in CloseReason)),
+            (self._restarts, ((cause,) for cause in ExitCause)),
+            (self._store_errors, (("write",),)),
+            (self._reconcile_errors, ((loop,) for loop in LOOPS)),
+        )
+        for counter, children in known:
+            for labels in children:
+                counter.labels(*labels)
 
     def nvml_sweep(self, seconds: float) -> None:
         """One sample of all cards was taken."""
@@ -162,6 +197,40 @@ class Metrics:
         """A transaction was committed."""
         self._store.labels("write").observe(seconds)
 
+    def store_load(self, seconds: float) -> None:
+        """The state was read, once, at the start."""
+        self._store.labels("read").observe(seconds)
+
+    def store_refused(self) -> None:
+        """A transaction could not be taken; it is tried again."""
+        self._store_errors.labels("write").inc()
+
+    def looked(self, loop: str, seconds: float, /, *, ok: bool) -> None:
+        """One of ``LOOPS`` looked at what there is, or could not."""
+        if ok:
+            self._reconcile.labels(loop).observe(seconds)
+        else:
+            self._reconcile_errors.labels(loop).inc()
+
+    def container_ended(self, cause: ExitCause) -> None:
+        """A container that should run does not."""
+        self._restarts.labels(cause).inc()
+
+    def image_pulled(self, seconds: float, transferred_bytes: int) -> None:
+        """An image is here."""
+        self._pull.labels("ok").observe(seconds)
+        self._pull_bytes.inc(transferred_bytes)
+
+    def image_failed(self, seconds: float) -> None:
+        """A pull failed, or was called off."""
+        self._pull.labels("failed").observe(seconds)
+
+    def engine_asked(self, op: str, seconds: float, /, *, ok: bool) -> None:
+        """A request to the engine was answered, or failed there. From any thread."""
+        self._request.labels(op).observe(seconds)
+        if not ok:
+            self._request_errors.labels(op).inc()
+
     def loop_lag(self, seconds: float) -> None:
         """The event loop woke a sleeper so late."""
         self._lag.observe(seconds)
@@ -170,7 +239,31 @@ class Metrics:
         """An exposition was made."""
         self._scrape.observe(seconds)
 
-    def note_view(self, view: TelemetryView) -> None:
+    def sampled(
+        self, readings: Iterable[GpuReading], processes: Mapping[GpuUuid, GpuProcesses] | None = None
+    ) -> None:
+        """The newest samples, as often as one likes; ``processes`` where they were looked for."""
+        self._totals.note(readings)
+        if processes is not None:
+            self._processes = processes
+
+    def show(self, snapshot: Snapshot) -> None:
+        """What the next rendering shows of the state."""
+        self._note_view(snapshot.view)
+        gpus = [gpu for node in snapshot.view.nodes for gpu in node.gpus]
+        for simulated in (False, True):
+            there = sum(gpu.simulated is simulated for gpu in gpus)
+            self._expected[simulated] = max(there, self._expected.get(simulated, 0))
+        self.sampled(snapshot.readings)
+        self._totals.keep_only({gpu.uuid for gpu in gpus})
+        self.state.snapshot = replace(
+            snapshot,
+            totals=self._totals.now(),
+            gpus_expected=dict(self._expected),
+            processes=self._processes,
+        )
+
+    def _note_view(self, view: TelemetryView) -> None:
         """Take revenue up from what live leases have earned, but not what a restart found there already."""
         if self._earned is None:
             self._earned = {lease.key: lease.earned for lease in view.leases}

@@ -5,10 +5,12 @@ Owns the shape of the hand-over. Invariant: frozen, so that a thread may render 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from provider.adapters.telemetry.totals import CardTotals
 from provider.core.lease import Phase
 from provider.domain.gpu import GpuReading
 from provider.domain.ids import GpuUuid
@@ -42,7 +44,13 @@ class TelemetryView:
     leases: tuple[LeaseView, ...] = ()
     bids_open: int = 0
     is_connected: bool = False
-    is_bidding: bool = True
+    blocked: tuple[str, ...] = ()
+    """Why it does not bid, of ``BLOCKS``; empty while it does."""
+    prices: tuple[tuple[str, str, float], ...] = ()
+    """Model, denom, micro-denom an hour for one card."""
+
+
+BLOCKS = ("engine", "draining", "unfit", "market")
 
 
 class ProbeFacts(Protocol):
@@ -56,6 +64,36 @@ class ProbeFacts(Protocol):
     def restarts(self) -> tuple[tuple[str, int], ...]: ...
     @property
     def failures(self) -> tuple[tuple[str, int, int], ...]: ...
+    @property
+    def unreapable(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFacts:
+    """How the link to the market does."""
+
+    state: str
+    """One of ``LINK_STATES``."""
+    last_message: Instant | None = None
+
+
+LINK_STATES = ("connecting", "connected", "backoff", "auth_failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Sizes that are measured in the background."""
+
+    store_bytes: int | None = None
+    image_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcesses:
+    """How many compute processes are on a card."""
+
+    of_leases: int
+    foreign: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +104,34 @@ class Feed:
     readings: Callable[[], tuple[GpuReading, ...]]
     probe: Callable[[], ProbeFacts | None] = lambda: None
     """None where GPUs are simulated: then nothing is said about NVML."""
+    link: Callable[[], LinkFacts | None] = lambda: None
+    held: Callable[[], Held] = Held
+    tasks: Callable[[], int] = lambda: len(asyncio.all_tasks())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One look at the feed."""
+    """One look at the feed, and what was summed up until then."""
 
     view: TelemetryView
-    readings: tuple[GpuReading, ...]
-    probe: ProbeFacts | None
+    readings: tuple[GpuReading, ...] = ()
+    probe: ProbeFacts | None = None
+    link: LinkFacts | None = None
+    held: Held = Held()
+    tasks: int | None = None
+    totals: Mapping[GpuUuid, CardTotals] = field(default_factory=dict)
+    gpus_expected: Mapping[bool, int] = field(default_factory=dict)
+    """The most cards there were, simulated ones and others."""
+    processes: Mapping[GpuUuid, GpuProcesses] = field(default_factory=dict)
 
 
 def look(feed: Feed) -> Snapshot:
     """Everything at one moment."""
-    return Snapshot(view=feed.view(), readings=feed.readings(), probe=feed.probe())
+    return Snapshot(
+        view=feed.view(),
+        readings=feed.readings(),
+        probe=feed.probe(),
+        link=feed.link(),
+        held=feed.held(),
+        tasks=feed.tasks(),
+    )

@@ -6,7 +6,7 @@ and so does whatever a container uses, a lease has pinned, or the operator wants
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import docker
@@ -31,6 +31,13 @@ class Collector:
         self._record = record
         self._disk = disk
         self._settings = engine.settings.images
+        self.held_bytes: int | None = None
+        """Size of the images on record, as last measured; layers that two share count twice."""
+
+    async def measure(self) -> None:
+        """See ``held_bytes``."""
+        recorded = self._record.all()
+        self.held_bytes = sum(size for image, size in (await self._here()).items() if image in recorded)
 
     async def collect(self) -> tuple[str, ...]:
         """Where the disk is fuller than it should be, remove until it is not; the images that went."""
@@ -87,12 +94,13 @@ class Collector:
         return is_gone
 
     async def _forget_missing(self) -> None:
-        for image in self._record.all() - await self._here():
+        for image in self._record.all() - (await self._here()).keys():
             self._record.gone(image)
 
-    async def _here(self) -> frozenset[str]:
+    async def _here(self) -> Mapping[str, int]:
+        """Sizes by id."""
         listed: list[dict[str, Any]] = await self._engine.call("listing images", lambda api: api.images())
-        return frozenset(each["Id"] for each in listed)
+        return {each["Id"]: each["Size"] for each in listed}
 
     async def _in_use(self) -> frozenset[str]:
         """By any container there is, ours or not, running or not."""

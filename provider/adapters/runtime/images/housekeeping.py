@@ -1,4 +1,5 @@
-"""What is done about images while nobody asks: the operator's are pulled and kept, idle ones collected.
+"""What is done about images while nobody asks: the operator's are pulled and kept, idle ones collected and
+all of them measured.
 
 Invariant: nothing here fails the agent; what could not be done is logged and tried again in the next round.
 """
@@ -41,6 +42,7 @@ class Housekeeping:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._again_and_again(self.prepull))
             group.create_task(self._again_and_again(self._collector.collect))
+            group.create_task(self._again_and_again(self._collector.measure))
 
     async def prepull(self) -> None:
         """Have all of the operator's list here."""

@@ -1,41 +1,66 @@
-"""Cards: what they are and what their newest sample says."""
+"""Cards: what they are, and whether they may be sold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from provider.adapters.telemetry import table
-from provider.adapters.telemetry.rows.sample import Rows, Sample, truth
+from provider.adapters.telemetry.rows.sample import Cards, Rows, Sample, truth
 from provider.adapters.telemetry.table.metric import Metric
-from provider.domain.gpu import Gpu, GpuHealth, GpuReading
-from provider.domain.ids import GpuUuid
+from provider.adapters.telemetry.view import Snapshot
+from provider.domain.gpu import Gpu, GpuHealth
 from provider.domain.node import Node
 
 
-def cards(cards: list[tuple[Node, Gpu]], leased: set[GpuUuid]) -> Rows:
+def cards(cards: Cards, snapshot: Snapshot) -> Rows:
+    """What does not come from samples, so that it stays when these are stale."""
     gpus = [gpu for _, gpu in cards]
+    leased = {uuid for lease in snapshot.view.leases for uuid in lease.gpus}
     yield table.gpu.INFO, [(_info(node, gpu), 1) for node, gpu in cards]
+    yield table.gpu.MIG_INFO, [(_mig(gpu), 1) for gpu in gpus if gpu.mig is not None]
     yield (
         table.gpu.HEALTH_STATE,
         [((gpu.uuid, state), float(gpu.health is state)) for gpu in gpus for state in GpuHealth],
     )
     yield table.gpu.SCHEDULABLE, [((gpu.uuid,), float(gpu.health is GpuHealth.HEALTHY)) for gpu in gpus]
     yield table.gpu.LEASED, [((gpu.uuid,), float(gpu.uuid in leased)) for gpu in gpus]
-    yield table.gpu.MEMORY_TOTAL, [((gpu.uuid,), gpu.memory_bytes) for gpu in gpus]
-    yield table.gpu.POWER_LIMIT, [((gpu.uuid,), gpu.power_limit_watts) for gpu in gpus]
+    for metric, fact in _PLAIN:
+        yield metric, [((gpu.uuid,), fact(gpu)) for gpu in gpus]
+    yield table.gpu.CLOCK_MAX, _clocks(gpus)
     states: dict[str, Callable[[Gpu], bool]] = {
         "detected": lambda _gpu: True,
         "schedulable": lambda gpu: gpu.health is GpuHealth.HEALTHY,
         "leased": lambda gpu: gpu.uuid in leased,
     }
-    yield (
-        table.nvml.GPUS,
-        [
+    counts: list[Sample] = []
+    for simulated in (False, True):
+        counts.append((("expected", truth(simulated)), snapshot.gpus_expected.get(simulated, 0)))
+        counts += [
             ((state, truth(simulated)), sum(is_in(gpu) for gpu in gpus if gpu.simulated is simulated))
-            for simulated in (False, True)
             for state, is_in in states.items()
-        ],
-    )
+        ]
+    yield table.nvml.GPUS, counts
+
+
+_PLAIN: tuple[tuple[Metric, Callable[[Gpu], float | None]], ...] = (
+    (table.gpu.MEMORY_TOTAL, lambda gpu: gpu.memory_bytes),
+    (table.gpu.POWER_LIMIT, lambda gpu: gpu.power_limit_watts),
+    (table.gpu.PCIE_WIDTH_MAX, lambda gpu: gpu.pcie_width_most),
+    (table.gpu.PCIE_GENERATION_MAX, lambda gpu: gpu.pcie_generation_most),
+    (table.gpu.NVLINKS, lambda gpu: gpu.nvlinks),
+)
+
+
+def _clocks(gpus: list[Gpu]) -> list[Sample]:
+    clocks: list[Sample] = []
+    for gpu in gpus:
+        clocks += [
+            ((gpu.uuid, "graphics"), gpu.clock_graphics_most_hertz),
+            ((gpu.uuid, "sm"), gpu.clock_sm_most_hertz),
+            ((gpu.uuid, "memory"), gpu.clock_memory_most_hertz),
+            ((gpu.uuid, "video"), gpu.clock_video_most_hertz),
+        ]
+    return clocks
 
 
 def _info(node: Node, gpu: Gpu) -> tuple[str, ...]:
@@ -51,38 +76,22 @@ def _info(node: Node, gpu: Gpu) -> tuple[str, ...]:
         gpu.pci_bus_id or "",
         node.inventory.driver_version or "",
         node.inventory.cuda_version or "",
+        gpu.vbios or "",
+        _mode(gpu.is_mig_on),
+        _mode(gpu.is_ecc_on),
+        _mode(gpu.is_confidential),
         node.name,
         truth(gpu.simulated),
     )
 
 
-_PLAIN: tuple[tuple[Metric, tuple[str, ...], Callable[[GpuReading], float | None]], ...] = (
-    (table.gpu.UTILIZATION, ("sm",), lambda reading: reading.utilization_ratio),
-    (table.gpu.MEMORY_USED, (), lambda reading: reading.memory_used_bytes),
-    (table.gpu.MEMORY_RESERVED, (), lambda reading: reading.memory_reserved_bytes),
-    (table.gpu.POWER, (), lambda reading: reading.power_watts),
-    (table.gpu.ENERGY, (), lambda reading: reading.energy_joules),
-    (table.gpu.TEMPERATURE, ("core",), lambda reading: reading.temperature_celsius),
-    (table.gpu.FAN, (), lambda reading: reading.fan_ratio),
-)
-"""What a reading says directly: metric, labels after the uuid, figure."""
+def _mode(is_on: bool | None) -> str:
+    if is_on is None:
+        return ""
+    return "on" if is_on else "off"
 
 
-def readings(gpus: list[Gpu], readings: dict[GpuUuid, GpuReading]) -> Rows:
-    present = [(gpu, readings[gpu.uuid]) for gpu in gpus if gpu.uuid in readings]
-    for metric, labels, figure in _PLAIN:
-        yield metric, [((gpu.uuid, *labels), figure(reading)) for gpu, reading in present]
-    yield table.gpu.MEMORY_FREE, [((gpu.uuid,), _free(gpu, reading)) for gpu, reading in present]
-    clocks: list[Sample] = []
-    for gpu, reading in present:
-        clocks += [
-            ((gpu.uuid, "sm"), reading.clock_sm_hertz),
-            ((gpu.uuid, "memory"), reading.clock_memory_hertz),
-        ]
-    yield table.gpu.CLOCK, clocks
-
-
-def _free(gpu: Gpu, reading: GpuReading) -> float | None:
-    if gpu.memory_bytes is None or reading.memory_used_bytes is None:
-        return None
-    return gpu.memory_bytes - reading.memory_used_bytes - (reading.memory_reserved_bytes or 0)
+def _mig(gpu: Gpu) -> tuple[str, ...]:
+    assert gpu.mig is not None, "asked of instances only"
+    part = gpu.mig
+    return (gpu.uuid, part.parent, str(part.gpu_instance), str(part.compute_instance), part.profile)

@@ -1,4 +1,4 @@
-"""Bids, leases and the link: totals."""
+"""Bids, leases, prices: totals, nobody by name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from provider.adapters.telemetry.view import TelemetryView
 
 
 def market(view: TelemetryView) -> Rows:
+    """Counters beside these are ``metrics``'s."""
     yield table.market.BIDS_OPEN, [((), view.bids_open)]
     yield (
         table.market.LEASES,
         [((phase,), sum(lease.phase is phase for lease in view.leases)) for phase in LIVE_PHASES],
     )
-    yield table.daemon.COORDINATOR_CONNECTED, [((), float(view.is_connected))]
-    yield table.daemon.NODE_BIDDING, [((), float(view.is_bidding))]
+    yield table.market.PRICE, [((sku, denom), micros) for sku, denom, micros in view.prices]

@@ -16,3 +16,4 @@ def probe(snapshot: Snapshot) -> Rows:
     yield table.nvml.LAST_SUCCESS, [((), last)]
     yield table.nvml.ERRORS, [((symbol, str(code)), count) for symbol, code, count in facts.failures]
     yield table.nvml.WORKER_RESTARTS, [((reason,), count) for reason, count in facts.restarts]
+    yield table.nvml.WORKERS_STUCK, [((), facts.unreapable)]

@@ -33,3 +33,26 @@ SCRAPE = histogram(
     "Rendering one exposition, not counting those served from the last one.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
 )
+BIDDING_BLOCKED = gauge(
+    "provider_node_bidding_blocked", "1 while this keeps the provider from bidding, else 0.", "reason"
+)
+CONNECTION_STATE = gauge(
+    "provider_coordinator_connection_state",
+    "1 for the state that the link to the market is in, 0 for the others.",
+    "state",
+)
+LAST_MESSAGE = gauge(
+    "provider_coordinator_last_message_timestamp_seconds", "When the market last said something."
+)
+STORE_ERRORS = counter("provider_store_errors_total", "Transactions that the store could not take.", "op")
+STORE_SIZE = gauge("provider_store_size_bytes", "Size of the store's files.")
+RECONCILE = histogram(
+    "provider_reconcile_seconds",
+    "One look at what there is, until its consequences are committed, by what was looked at.",
+    "loop",
+    buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10),
+)
+RECONCILE_ERRORS = counter(
+    "provider_reconcile_errors_total", "Looks that failed, by what was to be looked at.", "loop"
+)
+TASKS = gauge("provider_tasks", "Tasks of the daemon's event loop.")

@@ -28,3 +28,8 @@ LEASE_DURATION = histogram(
 REVENUE = counter(
     "provider_revenue_total", "Earned since the daemon started, in micro-units of denom.", "denom"
 )
+PRICE = gauge(
+    "provider_price_per_gpu_hour",
+    "Price of one card of the model (sku) for an hour, in micro-units of denom.",
+    *("sku", "denom"),
+)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from provider.adapters.telemetry.table.metric import counter, gauge, histogram
 
-GPUS = gauge("provider_gpus", "Cards by state; a card may be in several.", "state", "simulated")
+GPUS = gauge(
+    "provider_gpus",
+    "Cards by state; a card may be in several. Expected: the most there were since the daemon started.",
+    *("state", "simulated"),
+)
 UP = gauge("provider_nvml_up", "1 while samples are fresh, 0 when they are stale.")
 SWEEP = histogram(
     "provider_nvml_sweep_duration_seconds",
@@ -17,4 +21,7 @@ ERRORS = counter(
 )
 WORKER_RESTARTS = counter(
     "provider_nvml_worker_restarts_total", "Worker processes replaced: timeout, crash or lifecycle.", "reason"
+)
+WORKERS_STUCK = gauge(
+    "provider_nvml_workers_stuck", "Worker processes that the kernel does not let go of, even killed."
 )
