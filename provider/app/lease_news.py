@@ -1,7 +1,7 @@
 """What a lease's tenant is told of it: the core's notes and the runtime's pulls, as the journal has them.
 
-Owns the words. Does not own what is kept, nor for how long. Invariant: one note gives at most one event, and
-nothing here fails.
+Owns the words. Does not own what is kept, nor for how long. Invariant: of one note a lease
+gets at most one event, and nothing here fails.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from provider.adapters.runtime.images.observer import PullProgress
+from provider.app import gpu_news
 from provider.core.lease import Phase
 from provider.core.step import (
     ContainerEnded,
+    GpuFaulted,
+    GpuSignalMoved,
     LeaseClosed,
     LeaseMoved,
     Note,
@@ -50,6 +53,10 @@ class LeaseNews:
 
     def note(self, note: Note, at: Instant) -> None:
         """One of a step's notes, after its commit."""
+        if isinstance(note, GpuFaulted | GpuSignalMoved):
+            for lease, happening in gpu_news.happenings(note, at):
+                self._journal.append(lease, happening)
+            return
         told = happening_of(note, at)
         if told is not None:
             self._journal.append(*told)

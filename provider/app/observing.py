@@ -31,6 +31,9 @@ from provider.core.step import (
     BidEnded,
     ContainerEnded,
     EffectGaveUp,
+    GpuFaulted,
+    GpuNote,
+    GpuSignalMoved,
     LeaseClosed,
     LeaseMoved,
     LeaseNote,
@@ -106,8 +109,22 @@ class Observing:
     def _note(self, note: Note, at: Instant) -> None:
         if isinstance(note, OrderConsidered | BidEnded):
             self._market_note(note, at)
+        elif isinstance(note, GpuFaulted | GpuSignalMoved):
+            self._gpu_note(note)
         else:
             self._lease_note(note, at)
+
+    def _gpu_note(self, note: GpuNote) -> None:
+        match note:
+            case GpuFaulted():
+                lease = str(note.lease) if note.lease else None
+                log.warning("gpu_faulted", gpu=note.gpu, xid=note.xid, kind=note.kind, lease=lease)
+            case GpuSignalMoved(line=line) if line.is_raised:
+                log.warning("gpu_signal_raised", gpu=note.gpu, signal=line.signal, detail=line.detail)
+            case GpuSignalMoved(line=line):
+                log.info("gpu_signal_cleared", gpu=note.gpu, signal=line.signal, detail=line.detail)
+            case _:
+                assert_never(note)
 
     def _market_note(self, note: OrderConsidered | BidEnded, at: Instant) -> None:
         match note:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from provider.core import quoting
+from provider.core.health import host_problem
 from provider.core.placement import Pick, picks
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu
@@ -130,6 +131,9 @@ def _is_ready(_order: Order, state: AgentState) -> Refused | None:
         return Refused(why=Refusal.NOT_BIDDING, required="a container engine", available="not reached yet")
     if state.is_draining:
         return Refused(why=Refusal.NOT_BIDDING, available="drained by its operator")
+    problems = [host_problem(node, state.gpu_records) for node in state.nodes]
+    if all(problems):
+        return Refused(why=Refusal.NOT_BIDDING, available="; ".join(each for each in problems if each))
     return None
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, drift, leasing, markets, requests
+from provider.core import bidding, drift, gpu_upkeep, leasing, markets, requests
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
@@ -32,6 +32,10 @@ from provider.core.events import (
     DrainSet,
     Event,
     Failed,
+    GpuCordoned,
+    GpuFaultSeen,
+    GpuSignalsChanged,
+    GpuUncordoned,
     LeaseAwarded,
     LeaseEnded,
     LeaseUpdated,
@@ -74,10 +78,8 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             markets.lost(draft, event, at)
         case ManifestArrived() | RestartRequested() | MigrationRequested() | OperatorCloses() | DrainSet():
             _asked(draft, event, at)
-        case NodesRead():
-            _read(draft, event)
-            bidding.withdraw_undeliverable(draft)
-            leasing.end_leases_on_failed_gpus(draft, at)
+        case NodesRead() | GpuSignalsChanged() | GpuFaultSeen() | GpuCordoned() | GpuUncordoned():
+            gpu_upkeep.happened(draft, event, at)
         case WorkloadsListed():
             _listed(draft, event, at)
         case TimeReached():
@@ -91,17 +93,6 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             _failed(draft, event, at)
         case _:
             assert_never(event)
-
-
-def _read(draft: Draft, event: NodesRead) -> None:
-    """Ports come and go more often than all else; a port that is free again is like one given back."""
-    before = draft.state
-    draft.state = replace(before, nodes=event.nodes, runtime=event.runtime)
-    draft.freed = True
-    draft.capacity_changed = event.runtime != before.runtime or (
-        [replace(node, busy_ports=frozenset()) for node in event.nodes]
-        != [replace(node, busy_ports=frozenset()) for node in before.nodes]
-    )
 
 
 def _asked(draft: Draft, event: Asked, at: Instant) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provider.core.effects import Effect
-from provider.domain.ids import HOME, LeaseId, MarketId, OrderId
+from provider.domain.gpu import GpuFault
+from provider.domain.gpu_health import ActiveSignal, GpuSignal
+from provider.domain.ids import HOME, GpuUuid, LeaseId, MarketId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Award, CloseReason, Order
 from provider.domain.moment import Instant, Span
@@ -123,6 +125,21 @@ class DrainSet:
     is_draining: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuCordoned:
+    """Take a GPU out; a lease on it runs on. ``refused`` answers."""
+
+    gpu: GpuUuid
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuUncordoned:
+    """It is well: whatever holds against it is over, until it is seen again. ``refused`` answers."""
+
+    gpu: GpuUuid
+
+
 # --- from this machine
 
 
@@ -132,6 +149,28 @@ class NodesRead:
 
     nodes: tuple[Node, ...]
     runtime: RuntimeCapabilities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSignalsChanged:
+    """A look at a GPU found something new: a reading by itself is no event."""
+
+    gpu: GpuUuid
+    raised: tuple[ActiveSignal, ...] = ()
+    cleared: tuple[GpuSignal, ...] = ()
+    ecc_uncorrected: int | None = None
+    """The driver's count from which the next look starts, where it is another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFaultSeen:
+    """The driver reported an error of a GPU."""
+
+    fault: GpuFault
+    lease: LeaseId | None = None
+    """Whose process it was, where that is known."""
+    count: int = 1
+    """How many of the same came together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +228,11 @@ Event = (
     | MigrationRequested
     | OperatorCloses
     | DrainSet
+    | GpuCordoned
+    | GpuUncordoned
     | NodesRead
+    | GpuSignalsChanged
+    | GpuFaultSeen
     | WorkloadsListed
     | TimeReached
     | Performed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from provider.core import drift, launching, metering, revising
+from provider.core import drift, gpu_records, launching, metering, revising
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
@@ -25,7 +25,6 @@ from provider.core.events import Failed, Performed
 from provider.core.lease import Phase, Trigger, target
 from provider.core.state import Lease, OpenBid
 from provider.core.step import ContainerEnded, LeaseClosed, LeaseMoved, UpdateTakenBack
-from provider.domain.gpu import GpuHealth
 from provider.domain.ids import LeaseId
 from provider.domain.market import Award, CloseReason, LeaseHealth, Usage
 from provider.domain.moment import Instant, Span, after
@@ -98,6 +97,7 @@ def move(draft: Draft, lease: Lease, trigger: Trigger, at: Instant) -> None:
             restarting=lease.restarting,
         )
     )
+    gpu_records.ended_containers(draft, lease.id, lease.phase, at)
     ON_ENTER[entered](draft, lease.id, at)
 
 
@@ -255,21 +255,6 @@ def usage_taken(draft: Draft, lease_id: LeaseId) -> None:
         draft.put_lease(replace(lease, meter=replace(lease.meter, in_flight=None)))
 
 
-def end_leases_on_failed_gpus(draft: Draft, at: Instant) -> None:
-    """A lease whose GPU is known to be bad cannot be served; one that cannot be seen is left alone."""
-    bad = {
-        gpu.uuid: gpu.problem or "unhealthy"
-        for node in draft.state.nodes
-        for gpu in node.gpus
-        if gpu.health is GpuHealth.UNHEALTHY
-    }
-    for lease in list(draft.state.leases.values()):
-        failed = [uuid for uuid in lease.placement.gpus if uuid in bad]
-        if failed:
-            detail = "; ".join(f"{uuid}: {bad[uuid]}" for uuid in failed)
-            end(draft, lease.id, CloseReason.GPU_FAILED, detail, at)
-
-
 # --- entering a phase
 
 
@@ -340,7 +325,7 @@ def _enter_stopping(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
     _report_usage(draft, lease_id, at, is_final=True)
 
 
-def _enter_closed(draft: Draft, lease_id: LeaseId, _at: Instant) -> None:
+def _enter_closed(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
     lease = draft.state.leases[lease_id]
     assert lease.reason is not None, "a lease ends for a reason"
     ran_ms = lease.meter.ran_ms
@@ -348,6 +333,7 @@ def _enter_closed(draft: Draft, lease_id: LeaseId, _at: Instant) -> None:
         LeaseClosed(lease=lease_id, reason=lease.reason, ran_ms=ran_ms, earned=earned(lease.rate, ran_ms))
     )
     draft.drop_lease(lease_id)
+    gpu_records.left(draft, lease, at)
 
 
 def _enter_awarded(_draft: Draft, _lease_id: LeaseId, _at: Instant) -> None:

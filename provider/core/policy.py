@@ -107,6 +107,8 @@ class Policy:
     stable_after: Span = Span(10 * MINUTE)
     """A run this long forgives earlier deaths."""
     stop_grace_s: int = 10
+    checks_gpus: bool = False
+    """After a lease its GPUs are sold again only once a look found them clean."""
     bids: BidPolicy = field(default_factory=BidPolicy)
     ingress: IngressPolicy | None = None
     """None where HTTP ports are published like any other."""

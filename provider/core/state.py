@@ -1,9 +1,9 @@
 """What an agent remembers: open bids, leases, what there is, how far it has read each market.
 
 All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
-``is_draining`` and of each market its name and version are committed with every step; ``nodes``, ``runtime``
-and how the markets' links are is looked up again after a start, and the policy comes from the configuration.
-``holdings`` follow from bids and leases.
+``gpu_records``, ``is_draining`` and of each market its name and version are committed with every step;
+``nodes``, ``runtime`` and how the markets' links are is looked up again after a start, and the policy comes
+from the configuration. ``holdings`` follow from bids and leases.
 
 There is one inventory whatever the number of markets: whose a bid or lease is, its id tells (``domain.ids``).
 """
@@ -17,7 +17,8 @@ from provider.core import holdings as held_things
 from provider.core.holdings import Holdings
 from provider.core.lease import Phase
 from provider.core.policy import Policy
-from provider.domain.ids import HOME, EffectId, LeaseId, MarketId, OrderId
+from provider.domain.gpu_health import GpuRecord
+from provider.domain.ids import HOME, EffectId, GpuUuid, LeaseId, MarketId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Bid, CloseReason, GroupSpec, Order, Placement, Refused
 from provider.domain.moment import Instant
@@ -171,7 +172,12 @@ class AgentState:
     """The newest ``ORDERS_MOST`` of each market, in the order in which they opened."""
     markets: Mapping[MarketId, Market] = field(default_factory=dict)
     """Those that were ever heard of."""
+    gpu_records: Mapping[GpuUuid, GpuRecord] = field(default_factory=dict)
+    """What is remembered of GPUs: what holds against them, their faults, their history."""
+    nodes_as_read: tuple[Node, ...] = ()
+    """As this machine told them last."""
     nodes: tuple[Node, ...] = ()
+    """The same, each GPU as well as its record says: what decisions look at."""
     runtime: RuntimeCapabilities | None = None
     is_draining: bool = False
     """Its operator wants no new leases."""

@@ -12,7 +12,8 @@ from provider.core.admission import Decision
 from provider.core.effects import Effect
 from provider.core.lease import Phase, Trigger
 from provider.core.state import AgentState
-from provider.domain.ids import EffectId, LeaseId
+from provider.domain.gpu_health import SignalChange, XidClass
+from provider.domain.ids import EffectId, GpuUuid, LeaseId
 from provider.domain.market import CloseReason, Order, Refused
 from provider.domain.moment import Instant
 from provider.domain.money import Money
@@ -105,10 +106,36 @@ class EffectGaveUp:
     what: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFaulted:
+    """The driver reported ``count`` errors of one kind; those of our own ends of containers are not told."""
+
+    gpu: GpuUuid
+    xid: int
+    kind: XidClass
+    count: int = 1
+    lease: LeaseId | None = None
+    """Whose it was, or who has the GPU."""
+    process: str = ""
+    """Whose process, as far as the kernel said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSignalMoved:
+    """Something holds against a GPU, or does no more."""
+
+    gpu: GpuUuid
+    line: SignalChange
+    """As its history has it."""
+    leases: tuple[LeaseId, ...] = ()
+    """Who has it."""
+
+
+GpuNote = GpuFaulted | GpuSignalMoved
 LeaseNote = (
     LeaseMoved | ContainerEnded | UpdateTakenBack | NoticeGiven | LeaseClosed | OrphanFound | EffectGaveUp
 )
-Note = OrderConsidered | BidEnded | LeaseNote
+Note = OrderConsidered | BidEnded | LeaseNote | GpuNote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

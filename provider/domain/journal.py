@@ -25,6 +25,11 @@ class EventKind(StrEnum):
     OOM_KILLED = "oom_killed"
     """It used more memory than the lease has."""
     GPU_FAILED = "gpu_failed"
+    GPU_FAULT = "gpu_fault"
+    """The driver reported an error on its GPU."""
+    GPU_DEGRADED = "gpu_degraded"
+    """Its GPU is not as it should be; the lease goes on."""
+    GPU_RECOVERED = "gpu_recovered"
     REPAIRING = "repairing"
     """Another start is due."""
     RESTARTED = "restarted"
@@ -45,6 +50,8 @@ WARNINGS = frozenset(
         EventKind.EXITED,
         EventKind.OOM_KILLED,
         EventKind.GPU_FAILED,
+        EventKind.GPU_FAULT,
+        EventKind.GPU_DEGRADED,
         EventKind.REPAIRING,
         EventKind.UPDATE_TAKEN_BACK,
         EventKind.NOTICE,

@@ -114,7 +114,7 @@ async def _watch_capabilities(machine: Machine, loop: Loop) -> None:
 async def _look_at_capabilities(machine: Machine, loop: Loop) -> None:
     capabilities = await machine.runtime.capabilities()
     if loop.state.nodes and capabilities != loop.state.runtime:
-        await loop.put(NodesRead(nodes=loop.state.nodes, runtime=capabilities))
+        await loop.put(NodesRead(nodes=loop.state.nodes_as_read, runtime=capabilities))
 
 
 async def list_workloads(machine: Machine, loop: Loop) -> None:
@@ -137,9 +137,9 @@ async def _look_at_ports(machine: Machine, loop: Loop) -> None:
     """A port that somebody else took meanwhile must not be sold; one that became free may be."""
     state = loop.state
     busy = for_sale(machine.host.busy_ports(), state)
-    if state.runtime is None or all(node.busy_ports == busy for node in state.nodes):
+    if state.runtime is None or all(node.busy_ports == busy for node in state.nodes_as_read):
         return
-    nodes = tuple(replace(node, busy_ports=busy) for node in state.nodes)
+    nodes = tuple(replace(node, busy_ports=busy) for node in state.nodes_as_read)
     await loop.put(NodesRead(nodes=nodes, runtime=state.runtime))
 
 

@@ -14,6 +14,7 @@ from provider.core.effects import Effect
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
+from provider.domain.gpu_health import GpuRecord
 from provider.domain.ids import EffectId
 
 
@@ -46,6 +47,10 @@ class MemoryStore:
             markets={
                 key: Market(name=market.name, version=market.version)
                 for key, market in self._state.markets.items()
+            },
+            gpu_records={
+                key: rows.row_value(rows.row_text(record), GpuRecord)
+                for key, record in self._state.gpu_records.items()
             },
             is_draining=self._state.is_draining,
         )

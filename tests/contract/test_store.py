@@ -25,10 +25,11 @@ from provider.core.effects import (
     StopWorkload,
     WithdrawBid,
 )
-from provider.core.events import CoordinatorConnected, Performed
+from provider.core.events import CoordinatorConnected, GpuCordoned, Performed
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Revision
 from provider.core.step import Step
+from provider.domain.gpu_health import GpuSignal
 from provider.domain.ids import EffectId
 from provider.domain.manifest import Credentials, HttpOptions, ManifestGroup, MountPoint, Proto, ServiceParams
 from provider.domain.market import CloseReason, LeaseHealth, Refusal, Refused, Usage
@@ -37,6 +38,7 @@ from provider.domain.workload import PortBinding
 from provider.ports import Store
 from provider.sim.store import MemoryStore
 from tests.agents import HASH, POLICY, START, Agent, healthy, lease_of, manifest, order, settle
+from tests.cards import Card
 
 
 class Disk(Protocol):
@@ -232,6 +234,23 @@ def test_every_kind_of_effect_in_the_order_in_which_it_was_wanted(disk: Disk) ->
     assert {type(each) for each in effects} == set(Effect.__args__)
     disk().commit([Step(state=AgentState(policy=POLICY), effects=effects)])
     assert disk().load()[1] == effects
+
+
+def test_what_is_remembered_of_gpus_is_read_back(disk: Disk) -> None:
+    card = Card(policy=POLICY)
+    card.look(ecc_uncorrected=2, is_remap_pending=True)
+    card.fails(31, lease=lease_of(), count=3)
+    card.fails(62)
+    card.agent.take(GpuCordoned(gpu=card.uuid, why="its fan rattles"))
+    store = disk()
+    store.commit([Step(state=card.agent.state)])
+    loaded, _ = disk().load()
+    assert loaded.gpu_records == card.agent.state.gpu_records
+    assert {each.signal for each in loaded.gpu_records[card.uuid].active} == {
+        GpuSignal.REMAP_PENDING,
+        GpuSignal.RESET_NEEDED,
+        GpuSignal.CORDONED,
+    }
 
 
 def test_rows_that_are_gone_are_gone(disk: Disk) -> None:

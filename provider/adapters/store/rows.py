@@ -14,6 +14,7 @@ from cattrs.strategies import configure_tagged_union
 
 from provider.core.effects import Effect
 from provider.core.state import Lease, OpenBid, WaitingOrder
+from provider.domain.gpu_health import GpuRecord
 from provider.domain.secret import Secret
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ def effect_value(text: str) -> Effect:
     return loaded
 
 
-def row_text(value: OpenBid | Lease | WaitingOrder) -> str:
+def row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord) -> str:
     return _CONVERTER.dumps(value)
 
 

@@ -22,12 +22,13 @@ from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
 from provider.domain.errors import ConfigError
-from provider.domain.ids import LeaseId, MarketId, OrderId
+from provider.domain.gpu_health import GpuRecord
+from provider.domain.ids import GpuUuid, LeaseId, MarketId, OrderId
 
 _Read = tuple[str, int]
 """A market's name and version."""
-K = TypeVar("K", LeaseId, OrderId)
-V = TypeVar("V", OpenBid, Lease, WaitingOrder)
+K = TypeVar("K", LeaseId, OrderId, GpuUuid)
+V = TypeVar("V", OpenBid, Lease, WaitingOrder, GpuRecord)
 
 SCHEMA = Schema(program="provider", application_id=0x47505250, package="provider.adapters.store")
 """The id reads GPRP in the file's header."""
@@ -77,6 +78,10 @@ class SqliteStore:
             OrderId.parse(name): rows.row_value(body, WaitingOrder)
             for name, body in connection.execute("SELECT id, body FROM waiting_order")
         }
+        records = {
+            GpuUuid(name): rows.row_value(body, GpuRecord)
+            for name, body in connection.execute("SELECT id, body FROM gpu_record")
+        }
         effects = tuple(
             rows.effect_value(self._opened("effect", name, body))
             for name, body in connection.execute("SELECT id, body FROM effect ORDER BY number")
@@ -87,6 +92,7 @@ class SqliteStore:
             leases=leases,
             orders=dict(sorted(orders.items(), key=lambda item: item[1].version)),
             markets=markets,
+            gpu_records=records,
             is_draining=bool(is_draining),
         )
         return self._committed, effects
@@ -109,6 +115,7 @@ class SqliteStore:
             self._write_changes(connection, "bid", before.bids, after.bids)
             self._write_changes(connection, "lease", before.leases, after.leases)
             self._write_changes(connection, "waiting_order", before.orders, after.orders)
+            self._write_changes(connection, "gpu_record", before.gpu_records, after.gpu_records)
             connection.executemany(
                 "INSERT INTO effect (id, body) VALUES (?, ?)",
                 [(effect.id, self._closed("effect", effect.id, *effect_text(effect))) for effect in effects],
@@ -145,7 +152,7 @@ class SqliteStore:
             if before.get(key) is not value
         ]
         gone = [(str(key),) for key in before if key not in after]
-        # The table's name is one of three constants of this module, never input.
+        # The table's name is one of four constants of this module, never input.
         connection.executemany(f"INSERT OR REPLACE INTO {table} (id, body) VALUES (?, ?)", changed)  # noqa: S608
         connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)  # noqa: S608
 
@@ -162,7 +169,7 @@ class SqliteStore:
             ) from error
 
 
-def _row_text(value: OpenBid | Lease | WaitingOrder) -> tuple[str, bool]:
+def _row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord) -> tuple[str, bool]:
     return lease_text(value) if isinstance(value, Lease) else (rows.row_text(value), False)
 
 
@@ -172,6 +179,7 @@ def _same(before: AgentState, after: AgentState) -> bool:
         before.bids is after.bids
         and before.leases is after.leases
         and before.orders is after.orders
+        and before.gpu_records is after.gpu_records
         and before.is_draining is after.is_draining
         and (before.markets is after.markets or _markets(before) == _markets(after))
     )

@@ -11,6 +11,7 @@ from provider.core.admission import RULE_NAMES, Accepted
 from provider.core.effects import PlaceBid, WithdrawBid
 from provider.core.events import CoordinatorConnected, CoordinatorLost, Failed
 from provider.core.step import BidEnded, OrderConsidered, Step
+from provider.domain.gpu import GpuHealth
 from provider.domain.market import CloseReason, Refusal
 from provider.domain.moment import MINUTE
 from tests.agents import (
@@ -93,7 +94,7 @@ def lose(agent: Agent, how: str) -> Step:
         case "expired":
             return agent.later(5 * MINUTE)
         case "undeliverable":
-            return agent.take(nodes_read(node(sick(0))))
+            return agent.take(nodes_read(node(gpu(0, health=GpuHealth.DEGRADED))))
         case "award ended":
             return agent.ends(reason=CloseReason.NOT_CONFIRMED)
         case _:
