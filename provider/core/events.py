@@ -171,6 +171,8 @@ class GpuFaultSeen:
     """Whose process it was, where that is known."""
     count: int = 1
     """How many of the same came together."""
+    is_old: bool = False
+    """It happened before the daemon started, which may have been told of it in a former life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,9 @@ SETTLES = Span(5 * SECOND)
 """So long an Xid 48 waits for the one that says it was contained."""
 APP_FEWEST = 3
 """The same programming error so often a day, of more than one lease, is perhaps not the tenants'."""
+CLOCK_STEP = Span(5 * MINUTE)
+"""The kernel's log counts from the boot: its instants move with the clock. Rather one incident too few than
+one too many."""
 REPEATABLE = frozenset({XidClass.SUSPECT, XidClass.CONTAINED, XidClass.UNKNOWN})
 
 
@@ -62,6 +65,18 @@ def _counts(record: GpuRecord, seen: SeenFault) -> bool:
 def _are_apart(alike: list[SeenFault]) -> bool:
     """Whether they are two incidents: one trouble may be several numbers, or several leases', at once."""
     return bool(alike) and max(each.began for each in alike) - min(each.at for each in alike) > INCIDENT
+
+
+def is_known(record: GpuRecord, xid: int, at: Instant) -> bool:
+    """Whether a fault that the kernel's log tells again was taken in before, or acknowledged since."""
+    if record.acknowledged_at is not None and at <= record.acknowledged_at:
+        return True
+    return any(
+        each.xid == xid
+        and each.boot_id == record.boot_id
+        and each.began - CLOCK_STEP <= at <= each.at + CLOCK_STEP
+        for each in record.faults
+    )
 
 
 def is_ours(record: GpuRecord, xid: int, at: Instant, *, is_stopping: bool) -> bool:

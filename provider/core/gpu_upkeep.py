@@ -82,6 +82,8 @@ def _fault_seen(draft: Draft, event: GpuFaultSeen, at: Instant) -> None:
     """An Xid: counted, told to the lease whose it is, and held against the GPU where it should be."""
     fault = event.fault
     record = record_of(draft.state, fault.uuid)
+    if event.is_old and faults.is_known(record, fault.xid, fault.at):
+        return
     having = _having(draft.state, fault)
     lease = event.lease or (having.id if having else None)
     is_stopping = any(each.phase in OURS_ENDS for each in holders(draft.state, fault.uuid))

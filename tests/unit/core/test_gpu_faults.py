@@ -13,16 +13,21 @@ from provider.core.step import GpuFaulted, GpuSignalMoved
 from provider.domain.gpu import Gpu, GpuFault, GpuHealth, MigSlice
 from provider.domain.gpu_health import GpuSignal, XidClass
 from provider.domain.ids import GpuUuid
-from provider.domain.moment import HOUR, MINUTE, SECOND
+from provider.domain.moment import HOUR, MINUTE, SECOND, Instant
 from tests.agents import (
+    H100,
     ROOMY,
     Agent,
+    ask,
     gpu,
+    group,
     lease_of,
     node,
     nodes_read,
+    resources,
     settle,
     sole,
+    unit,
 )
 from tests.cards import Card, running
 
@@ -132,6 +137,27 @@ def test_a_double_bit_error_of_a_former_boot_is_over() -> None:
     assert card.signals == set()
 
 
+def test_what_a_new_daemon_hears_again_is_not_news() -> None:
+    card = Card()
+    card.fails(94)
+    fault = GpuFault(
+        uuid=card.uuid, xid=94, at=Instant(card.agent.at + MINUTE)
+    )  # its clock was set meanwhile
+    card.agent.passes(3 * HOUR)
+    assert not card.agent.take(GpuFaultSeen(fault=fault, is_old=True)).notes
+    assert card.signals == {S.CONTAINED_ECC}
+    card.agent.take(GpuUncordoned(gpu=card.uuid))
+    assert not card.agent.take(GpuFaultSeen(fault=replace(fault, xid=79), is_old=True)).notes
+    assert card.signals == set(), "it was before the operator's word"
+
+
+def test_what_happened_while_no_daemon_ran_counts() -> None:
+    card = Card()
+    fault = GpuFault(uuid=card.uuid, xid=79, at=Instant(card.agent.at - HOUR))
+    card.agent.take(GpuFaultSeen(fault=fault, is_old=True))
+    assert card.signals == {S.GPU_LOST}
+
+
 @pytest.mark.parametrize("xid", [13, 31, 43, 45])
 def test_what_our_own_stop_looks_like_is_not_told(xid: int) -> None:
     card = running()
@@ -158,7 +184,7 @@ def test_a_fault_of_an_instance_is_its_leases_and_the_whole_cards() -> None:
     card = Card(parent, instance(1), instance(2))
     card.agent = agent
     for number in (1, 2):
-        agent.opens(number)
+        agent.opens(number, group(unit(resources(gpus=ask(1, replace(H100, ram="80Gi"))))))
         agent.awards(number)
     held = {lease.placement.gpus[0]: key for key, lease in agent.state.leases.items()}
     assert set(held) == {"MIG-1", "MIG-2"}
