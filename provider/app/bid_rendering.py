@@ -113,9 +113,7 @@ def _headline(decision: operator_pb2.OrderDecision) -> str:
 
 
 def _refusal(decision: operator_pb2.OrderDecision) -> str:
-    facts = [f"required {decision.required}"] if decision.required else []
-    facts += [f"available {decision.available}"] if decision.available else []
-    return _words(decision.reason) + (f": {', '.join(facts)}" if facts else "")
+    return render.refusal(decision.reason, decision.required, decision.available)
 
 
 def _before(decision: operator_pb2.OrderDecision) -> tuple[str, str, str]:

@@ -50,6 +50,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return made
 
 
+def refusal(reason: str, required: str, available: str) -> str:
+    """``gpu busy: required 1 of h100, available 0 free``."""
+    facts = [f"required {required}"] if required else []
+    facts += [f"available {available}"] if available else []
+    return reason.replace("_", " ") + (f": {', '.join(facts)}" if facts else "")
+
+
 def currency(denom: str) -> str:
     """``ACT`` for ``uact``."""
     return _SYMBOL.get(denom, denom)

@@ -11,7 +11,7 @@ from grpc import StatusCode
 from provider.domain.ids import LeaseId, ProviderId
 from provider.ports import Clock
 from provider.rpc.member import Member, Role
-from provider.rpc.status import Denied, caller_as
+from provider.rpc.status import Denied, caller, caller_as
 from provider.rpc.tokens import Scope, require, verify
 
 _SCHEME = "Bearer "
@@ -36,6 +36,11 @@ class Doorman:
             at=self._clock.now(),
         )
         require(token, tenant=tenant.name, lease=lease, scope=scope)
+
+    def guest(self, context: grpc.aio.ServicerContext[Any, Any]) -> Member:
+        """The caller, who may ask what any of the market's tenants, or its coordinator, may."""
+        role = Role.COORDINATOR if caller(context).role is Role.COORDINATOR else Role.TENANT
+        return caller_as(context, role, self._member.market)
 
 
 def _bearer(context: grpc.aio.ServicerContext[Any, Any]) -> str:

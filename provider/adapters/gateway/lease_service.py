@@ -23,12 +23,15 @@ from provider.adapters.gateway.entrance import Entrance
 from provider.adapters.gateway.exec_stream import bridge
 from provider.adapters.gateway.lease_views import Look, lease_status_to_pb
 from provider.adapters.gateway.log_stream import LogReader
+from provider.adapters.gateway.screening import group_to_screen, screened_to_pb
 from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.gateway.slots import Slots
+from provider.adapters.gateway.turnstile import Turnstile
 from provider.core.events import ManifestArrived, MigrationRequested, RestartRequested
+from provider.core.screening import screen
 from provider.core.step import Step
 from provider.domain.errors import PeerError, ProviderError
-from provider.domain.ids import LeaseId
+from provider.domain.ids import LeaseId, Owner
 from provider.domain.market import Refused
 from provider.domain.workload import Pull, Workload
 from provider.ports import Clock, ExecRequest, Journal, LiveAgent, LogRequest, Runtime
@@ -66,6 +69,10 @@ class LeaseGateway(LeaseServiceServicer):
         self._settings = settings
         self._world = world
         self._entrance = Entrance(world.agent, world.journal, world.clock, doorman)
+        self._doorman = doorman
+        self._screenings = Turnstile(
+            world.clock, each=settings.screenings_each, in_all=settings.screenings_in_all
+        )
         self.slots = Slots(in_all=settings.streams_most, per_lease=settings.streams_per_lease)
 
     async def SendManifest(  # noqa: N802
@@ -184,6 +191,12 @@ class LeaseGateway(LeaseServiceServicer):
         event = MigrationRequested(lease=lease, source=source, hostnames=names)
         _agreed(await self._world.agent.submit(event))
         return pb.MigrateHostnamesResponse()
+
+    async def ScreenBid(self, request: pb.ScreenBidRequest, context: _Context) -> pb.ScreenBidResponse:  # noqa: N802
+        guest = self._doorman.guest(context)
+        self._screenings.enter(guest.name or guest.role)
+        group, now = group_to_screen(request), self._world.clock.now()
+        return screened_to_pb(screen(group, Owner(guest.name), self._world.agent.state, now))
 
 
 async def _first(requests: AsyncIterator[_First], kind: type[_First]) -> _First:

@@ -23,5 +23,8 @@ class GatewaySettings:
     streams_per_lease: int = 8
     input_waiting: int = 16
     """Messages of exec input that wait for the container; then the tenant's stream is not read."""
+    screenings_each: int = 60
+    """Of one member of the market a minute: what is asked without a lease."""
+    screenings_in_all: int = 600
     stop_grace_s: float = 1.0
     """For unary calls to end when the server stops."""

@@ -58,6 +58,18 @@ def _deploying(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _reading(deploy)
     deploy.add_argument("--json", action="store_true", help="for programs")
     deploy.set_defaults(run=command(COMMANDS, "deploy"))
+    screen = commands.add_parser("screen", help="ask providers whether they would bid, and at what price")
+    screen.add_argument("file", metavar="FILE", help="SDL")
+    screen.add_argument(
+        "--provider",
+        metavar="NAME@HOST:PORT",
+        action="append",
+        required=True,
+        help="whom to ask; more than once",
+    )
+    _reading(screen)
+    screen.add_argument("--json", action="store_true", help="for programs")
+    screen.set_defaults(run=command("screen_actions", "screen"))
     bids = commands.add_parser("bids", help="the bids on a deployment, cheapest first")
     bids.add_argument("dseq", type=int)
     bids.add_argument("--wait", metavar="SECONDS", type=float, default=0, help="for the first one")

@@ -54,7 +54,7 @@ def balance(args: argparse.Namespace) -> int:
 
 
 def deploy(args: argparse.Namespace) -> int:
-    deposit, plan = _money(args.deposit), _plan(args)
+    deposit, plan = _money(args.deposit), plan_from(args)
 
     async def ask(tenancy: Tenancy) -> int:
         dseq = await tenancy.deploy(plan, deposit)
@@ -137,7 +137,7 @@ async def _show_lease(tenancy: Tenancy, lease: tenant_pb2.LeaseView, ordered: by
 
 
 def update(args: argparse.Namespace) -> int:
-    plan = _plan(args)
+    plan = plan_from(args)
 
     async def ask(tenancy: Tenancy) -> int:
         await updating.update(tenancy, args.dseq, plan, args.wait, partial(print, flush=True))
@@ -175,7 +175,7 @@ def _say_road(args: argparse.Namespace) -> Callable[[str], None]:
     return (lambda text: print(text, file=sys.stderr)) if args.verbose else (lambda _: None)
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def plan_from(args: argparse.Namespace) -> Plan:
     """What FILE and its options say."""
     secrets = manifest_files.Secrets(env_files=tuple(args.env_file), from_environment=args.env)
     parsed = manifest_files.load(args.file, lenient=args.lenient, secrets=secrets)

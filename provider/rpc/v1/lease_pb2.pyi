@@ -25,6 +25,65 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ScreenBidRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def group(self) -> _resources_pb2.GroupSpec: ...
+    def __init__(
+        self,
+        *,
+        group: _resources_pb2.GroupSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenBidRequest: _TypeAlias = ScreenBidRequest  # noqa: Y015
+
+@_typing.final
+class ScreenBidResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WOULD_BID_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    would_bid: _builtins.bool
+    reason: _builtins.str
+    """Why not: a name of domain.market.Refusal, and its facts."""
+    required: _builtins.str
+    available: _builtins.str
+    @_builtins.property
+    def rate(self) -> _resources_pb2.Rate:
+        """Of the bid, for the whole group."""
+
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.GpuOffer]: ...
+    def __init__(
+        self,
+        *,
+        would_bid: _builtins.bool = ...,
+        rate: _resources_pb2.Rate | None = ...,
+        gpus: _abc.Iterable[_resources_pb2.GpuOffer] | None = ...,
+        reason: _builtins.str = ...,
+        required: _builtins.str = ...,
+        available: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "gpus", b"gpus", "rate", b"rate", "reason", b"reason", "required", b"required", "would_bid", b"would_bid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenBidResponse: _TypeAlias = ScreenBidResponse  # noqa: Y015
+
+@_typing.final
 class SendManifestRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

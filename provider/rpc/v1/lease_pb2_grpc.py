@@ -79,6 +79,11 @@ class LeaseServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesResponse.FromString,
                 _registered_method=True)
+        self.ScreenBid = channel.unary_unary(
+                '/provider.rpc.v1.LeaseService/ScreenBid',
+                request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ScreenBidRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ScreenBidResponse.FromString,
+                _registered_method=True)
 
 
 class LeaseServiceServicer:
@@ -146,6 +151,15 @@ class LeaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScreenBid(self, request, context):
+        """Would this provider bid on such an order now, and at what price? Holds nothing and promises nothing. For every
+        tenant of the market and its coordinator: no lease token is asked for. RESOURCE_EXHAUSTED where it is asked
+        too often.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -193,6 +207,11 @@ def add_LeaseServiceServicer_to_server(servicer, server):
                     servicer.MigrateHostnames,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesResponse.SerializeToString,
+            ),
+            'ScreenBid': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScreenBid,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ScreenBidRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.ScreenBidResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -438,6 +457,33 @@ class LeaseService:
             '/provider.rpc.v1.LeaseService/MigrateHostnames',
             provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_lease__pb2.MigrateHostnamesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScreenBid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.LeaseService/ScreenBid',
+            provider_dot_rpc_dot_v1_dot_lease__pb2.ScreenBidRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_lease__pb2.ScreenBidResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,11 @@ class LeaseServiceStub:
     """Stop and start all replicas of a service, asking its processes to end first. Volumes and ports stay."""
     MigrateHostnames: _grpc.UnaryUnaryMultiCallable[_lease_pb2.MigrateHostnamesRequest, _lease_pb2.MigrateHostnamesResponse]
     """Move host names from another lease of the same tenant at this provider to this one, in one step."""
+    ScreenBid: _grpc.UnaryUnaryMultiCallable[_lease_pb2.ScreenBidRequest, _lease_pb2.ScreenBidResponse]
+    """Would this provider bid on such an order now, and at what price? Holds nothing and promises nothing. For every
+    tenant of the market and its coordinator: no lease token is asked for. RESOURCE_EXHAUSTED where it is asked
+    too often.
+    """
 
 @_typing.type_check_only
 class LeaseServiceAsyncStub(LeaseServiceStub):
@@ -74,6 +79,11 @@ class LeaseServiceAsyncStub(LeaseServiceStub):
     """Stop and start all replicas of a service, asking its processes to end first. Volumes and ports stay."""
     MigrateHostnames: _aio.UnaryUnaryMultiCallable[_lease_pb2.MigrateHostnamesRequest, _lease_pb2.MigrateHostnamesResponse]  # type: ignore[assignment]
     """Move host names from another lease of the same tenant at this provider to this one, in one step."""
+    ScreenBid: _aio.UnaryUnaryMultiCallable[_lease_pb2.ScreenBidRequest, _lease_pb2.ScreenBidResponse]  # type: ignore[assignment]
+    """Would this provider bid on such an order now, and at what price? Holds nothing and promises nothing. For every
+    tenant of the market and its coordinator: no lease token is asked for. RESOURCE_EXHAUSTED where it is asked
+    too often.
+    """
 
 class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -146,5 +156,16 @@ class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lease_pb2.MigrateHostnamesResponse, _abc.Awaitable[_lease_pb2.MigrateHostnamesResponse]]:
         """Move host names from another lease of the same tenant at this provider to this one, in one step."""
+
+    @_abc_1.abstractmethod
+    def ScreenBid(
+        self,
+        request: _lease_pb2.ScreenBidRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lease_pb2.ScreenBidResponse, _abc.Awaitable[_lease_pb2.ScreenBidResponse]]:
+        """Would this provider bid on such an order now, and at what price? Holds nothing and promises nothing. For every
+        tenant of the market and its coordinator: no lease token is asked for. RESOURCE_EXHAUSTED where it is asked
+        too often.
+        """
 
 def add_LeaseServiceServicer_to_server(servicer: LeaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
