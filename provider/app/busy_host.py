@@ -181,10 +181,12 @@ class BusyHost:
         now = self.clock.now()
         stage = "connected" if self.loop.state.connected else "backoff"
         return Feed(
-            view=lambda: telemetry_view(self.loop.state, self.clock, self.attribution.usages),
+            view=lambda: telemetry_view(
+                self.loop.state, self.clock, {HOME: self.market.name}, self.attribution.usages
+            ),
             readings=self.probe.readings,
             probe=lambda: SimulatedNvml(last_success=now),
-            link=lambda: LinkFacts(state=stage, last_message=now),
+            links=lambda: (LinkFacts(market=self.market.name, state=stage, last_message=now),),
             held=lambda: Held(store_bytes=1_400_000, image_bytes=42 * GIB),
         )
 

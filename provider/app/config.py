@@ -156,6 +156,19 @@ class LeaseConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarketConfig:
+    """Where tenants of a market that was not the first to be joined reach their leases.
+
+    They trust that market's authority only: the certificate shown to them is another one, and so is the port.
+    """
+
+    listen: str = ""
+    """Empty: no port, they come through the coordinator."""
+    advertise: str = ""
+    """host:port as they can reach it; empty: this machine's name and the listening port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogsConfig:
     """What is kept of a lease's logs and events once its containers, or all of it, are gone."""
 
@@ -256,6 +269,8 @@ class ProviderConfig:
     reserve: ReserveConfig = ReserveConfig()
     ingress: IngressConfig = IngressConfig()
     lease: LeaseConfig = LeaseConfig()
+    markets: Mapping[str, MarketConfig] = field(default_factory=dict)
+    """By the names of those that were joined after the first."""
     logs: LogsConfig = LogsConfig()
     ledger: LedgerConfig = LedgerConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

@@ -17,14 +17,15 @@ from provider.app.config import ProviderConfig
 from provider.app.engine_settings import docker_settings
 from provider.app.finding import Finding
 from provider.app.ingress_settings import ingress_findings, listens
+from provider.app.market_wiring import check_names
+from provider.app.memberships import memberships
 from provider.app.policy import policy
 from provider.domain.errors import ConfigError, ProviderError
 from provider.domain.ids import ProviderId
 from provider.domain.moment import rfc3339
 from provider.domain.resources import GIB
 from provider.domain.workload import GpuAttachment, RuntimeCapabilities
-from provider.rpc import identity
-from provider.rpc.member import Role
+from provider.rpc.identity import check_valid
 
 DISK_LEAST = 20 * GIB
 """Images of AI workloads are 5 to 20 GiB."""
@@ -36,7 +37,8 @@ async def examine(config: ProviderConfig) -> AsyncIterator[Finding]:
     yield settings
     if settings.is_fatal:
         return
-    yield _identity(config)
+    for finding in _identities(config):
+        yield finding
     async for finding in _engine(config):
         yield finding
     yield await _gpus(config)
@@ -61,15 +63,27 @@ def _policy(config: ProviderConfig) -> Finding:
     return Finding(check="settings", is_well=True, found="every setting makes sense")
 
 
-def _identity(config: ProviderConfig) -> Finding:
+def _identities(config: ProviderConfig) -> Iterator[Finding]:
+    """One for each market."""
+    at = SystemClock().now()
     try:
-        who = identity.load(config.state_dir, Role.PROVIDER, at=SystemClock().now())
+        joined = memberships(config.state_dir, at)
+        check_names(config, joined)
     except ConfigError as wrong:
-        return Finding(
+        yield Finding(
             check="identity", is_well=False, found=wrong.what, remedy=wrong.remedy or "", is_fatal=True
         )
-    until = rfc3339(who.certificate.not_after)
-    return Finding(check="identity", is_well=True, found=f"{who.member}, certificate until {until}")
+        return
+    for each in joined.all:
+        try:
+            check_valid(each.who, at)
+        except ConfigError as wrong:
+            yield Finding(check="identity", is_well=False, found=wrong.what, remedy=wrong.remedy or "")
+        else:
+            until = rfc3339(each.who.certificate.not_after)
+            yield Finding(
+                check="identity", is_well=True, found=f"{each.who.member}, certificate until {until}"
+            )
 
 
 async def _engine(config: ProviderConfig) -> AsyncIterator[Finding]:

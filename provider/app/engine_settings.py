@@ -132,6 +132,15 @@ def advertised(config: ProviderConfig) -> str:
     return config.lease.advertise or f"{addresses.own_name()}:{port}"
 
 
+def advertised_in(config: ProviderConfig, market: str) -> str:
+    """The same for tenants of ``market``, which is not the first one that was joined."""
+    there = config.markets.get(market)
+    if there is None or not there.listen:
+        return ""
+    _, port = addresses.split(there.listen, f"markets.{market}.listen")
+    return there.advertise or f"{addresses.own_name()}:{port}"
+
+
 def public_host(config: ProviderConfig) -> str:
     """Where tenants' published ports are reached."""
     if config.runtime.public_host:

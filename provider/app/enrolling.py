@@ -10,19 +10,24 @@ from provider.domain.errors import ConfigError, Temporary
 from provider.rpc import identity
 from provider.rpc.enrolment import enrol, renew
 from provider.rpc.identity import Identity
-from provider.rpc.join import decode
+from provider.rpc.join import JoinToken, decode
 from provider.rpc.member import Member, Role
 from provider.rpc.settings import mtls_channel
 
 
-async def join(text: str, directory: Path, role: Role) -> Identity:
-    """Trade the join token ``text`` (``-``: read from standard input) for an identity in ``directory``."""
+def token_for(text: str, role: Role) -> JoinToken:
+    """The join token ``text`` (``-``: from standard input). ``ConfigError`` where it is not for ``role``."""
     token = decode(sys.stdin.read() if text == "-" else text)
     if token.member.role is not role:
         raise ConfigError(
             f"this token is for a {token.member.role}, not for a {role}",
             remedy=f"{token.member.role} enroll TOKEN, or ask for: coordinator invite {role} NAME",
         )
+    return token
+
+
+async def join(token: JoinToken, directory: Path) -> Identity:
+    """Trade ``token`` for an identity in ``directory``."""
     joined = await enrol(token)
     identity.save(joined, directory)
     return joined

@@ -12,7 +12,7 @@ from typing import assert_never
 import structlog
 
 from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics
-from provider.adapters.telemetry.view import LeaseView, TelemetryView
+from provider.adapters.telemetry.view import LeaseView, MarketView, TelemetryView
 from provider.app.lease_news import LeaseNews
 from provider.core import metering
 from provider.core.effects import PlaceBid
@@ -26,7 +26,7 @@ from provider.core.events import (
     WorkloadsListed,
 )
 from provider.core.ledger import records
-from provider.core.state import AgentState
+from provider.core.state import AgentState, Market
 from provider.core.step import (
     BidEnded,
     ContainerEnded,
@@ -44,7 +44,7 @@ from provider.core.step import (
     Step,
     UpdateTakenBack,
 )
-from provider.domain.ids import LeaseId
+from provider.domain.ids import LeaseId, MarketId
 from provider.domain.moment import Instant
 from provider.domain.money import earned
 from provider.domain.usage import LeaseUsage
@@ -68,9 +68,11 @@ class Observing:
         self._told_unfit: tuple[Unfit, ...] = ()
         self.on_workloads: Callable[[tuple[Workload, ...]], None] = lambda _: None
         """Told what each look at the engine found; quick, and fails never."""
+        self._markets: Mapping[MarketId, Market] = {}
 
     def step(self, event: Event, step: Step, at: Instant, took_us: int) -> None:
         """One step, after its commit."""
+        self._markets = step.state.markets
         self._event(event)
         for note in step.notes:
             self._note(note, at)
@@ -89,8 +91,9 @@ class Observing:
             case WorkloadsListed():
                 self.on_workloads(event.workloads)
             case CoordinatorLost():
-                log.warning("coordinator_lost", problem=event.why)
-                self._metrics.coordinator_lost()
+                market = self._markets[event.market_id].name
+                log.warning("coordinator_lost", market=market, problem=event.why)
+                self._metrics.coordinator_lost(market)
             case Performed(effect=PlaceBid(bid=bid)):
                 log.info("bid_placed", lease=str(bid.id), rate=str(bid.rate))
                 self._metrics.bid(BidOutcome.SUBMITTED)
@@ -173,7 +176,11 @@ class Observing:
                     earned=str(note.earned),
                 )
                 self._metrics.lease_closed(
-                    note.reason, key=note.lease.key, ran_s=note.ran_ms / 1000, earned=note.earned
+                    note.reason,
+                    key=note.lease.key,
+                    ran_s=note.ran_ms / 1000,
+                    earned=note.earned,
+                    market=self._markets[note.lease.market].name,
                 )
             case OrphanFound():
                 log.warning("orphan_found", lease=str(note.lease))
@@ -184,9 +191,12 @@ class Observing:
 
 
 def telemetry_view(
-    state: AgentState, clock: Clock, usages: Mapping[LeaseId, LeaseUsage] | None = None
+    state: AgentState,
+    clock: Clock,
+    names: Mapping[MarketId, str],
+    usages: Mapping[LeaseId, LeaseUsage] | None = None,
 ) -> TelemetryView:
-    """The agent's state as metrics tell it, and what its leases use."""
+    """The agent's state as metrics tell it. ``names`` are of all markets, those never heard of too."""
     at = clock.now()
     leases = []
     for lease in state.leases.values():
@@ -200,13 +210,17 @@ def telemetry_view(
                 earned=earned(lease.rate, ran_ms),
                 ran_ms=ran_ms,
                 usage=usages.get(lease.id) if usages else None,
+                market=names.get(lease.id.market, lease.id.market),
             )
         )
     return TelemetryView(
         nodes=state.nodes,
         leases=tuple(leases),
         bids_open=len(state.bids),
-        is_connected=state.connected,
+        markets=tuple(
+            MarketView(name=name, is_connected=state.market(market).connected)
+            for market, name in names.items()
+        ),
         blocked=tuple(_blocked(state)),
         prices=tuple(_prices(state)),
     )

@@ -5,22 +5,30 @@ What a single value cannot show (a range upside down, an unknown currency) is ch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from provider.app.config import ProviderConfig
 from provider.app.ingress_settings import ingress_policy
 from provider.app.pricing_policy import prices
 from provider.core.policy import Policy
 from provider.domain.errors import ConfigError
-from provider.domain.ids import ProviderId
+from provider.domain.ids import MarketId, ProviderId
 from provider.domain.moment import Span
 from provider.domain.money import Denom
 from provider.domain.resources import Attribute
 
 
-def policy(config: ProviderConfig, provider: ProviderId) -> Policy:
-    """The policy of ``provider``. ``ConfigError`` where settings contradict themselves."""
+def policy(
+    config: ProviderConfig, provider: ProviderId, names: Mapping[MarketId, ProviderId] | None = None
+) -> Policy:
+    """The policy of ``provider``, which has ``names`` of its own in markets that it joined later.
+
+    ``ConfigError`` where settings contradict themselves.
+    """
     bidding, pricing = config.bidding, prices(config.pricing)
     return Policy(
         provider=provider,
+        names=names or {},
         price=pricing.scale,
         strategy=pricing.strategy,
         floor=pricing.floor,

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
+from provider.domain.moment import Instant, rfc3339
 from provider.domain.money import BLOCKS_PER_HOUR
 from provider.domain.resources import GIB, MIB
 from provider.rpc.v1 import operator_pb2, resources_pb2, tenant_pb2
@@ -159,6 +160,39 @@ def agent_leases(leases: Iterable[operator_pb2.AgentLease]) -> Table:
                 lease.detail,
             )
             for lease in leases
+        ],
+    )
+
+
+def markets(markets: Iterable[operator_pb2.MarketStatus]) -> Table:
+    """What ``provider markets`` shows."""
+    return table(
+        (
+            "MARKET",
+            "AS",
+            "COORDINATOR",
+            "LINK",
+            "SINCE",
+            "LEASES",
+            "BIDS",
+            "EARNED",
+            "REACHED BY",
+            "NOTE",
+        ),
+        [
+            (
+                market.market,
+                market.provider,
+                market.coordinator_address,
+                "connected" if market.connected else "away",
+                rfc3339(Instant(market.since_ms)) if market.since_ms else "-",
+                str(market.leases),
+                str(market.open_bids),
+                ", ".join(map(money, market.earned)) or "-",
+                market.lease_address or "the coordinator",
+                market.link_problem,
+            )
+            for market in markets
         ],
     )
 

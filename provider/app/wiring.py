@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,46 +17,37 @@ from time import monotonic
 
 from provider import __version__
 from provider.adapters.clock import SystemClock
-from provider.adapters.gateway.doorman import Doorman
-from provider.adapters.gateway.lease_service import LeaseGateway, LeaseWorld
+from provider.adapters.gateway.lease_service import LeaseWorld
 from provider.adapters.gateway.operator_service import OperatorGateway, OperatorWorld
-from provider.adapters.gateway.servers import LeaseServer, OperatorServer
-from provider.adapters.gateway.settings import GatewaySettings
+from provider.adapters.gateway.servers import OperatorServer
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.ingress.ingress import Ingress
 from provider.adapters.journal import SqliteJournal
 from provider.adapters.ledger import SqliteLedger
-from provider.adapters.link.link import GrpcLink
-from provider.adapters.link.settings import LinkSettings
 from provider.adapters.runtime.docker import DockerRuntime
 from provider.adapters.runtime.storage import disks
 from provider.adapters.store.sqlite import SqliteStore
 from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
 from provider.adapters.telemetry.metrics import Metrics
-from provider.adapters.telemetry.view import Feed, LinkFacts
+from provider.adapters.telemetry.view import Feed
 from provider.adapters.usage import CgroupUsage, SqliteTallies, TallySettings
 from provider.app import addresses
 from provider.app.config import ProviderConfig
-from provider.app.engine_settings import (
-    advertised,
-    docker_settings,
-    journal_settings,
-    ledger_settings,
-    public_host,
-)
+from provider.app.engine_settings import docker_settings, journal_settings, ledger_settings
 from provider.app.ingress_settings import ingress_settings
 from provider.app.lease_news import LeaseNews
+from provider.app.market_wiring import Joined, check_names, join_up, lease_server
 from provider.app.measuring import Sizes, TimedPerformer, TimedPulls, TimedStore, watch_readings
+from provider.app.memberships import Memberships, check_all_are_known
 from provider.app.observing import Observing, telemetry_view
 from provider.app.policy import policy
 from provider.core.effects import Effect
 from provider.core.ledger import began
-from provider.domain.ids import HOME, LeaseId, ProviderId
-from provider.ports import GpuProbe
-from provider.rpc.identity import Identity, LiveIdentity
+from provider.domain.ids import LeaseId, MarketId, ProviderId
+from provider.ports import CoordinatorLink, GpuProbe
 from provider.shell.attributing import Attribution, Sources
 from provider.shell.loop import Loop
 from provider.shell.perform import Performer
@@ -65,8 +56,8 @@ from provider.sim.gpu import SimulatedProbe
 
 OPERATOR_SOCKET = "operator.sock"
 """In the state folder: where the daemon answers its operator."""
-LEASE_SOCKET = "lease.sock"
-"""In the state folder: where tunnels reach the lease service."""
+DATABASE = "provider.db"
+"""In the state folder: what must not be forgotten."""
 ENGINE_ROOT = Path("/var/lib/docker")
 """Where an engine keeps its data unless it was told otherwise."""
 
@@ -77,7 +68,7 @@ class Agent:
 
     loop: Loop
     machine: Machine
-    link: GrpcLink
+    joined: tuple[Joined, ...]
     performer: TimedPerformer
     unfinished: tuple[Effect, ...]
     metrics: Metrics
@@ -86,19 +77,40 @@ class Agent:
     ledger: SqliteLedger
     attribution: Attribution
 
+    @property
+    def names(self) -> Mapping[MarketId, str]:
+        return {each.membership.id: each.membership.market for each in self.joined}
+
+    @property
+    def links(self) -> Mapping[MarketId, CoordinatorLink]:
+        return {each.membership.id: each.link for each in self.joined}
+
+
+MakeMachine = Callable[
+    [ProviderConfig, ProviderId, Metrics, LeaseNews, AsyncExitStack],
+    Awaitable[tuple[Machine, Callable[[LeaseId], int | None]]],
+]
+"""And how much disk a lease takes, as measured last. What is entered on the stack is left with the agent."""
+
 
 @asynccontextmanager
-async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Agent]:
-    """All parts, connected and listening. ``ConfigError`` where a setting or the machine forbids it."""
+async def open_agent(
+    config: ProviderConfig, markets: Memberships, make_machine: MakeMachine | None = None
+) -> AsyncIterator[Agent]:
+    """All parts, connected and listening. ``ConfigError`` where a setting or the machine forbids it.
+
+    ``make_machine`` in place of this machine's engine and GPUs.
+    """
     async with AsyncExitStack() as stack:
         clock, metrics = SystemClock(), Metrics(version=__version__)
         random = Random(secrets.randbits(64))  # noqa: S311 - jitter of retries, nothing secret
-        provider = ProviderId(who.member.name)
-        database = config.state_dir / "provider.db"
-        opened = SqliteStore.open(database, policy(config, provider), config.secrets_key_file)
+        check_names(config, markets)
+        rules = policy(config, markets.provider, markets.names)
+        opened = SqliteStore.open(config.state_dir / DATABASE, rules, config.secrets_key_file)
         stack.callback(opened.close)
         store = TimedStore(opened, metrics)
         state, unfinished = store.load()
+        check_all_are_known(state)
         journal = SqliteJournal(journal_settings(config))
         stack.callback(journal.close)
         news = LeaseNews(journal, clock)
@@ -107,19 +119,19 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
         ledger.keep(began(state, clock.now()))
         observing = Observing(metrics, clock, news, ledger)
         loop = Loop(state, store, clock, observing)
-        machine, disk_bytes = await _machine(config, provider, metrics, news, stack)
+        make = make_machine or this_machine
+        machine, disk_bytes = await make(config, markets.provider, metrics, news, stack)
         attribution = _attribution(config, loop, machine, disk_bytes, stack)
         observing.on_workloads = attribution.note_workloads
-        live = LiveIdentity(who)
-        link = await stack.enter_async_context(
-            GrpcLink(_link(config), live, clock, random, lambda: loop.state.market().position)
-        )
-        performer = TimedPerformer(Performer(machine.runtime, {HOME: link}, clock, random), metrics)
+        joined = tuple(join_up(config, each, lambda: loop.state, clock, random) for each in markets.all)
+        for each in joined:
+            await stack.enter_async_context(each.link)
+        links = {each.membership.id: each.link for each in joined}
         agent = Agent(
             loop=loop,
             machine=machine,
-            link=link,
-            performer=performer,
+            joined=joined,
+            performer=TimedPerformer(Performer(machine.runtime, links, clock, random), metrics),
             unfinished=unfinished,
             metrics=metrics,
             journal=journal,
@@ -127,18 +139,24 @@ async def open_agent(config: ProviderConfig, who: Identity) -> AsyncIterator[Age
             ledger=ledger,
             attribution=attribution,
         )
-        await stack.enter_async_context(_telemetry(config, agent, database))
-        ingress = ingress_settings(config)
-        if ingress is not None:
-            await stack.enter_async_context(
-                Ingress(ingress, lambda: loop.state, machine.runtime, machine.clock)
-            )
-        await stack.enter_async_context(_lease_server(config, agent, live))
-        await stack.enter_async_context(_operator_server(config, agent, live))
+        await _open_doors(config, agent, stack)
         yield agent
 
 
-async def _machine(
+async def _open_doors(config: ProviderConfig, agent: Agent, stack: AsyncExitStack) -> None:
+    """Where people and programs come in: telemetry, tenants' host names and leases, the operator."""
+    await stack.enter_async_context(_telemetry(config, agent))
+    ingress = ingress_settings(config)
+    if ingress is not None:
+        await stack.enter_async_context(
+            Ingress(ingress, lambda: agent.loop.state, agent.machine.runtime, agent.machine.clock)
+        )
+    for each in agent.joined:
+        await stack.enter_async_context(lease_server(config, each, _lease_world(agent)))
+    await stack.enter_async_context(_operator_server(config, agent))
+
+
+async def this_machine(
     config: ProviderConfig, provider: ProviderId, metrics: Metrics, news: LeaseNews, stack: AsyncExitStack
 ) -> tuple[Machine, Callable[[LeaseId], int | None]]:
     """And how much disk a lease takes, as the runtime measured it last."""
@@ -205,57 +223,44 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
             await task
 
 
-def _lease_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) -> LeaseServer:
-    addresses.split(config.lease.listen, "lease.listen")
-    settings = GatewaySettings(
-        listen=config.lease.listen, socket=config.state_dir / LEASE_SOCKET, host=public_host(config)
-    )
-    machine = agent.machine
-    doorman = Doorman(who.now.member, agent.link.token_keys, machine.clock)
-    world = LeaseWorld(
+def _lease_world(agent: Agent) -> LeaseWorld:
+    return LeaseWorld(
         agent=agent.loop,
-        runtime=machine.runtime,
-        clock=machine.clock,
+        runtime=agent.machine.runtime,
+        clock=agent.machine.clock,
         journal=agent.journal,
         pulls=agent.news.pulls,
     )
-    return LeaseServer(settings, who, LeaseGateway(settings, world, doorman))
 
 
-def _operator_server(config: ProviderConfig, agent: Agent, who: LiveIdentity) -> OperatorServer:
+def _operator_server(config: ProviderConfig, agent: Agent) -> OperatorServer:
     world = OperatorWorld(
         agent=agent.loop,
         probe=agent.machine.gpus,
         clock=agent.machine.clock,
-        identity=who,
+        markets=tuple(each.seen for each in agent.joined),
         started_at=agent.machine.clock.now(),
         software=__version__,
         ledger=agent.ledger,
-        certificate_problem=lambda: agent.link.renewal_problem,
     )
     return OperatorServer(config.state_dir / OPERATOR_SOCKET, OperatorGateway(world))
 
 
-def _link(config: ProviderConfig) -> LinkSettings:
-    return LinkSettings(
-        state_dir=config.state_dir,
-        instance=secrets.token_hex(8),
-        software=__version__,
-        lease_address=advertised(config),
-        lease_socket=config.state_dir / LEASE_SOCKET,
-    )
-
-
 @asynccontextmanager
-async def _telemetry(config: ProviderConfig, agent: Agent, database: Path) -> AsyncIterator[None]:
+async def _telemetry(config: ProviderConfig, agent: Agent) -> AsyncIterator[None]:
     host, port = addresses.split(config.telemetry.listen, "telemetry.listen")
     probe, runtime = agent.machine.gpus, agent.machine.runtime
-    sizes = Sizes(database, lambda: runtime.image_bytes if isinstance(runtime, DockerRuntime) else None)
+    sizes = Sizes(
+        config.state_dir / DATABASE,
+        lambda: runtime.image_bytes if isinstance(runtime, DockerRuntime) else None,
+    )
     feed = Feed(
-        view=lambda: telemetry_view(agent.loop.state, agent.machine.clock, agent.attribution.usages),
+        view=lambda: telemetry_view(
+            agent.loop.state, agent.machine.clock, agent.names, agent.attribution.usages
+        ),
         readings=probe.readings,
         probe=probe.status if isinstance(probe, NvmlProbe) else lambda: None,
-        link=lambda: LinkFacts(state=agent.link.stage, last_message=agent.link.last_message),
+        links=lambda: tuple(each.facts for each in agent.joined),
         held=sizes.now,
     )
     settings = HttpSettings(host=host, port=port, token=config.telemetry.token)
@@ -269,12 +274,10 @@ async def _telemetry(config: ProviderConfig, agent: Agent, database: Path) -> As
 
 
 def readiness(agent: Agent) -> Readiness:
-    """Ready is: the engine answered, and the market is connected."""
+    """Ready is: the engine answered, and a market is connected."""
     state = agent.loop.state
     if state.runtime is None:
         return Readiness(is_ready=False, reason="the container engine has not been reached yet")
     if not state.connected:
-        return Readiness(
-            is_ready=False, reason=f"the market is not connected: {state.link_problem or 'not yet'}"
-        )
+        return Readiness(is_ready=False, reason=f"no market is connected: {state.link_problem or 'not yet'}")
     return Readiness(is_ready=True, reason="bidding")

@@ -10,6 +10,7 @@ name an order or a lease of another one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
@@ -36,7 +37,8 @@ from provider.core.events import (
     OrderClosed,
     OrderOpened,
 )
-from provider.core.state import Market
+from provider.core.state import AgentState, Market
+from provider.core.step import Step
 from provider.domain.ids import HOME, LeaseId, MarketId
 from provider.domain.moment import Instant
 
@@ -136,6 +138,36 @@ def as_told(effect: T) -> T:
             return replace(effect, lease=effect.lease.as_told)
         case _:
             assert_never(effect)
+
+
+def ties_to(state: AgentState, unfinished: Iterable[Effect], market: MarketId) -> tuple[str, ...]:
+    """What keeps this provider in ``market``, as a person would say it: leases, and what is still to do.
+
+    A bid does not: a market that hears nothing more of one takes the next.
+    """
+    leases = sum(lease.market == market for lease in state.leases)
+    about_bids = PlaceBid | WithdrawBid | RefuseLease
+    owed = sum(
+        lease_of(effect).market == market and not isinstance(effect, about_bids) for effect in unfinished
+    )
+    return tuple(
+        f"{count} {what}"
+        for count, what in ((leases, "lease(s)"), (owed, "thing(s) still to be done or told"))
+        if count
+    )
+
+
+def leave(state: AgentState, unfinished: Iterable[Effect], market: MarketId) -> Step:
+    """Nothing of ``market`` any more: no bids, no orders, not how far it was read. Nothing ties us to it."""
+    return Step(
+        state=replace(
+            state,
+            bids={bid: open_bid for bid, open_bid in state.bids.items() if bid.market != market},
+            orders={order: waiting for order, waiting in state.orders.items() if order.market != market},
+            markets={each: known for each, known in state.markets.items() if each != market},
+        ),
+        settled=tuple(effect.id for effect in unfinished if lease_of(effect).market == market),
+    )
 
 
 def _put(draft: Draft, market_id: MarketId, market: Market) -> None:

@@ -47,6 +47,15 @@ def lease_id_from_pb(wire: pb.LeaseId, path: str = "lease") -> LeaseId:
     return order.lease(ProviderId(name(wire.provider, f"{path}.provider")))
 
 
+def own_lease_id_from_pb(wire: pb.LeaseId, path: str = "lease") -> LeaseId:
+    """A lease as a provider itself names it, with its market after the owner: from its operator."""
+    order = wire.order
+    try:
+        return LeaseId.parse(f"{order.owner}/{order.dseq}/{order.gseq}/{order.oseq}/{wire.provider}")
+    except ValueError as error:
+        raise broken(path, str(error)) from error
+
+
 def dependency_to_pb(value: Dependency) -> lease_pb2.ServiceDependency:
     return lease_pb2.ServiceDependency(service=value.service, needs=value.needs)
 

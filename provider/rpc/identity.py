@@ -143,8 +143,9 @@ def save(identity: Identity, directory: Path) -> None:
     write_private(directory / FILE_NAME, json.dumps(body, indent=1))
 
 
-def load(directory: Path, role: Role, *, at: Instant, market: str | None = None) -> Identity:
+def load(directory: Path, role: Role, *, at: Instant | None, market: str | None = None) -> Identity:
     """The identity kept in ``directory``, good at ``at``, for ``role`` and, where given, for ``market``.
+    Without ``at`` one whose certificate has ended is as good.
 
     ``ConfigError`` otherwise: missing, unreadable, seen by others, someone else's, or expired.
     """
@@ -159,7 +160,8 @@ def load(directory: Path, role: Role, *, at: Instant, market: str | None = None)
             f"{path} is for the market {member.market}, not {market}",
             remedy=f"use another state directory, or {again}",
         )
-    check_valid(loaded, at)
+    if at is not None:
+        check_valid(loaded, at)
     return loaded
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provider.coordinator.book import Book
@@ -20,12 +21,12 @@ from provider.core.lease import Phase
 from provider.core.metering import YOUNG
 from provider.core.state import AgentState, holdings, sum_of_holdings
 from provider.core.step import LeaseClosed, LeaseMoved, Step
-from provider.domain.ids import GpuUuid, LeaseId, OrderId, ProviderId
+from provider.domain.ids import GpuUuid, LeaseId, MarketId, OrderId, ProviderId
 from provider.domain.market import CloseReason
-from provider.domain.moment import Instant
 from provider.domain.money import Denom, earned
 from provider.shell.sources import LIST_EVERY
 from provider.sim.world_agent import WorldAgent
+from provider.sim.world_market import WorldMarket
 from provider.sim.world_tenant import Kind, Tenant
 
 
@@ -84,14 +85,15 @@ def gpus_run_for_one(agent: WorldAgent, effect: StartWorkload) -> None:
 # --- 2: nothing runs without a live lease, nothing live goes unrepaired
 
 
-def what_runs_is_leased(agent: WorldAgent, book: Book) -> None:
+def what_runs_is_leased(agent: WorldAgent, markets: Sequence[WorldMarket]) -> None:
     state, _ = agent.stored
     active = {
-        row.id
-        for row in book.leases.values()
-        if row.id.provider == agent.provider and row.state is LeaseState.ACTIVE
+        row.id.within(market.id)
+        for market in markets
+        for row in market.book.leases.values()
+        if row.id.provider == agent.name_in(market.id) and row.state is LeaseState.ACTIVE
     }
-    require(set(state.leases) == active, f"{agent.provider} has {set(state.leases)}, the market {active}")
+    require(set(state.leases) == active, f"{agent.provider} has {set(state.leases)}, the markets {active}")
     served = {lease.id for lease in state.leases.values() if lease.manifest is not None}
     require(set(agent.engine.leases) <= served, f"orphans at {agent.provider}: {set(agent.engine.leases)}")
 
@@ -120,20 +122,20 @@ def money_is_conserved(before: Book, book: Book) -> None:
         require(after.running_ms >= row.running_ms, f"{row.id}: what was billed falls")
 
 
-def bills_are_of_what_ran(agent: WorldAgent, row: LeaseRow) -> None:
+def bills_are_of_what_ran(agent: WorldAgent, market: WorldMarket, row: LeaseRow) -> None:
     """An end may be billed up to a look's age beyond what nobody could see any more."""
-    ran_ms = agent.engine.ran_ms(row.id, agent.now())
+    ran_ms = agent.engine.ran_ms(row.id.within(market.id), agent.now())
     require(row.running_ms <= ran_ms + YOUNG, f"{row.id}: billed {row.running_ms} ms, ran {ran_ms}")
     require(row.settled <= earned(row.rate, row.running_ms).amount, f"{row.id}: settled more than earned")
 
 
-def what_ran_was_billed(agent: WorldAgent, row: LeaseRow, since: Instant, witness: Witness) -> None:
+def what_ran_was_billed(agent: WorldAgent, market: MarketId, row: LeaseRow, witness: Witness) -> None:
     """Of a lease that ended in peace, but for what nobody saw of runs that vanished without a trace."""
-    if row.closed_at is not None and row.closed_at >= since:
-        ran_ms = agent.engine.ran_ms(row.id, agent.now())
-        require(row.usage_final, f"{row.id}: its last usage never came")
-        unseen_ms = (LIST_EVERY + YOUNG) * witness.deaths[row.id] + LIST_EVERY
-        require(row.running_ms >= ran_ms - unseen_ms, f"{row.id}: billed {row.running_ms} ms, ran {ran_ms}")
+    lease = row.id.within(market)
+    ran_ms = agent.engine.ran_ms(lease, agent.now())
+    require(row.usage_final, f"{lease}: its last usage never came")
+    unseen_ms = (LIST_EVERY + YOUNG) * witness.deaths[lease] + LIST_EVERY
+    require(row.running_ms >= ran_ms - unseen_ms, f"{lease}: billed {row.running_ms} ms, ran {ran_ms}")
 
 
 def reports_are_of_what_ran(agent: WorldAgent, step: Step) -> None:
@@ -147,15 +149,17 @@ def reports_are_of_what_ran(agent: WorldAgent, step: Step) -> None:
 # --- 4: what was acknowledged is never lost
 
 
-def answers_were_kept(event: Event, book: Book) -> None:
+def answers_were_kept(event: Event, markets: Sequence[WorldMarket]) -> None:
+    books = {market.id: market.book for market in markets}
     match event:
         case Performed(effect=ReportUsage(usage=usage)):
-            row = book.lease(usage.lease)
+            row = books[usage.lease.market].lease(usage.lease.as_told)
             kept = row is not None and (row.usage_number >= usage.number or row.state is LeaseState.CLOSED)
             require(kept, f"{usage} was acknowledged and is not there")
         case Performed(effect=ConfirmLease(lease=lease)):
-            bid = book.bid(lease)
-            ended = bid is None or bid.ended is not None or book.lease(lease) is not None
+            book, told = books[lease.market], lease.as_told
+            bid = book.bid(told)
+            ended = bid is None or bid.ended is not None or book.lease(told) is not None
             require(ended, f"{lease} was confirmed and is neither a lease nor lost")
         case _:
             pass
@@ -182,17 +186,21 @@ def remember_ends(witness: Witness, step: Step) -> None:
                 pass
 
 
-def every_lease_ended_once(book: Book, records: list[RecordEntry], witness: Witness) -> None:
+def every_lease_ended_once(market: WorldMarket, witness: Witness) -> None:
+    book, records = market.book, market.records
     require(verify(records) is None, f"the record is broken: {verify(records)}")
     told = Counter((str(body["event"]), json.dumps(body["lease"])) for body in map(_body, records))
     require(max(told.values(), default=0) <= 1, "the record tells something twice")
     for row in book.leases.values():
         require(row.state is LeaseState.CLOSED, f"{row.id} is {row.state}")
         require(row.reason is not None, f"{row.id} ended without a reason")
-        require(row.id in witness.closed, f"{row.id} never closed at its provider")
+        require(row.id.within(market.id) in witness.closed, f"{row.id} never closed at its provider")
     kinds = Counter(event for event, _ in told)
     for event in ("lease_opened", "lease_closed", "lease_settled"):
         require(kinds[event] == len(book.leases), "each lease opens, closes and is settled")
+
+
+def what_began_has_closed(witness: Witness) -> None:
     require(set(witness.begun) == set(witness.closed), "a lease that began has not closed")
 
 
@@ -222,12 +230,13 @@ def what_starts_was_ordered(agent: WorldAgent, effect: StartWorkload, tenants: d
     require(gpus == lease.placement.gpus, f"{lease.id} runs on {gpus}, placed on {lease.placement.gpus}")
 
 
-def what_is_ordered_is_known(agent: WorldAgent, book: Book) -> None:
+def what_is_ordered_is_known(agent: WorldAgent, markets: Sequence[WorldMarket]) -> None:
     """Whatever was lost on the way, each lease's provider has heard of its newest manifest, and runs that one
     unless it had to take it back."""
     state, _ = agent.stored
+    books = {market.id: market.book for market in markets}
     for lease in state.leases.values():
-        ordered = book.orders[lease.id.order].order.manifest_hash
+        ordered = books[lease.id.market].orders[lease.id.order.as_told].order.manifest_hash
         require(lease.manifest_hash == ordered, f"{lease.id} was never told of its update")
         runs = lease.current.manifest_hash if lease.current else ordered
         require(runs == ordered or bool(lease.update_problem), f"{lease.id} runs {runs}, not {ordered}")
@@ -236,14 +245,17 @@ def what_is_ordered_is_known(agent: WorldAgent, book: Book) -> None:
 # --- 5 and 7: nothing but a cause of its own ends a lease; blindness is none
 
 
-def ends_have_causes(book: Book, tenants: dict[OrderId, Tenant], witness: Witness) -> None:
-    for row in book.leases.values():
+def ends_have_causes(market: WorldMarket, tenants: dict[OrderId, Tenant], witness: Witness) -> None:
+    for row in market.book.leases.values():
         if row.reason is not None:
-            kind = tenants[row.id.order].wish.kind
-            require(_is_caused(row, kind, tenants[row.id.order], witness), f"{row.id} ({kind}) {row.reason}")
+            lease = row.id.within(market.id)
+            tenant = tenants[lease.order]
+            caused = _is_caused(row, tenant, witness.deaths[lease], witness)
+            require(caused, f"{lease} ({tenant.wish.kind}) {row.reason}")
 
 
-def _is_caused(row: LeaseRow, kind: Kind, tenant: Tenant, witness: Witness) -> bool:
+def _is_caused(row: LeaseRow, tenant: Tenant, deaths: int, witness: Witness) -> bool:
+    kind = tenant.wish.kind
     match row.reason:
         case CloseReason.TENANT_CLOSED:
             return tenant.has_closed
@@ -256,12 +268,13 @@ def _is_caused(row: LeaseRow, kind: Kind, tenant: Tenant, witness: Witness) -> b
         case CloseReason.WORKLOAD_REFUSED:
             return kind is Kind.REFUSED
         case CloseReason.WORKLOAD_UNSTABLE:
-            return witness.deaths[row.id] >= 6
+            return deaths >= 6
         case CloseReason.GPU_FAILED:
             return any(str(uuid) in row.detail for uuid in witness.failed_gpus)
         case _:
             return False
 
 
-def provider_of(agents: list[WorldAgent], provider: ProviderId) -> WorldAgent:
-    return next(agent for agent in agents if agent.provider == provider)
+def provider_of(agents: Sequence[WorldAgent], market: MarketId, provider: ProviderId) -> WorldAgent:
+    """Whom ``market`` calls so."""
+    return next(agent for agent in agents if agent.name_in(market) == provider)

@@ -1,4 +1,4 @@
-"""One simulated world from one seed: a market, agents, tenants, weather and disasters, then peace.
+"""One simulated world from one seed: one market or two, agents, tenants, weather and disasters, then peace.
 
 It is disturbed, then healed and required to converge (what is leased runs, and nothing else), then closed and
 required to be empty. Checkers look at every step. Invariant: the same seed gives the same trace.
@@ -6,7 +6,7 @@ required to be empty. Checkers look at every step. Invariant: the same seed give
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from random import Random
@@ -19,7 +19,7 @@ from provider.core.events import Event, ManifestArrived
 from provider.core.policy import Policy, PriceScale
 from provider.core.step import Step
 from provider.domain.gpu import GpuHealth
-from provider.domain.ids import LeaseId, OrderId, Owner, ProviderId
+from provider.domain.ids import HOME, LeaseId, MarketId, OrderId, Owner, ProviderId
 from provider.domain.moment import HOUR, MINUTE, SECOND, Instant, Span
 from provider.domain.money import Denom, Money
 from provider.sim import checkers
@@ -33,8 +33,19 @@ from provider.sim.world_tenant import Kind, Tenant, Wish
 DISTURBED = Span(3 * MINUTE)
 HEALED = Span(90 * SECOND)
 CLOSED = Span(90 * SECOND)
+MARKETS = (HOME, MarketId("elsewhere"))
+"""As the agents, who are in all of them, name them."""
 DIES_AFTER = Span(4 * SECOND)
 """How long containers of a dying image run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How many there are of each."""
+
+    markets: int
+    agents: int
+    tenants: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +62,23 @@ class Outcome:
 class World:
     """``run`` it once."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, size: Size | None = None) -> None:
         self.seed = seed
         self.agenda = Agenda(seed)
         random = self.agenda.random
         self.chance = Chance(random, STORM)
-        self.market = WorldMarket(self.agenda, self.chance)
-        self._around = Surroundings(agenda=self.agenda, chance=self.chance, market=self.market)
-        self.agents = [self._agent(number, random) for number in range(random.randint(1, 3))]
-        wishes = [self._wish(number, random) for number in range(random.randint(4, 12))]
-        self.tenants = [Tenant(self._around, wish, self._bring) for wish in wishes]
+        size = size or _size(random)
+        self.markets = [WorldMarket(self.agenda, self.chance, market) for market in MARKETS[: size.markets]]
+        self._around = {
+            market.id: Surroundings(agenda=self.agenda, chance=self.chance, market=market)
+            for market in self.markets
+        }
+        self.agents = [self._agent(number, random) for number in range(size.agents)]
+        self.tenants = [self._tenant(number, random) for number in range(size.tenants)]
         self.disasters = disasters(random, len(self.agents), DISTURBED)
         self.witness = Witness()
-        self.market.watch = self._market_stepped
+        for market in self.markets:
+            market.watch = partial(self._market_stepped, market)
 
     def run(self) -> Outcome:
         """Disturb, heal, close. Whatever it raises has a note how to see it again."""
@@ -85,7 +100,7 @@ class World:
             seed=self.seed,
             trace=self.agenda.trace,
             turns=self.agenda.turns,
-            leases=len(self.market.book.leases),
+            leases=sum(len(market.book.leases) for market in self.markets),
             disasters=self.disasters,
         )
 
@@ -94,6 +109,7 @@ class World:
     def _agent(self, number: int, random: Random) -> WorldAgent:
         policy = Policy(
             provider=ProviderId(f"provider-{number}"),
+            names={market.id: ProviderId(f"{number}-elsewhere") for market in self.markets[1:]},
             price=PriceScale(gpu_hour={"*": Decimal(60_000 + number)}, minimum_hour=Decimal(30_000)),
             bid_lifetime=MINUTE,
             manifest_patience=MINUTE,
@@ -105,10 +121,16 @@ class World:
         agent.starting = partial(self._starts, agent)
         return agent
 
-    def _wish(self, number: int, random: Random) -> Wish:
+    def _tenant(self, number: int, random: Random) -> Tenant:
+        """Of one market after the other; those of different ones have the same names."""
+        market = self.markets[number % len(self.markets)].id
+        wish = self._wish(f"tenant-{number // len(self.markets)}", random)
+        return Tenant(self._around[market], wish, partial(self._bring, market))
+
+    def _wish(self, name: str, random: Random) -> Wish:
         kind = random.choice((*[Kind.PLAIN] * len(Kind), *Kind))
         return Wish(
-            owner=Owner(f"tenant-{number}"),
+            owner=Owner(name),
             kind=kind,
             updates=kind is Kind.PLAIN and random.choice((True, False)),
             gpus=random.randint(0, 2),
@@ -117,26 +139,24 @@ class World:
         )
 
     def _begin(self) -> None:
-        for agent in self.agents:
-            self._enrol(Role.PROVIDER, agent.provider)
+        for market in self.markets:
+            for agent in self.agents:
+                _enrol(market, Role.PROVIDER, agent.name_in(market.id))
         for tenant in self.tenants:
             owner = tenant.wish.owner
-            self._enrol(Role.TENANT, owner)
+            _enrol(tenant.market, Role.TENANT, owner)
             funds = Money(amount=100_000_000, denom=Denom.UACT)
-            self.market.ask(Fund(key=f"fund {owner}", owner=owner, amount=funds))
+            tenant.market.ask(Fund(key=f"fund {owner}", owner=owner, amount=funds))
             self.agenda.later(self.agenda.random.randrange(2 * MINUTE), "tenant comes", tenant.arrive)
         for agent in self.agents:
             agent.start()
         for disaster in self.disasters:
             self.agenda.later(disaster.after, disaster.fault, partial(self._strike, disaster))
 
-    def _enrol(self, role: Role, name: str) -> None:
-        member = MemberId(role=role, name=name)
-        self.market.ask(Invite(key=f"invite {member}", member=member, digest=str(member), ttl=HOUR))
-        self.market.ask(Enrol(key=f"enrol {member}", digest=str(member), csr="csr"))
-
-    def _bring(self, provider: ProviderId, event: ManifestArrived) -> Step | None:
-        return provider_of(self.agents, provider).take(event)
+    def _bring(self, market: MarketId, provider: ProviderId, event: ManifestArrived) -> Step | None:
+        """As the door for that market's tenants does."""
+        ours = replace(event, lease=event.lease.within(market))
+        return provider_of(self.agents, market, provider).take(ours)
 
     # --- what goes wrong
 
@@ -149,10 +169,12 @@ class World:
                 self._end_containers(agent)
                 agent.crash(disaster.lasts)
             case Fault.MARKET_RESTARTS:
-                self.market.restart(disaster.lasts)
+                self.agenda.random.choice(self.markets).restart(disaster.lasts)
             case Fault.LINK_IS_CUT:
-                agent.cut_off()
-                self.agenda.later(disaster.lasts, "line is back", partial(_restore_line, agent))
+                market = self.agenda.random.choice(self.markets).id
+                agent.cut_off(market)
+                restore = partial(agent.cut_off_from.discard, market)
+                self.agenda.later(disaster.lasts, "line is back", restore)
             case Fault.ENGINE_IS_AWAY:
                 agent.engine.is_away = True
                 self.agenda.later(disaster.lasts, "engine is back", partial(_restore_engine, agent))
@@ -184,9 +206,10 @@ class World:
 
     def _heal(self) -> None:
         self.chance.weather = CALM
-        self.market.start()
+        for market in self.markets:
+            market.start()
         for agent in self.agents:
-            _restore_line(agent)
+            agent.cut_off_from.clear()
             _restore_engine(agent)
             agent.start()
 
@@ -196,7 +219,7 @@ class World:
         checkers.gpus_are_held_once(step.state)
         checkers.holdings_are_the_sum(step.state)
         checkers.remember_ends(self.witness, step)
-        checkers.answers_were_kept(event, self.market.book)
+        checkers.answers_were_kept(event, self.markets)
         checkers.reports_are_of_what_ran(agent, step)
 
     def _starts(self, agent: WorldAgent, effect: StartWorkload) -> None:
@@ -206,52 +229,70 @@ class World:
             act = partial(self._die_by_itself, agent, effect.launch.lease)
             self.agenda.later(DIES_AFTER, "container exits", act)
 
-    def _market_stepped(self, before: Book, after: Book) -> None:
+    def _market_stepped(self, market: WorldMarket, before: Book, after: Book) -> None:
         if after.ledger is not before.ledger or after.leases is not before.leases:
             checkers.money_is_conserved(before, after)
             for row in after.leases.values():
-                checkers.bills_are_of_what_ran(provider_of(self.agents, row.id.provider), row)
+                agent = provider_of(self.agents, market.id, row.id.provider)
+                checkers.bills_are_of_what_ran(agent, market, row)
 
     def _by_order(self) -> dict[OrderId, Tenant]:
+        """In the agents' ids."""
         found = {}
         for tenant in self.tenants:
             if tenant.deployment is not None:
                 dseq = tenant.deployment.dseq
-                found[OrderId(owner=tenant.wish.owner, dseq=dseq, gseq=1, oseq=1)] = tenant
+                order = OrderId(owner=tenant.wish.owner, dseq=dseq, gseq=1, oseq=1)
+                found[order.within(tenant.market.id)] = tenant
         return found
 
     def _check_converged(self) -> None:
         steady = frozenset(
-            order.lease(agent.provider)
+            order.lease(agent.name_in(order.market))
             for order, tenant in self._by_order().items()
             if tenant.wish.kind is not Kind.DYING
             for agent in self.agents
         )
         for agent in self.agents:
-            checkers.what_runs_is_leased(agent, self.market.book)
+            checkers.what_runs_is_leased(agent, self.markets)
             checkers.what_is_leased_runs(agent, steady)
-            checkers.what_is_ordered_is_known(agent, self.market.book)
-        checkers.ends_have_causes(self.market.book, self._by_order(), self.witness)
+            checkers.what_is_ordered_is_known(agent, self.markets)
+        for market in self.markets:
+            checkers.ends_have_causes(market, self._by_order(), self.witness)
 
     def _check_over(self, since: Instant) -> None:
-        tenants = self._by_order()
-        for row in self.market.book.leases.values():
-            # While it changes, only what was seen to run whole is billed, which may be less than what ran.
-            if not tenants[row.id.order].wish.updates:
-                agent = provider_of(self.agents, row.id.provider)
-                checkers.what_ran_was_billed(agent, row, since, self.witness)
         for agent in self.agents:
-            checkers.what_runs_is_leased(agent, self.market.book)
+            checkers.what_runs_is_leased(agent, self.markets)
             checkers.nothing_is_left_to_do(agent)
             checkers.nothing_is_held(agent)
-        checkers.every_lease_ended_once(self.market.book, self.market.records, self.witness)
-        checkers.ends_have_causes(self.market.book, self._by_order(), self.witness)
-        if self.market.book.live:
-            raise Broken(f"deployments are still open: {sorted(self.market.book.live)}")
+        for market in self.markets:
+            self._check_bills(market, since)
+            checkers.every_lease_ended_once(market, self.witness)
+            checkers.ends_have_causes(market, self._by_order(), self.witness)
+            if market.book.live:
+                raise Broken(f"deployments are still open: {sorted(market.book.live)}")
+        checkers.what_began_has_closed(self.witness)
+
+    def _check_bills(self, market: WorldMarket, since: Instant) -> None:
+        tenants = self._by_order()
+        for row in market.book.leases.values():
+            has_ended_in_peace = row.closed_at is not None and row.closed_at >= since
+            # While it changes, only what was seen to run whole is billed, which may be less than what ran.
+            if has_ended_in_peace and not tenants[row.id.within(market.id).order].wish.updates:
+                agent = provider_of(self.agents, market.id, row.id.provider)
+                checkers.what_ran_was_billed(agent, market.id, row, self.witness)
 
 
-def _restore_line(agent: WorldAgent) -> None:
-    agent.is_cut_off = False
+def _size(random: Random) -> Size:
+    return Size(
+        markets=random.randint(1, len(MARKETS)), agents=random.randint(1, 3), tenants=random.randint(4, 12)
+    )
+
+
+def _enrol(market: WorldMarket, role: Role, name: str) -> None:
+    member = MemberId(role=role, name=name)
+    market.ask(Invite(key=f"invite {member}", member=member, digest=str(member), ttl=HOUR))
+    market.ask(Enrol(key=f"enrol {member}", digest=str(member), csr="csr"))
 
 
 def _restore_engine(agent: WorldAgent) -> None:

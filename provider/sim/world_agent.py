@@ -8,7 +8,7 @@ one life, and acts of an earlier life find that it is over.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -31,12 +31,13 @@ from provider.core.events import (
     TimeReached,
     WorkloadsListed,
 )
+from provider.core.markets import MarketEvent, as_told, lease_of, within
 from provider.core.policy import Policy
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.errors import ImageUnavailable, Permanent, Temporary
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
-from provider.domain.ids import GpuUuid, NodeName, ProviderId
+from provider.domain.ids import HOME, GpuUuid, MarketId, NodeName, ProviderId
 from provider.domain.market import CloseReason
 from provider.domain.moment import SECOND, Instant, Span
 from provider.domain.node import HostCapacity, Node
@@ -59,24 +60,26 @@ class _Life:
     state: AgentState
     lanes: dict[str, deque[Effect]] = field(default_factory=dict)
     """The first of each is under way."""
-    line: Line | None = None
+    lines: dict[MarketId, Line] = field(default_factory=dict)
     woken_for: Instant | None = None
 
 
 class WorldAgent:
-    """``skew`` is how far its clock is ahead of the market's."""
+    """In every market of ``around``. ``skew`` is how far its clock is ahead of theirs."""
 
-    def __init__(self, around: Surroundings, policy: Policy, *, gpus: int, skew: Span) -> None:
+    def __init__(
+        self, around: Mapping[MarketId, Surroundings], policy: Policy, *, gpus: int, skew: Span
+    ) -> None:
         self.provider: ProviderId = policy.provider
         self.engine = WorldEngine()
         self.watch: Callable[[Event, Step], None] = lambda _event, _step: None
         """Called after every commit."""
         self.starting: Callable[[StartWorkload], None] = lambda _effect: None
         """Called before every start that the engine is asked for."""
-        self.is_cut_off = False
-        """No line to the market can be had."""
+        self.cut_off_from: set[MarketId] = set()
+        """No line to these can be had."""
         self._around = around
-        self._agenda, self._chance, self._market = around.agenda, around.chance, around.market
+        self._agenda, self._chance = around[HOME].agenda, around[HOME].chance
         self._policy, self._skew = policy, skew
         self._gpus = tuple(_gpu(policy.provider, number) for number in range(gpus))
         self._memory = MemoryStore(policy)
@@ -90,6 +93,10 @@ class WorldAgent:
     @property
     def stored(self) -> tuple[AgentState, tuple[Effect, ...]]:
         return self._memory.load()
+
+    def name_in(self, market: MarketId) -> ProviderId:
+        """What it is called there."""
+        return self._policy.name_in(market)
 
     def now(self) -> Instant:
         return Instant(self._agenda.at + self._skew)
@@ -106,14 +113,15 @@ class WorldAgent:
         self._perform(unfinished)
         self._later(1, "machine", self._read_machine)
         self._later(1, "look", self._look)
-        self._later(5, "dial", self._dial)
+        for number, market in enumerate(self._around):
+            self._later(5 + number, f"dial {market}", partial(self._dial, market))
 
     def crash(self, lasts: int) -> None:
         """kill -9, and a start ``lasts`` milliseconds later."""
         if self._life is None:
             return
-        if self._life.line is not None:
-            self._life.line.is_cut = True
+        for line in self._life.lines.values():
+            line.is_cut = True
         self._life = None
         self._agenda.later(lasts, f"{self.provider} starts", self.start)
 
@@ -175,14 +183,22 @@ class WorldAgent:
             case StopWorkload():
                 self._later(self._chance.delay(), "stopped", partial(self._stop_workload, effect, done))
             case _:
-                lives_on = partial(self._lives_on, self._life)
-                Telling(self._around, effect, done).begin(self.provider, lives_on)
+                market = lease_of(effect).market
+                telling = Telling(self._around[market], as_told(effect), partial(self._told, effect, done))
+                telling.begin(self.name_in(market), partial(self._lives_on, self._life, market))
 
-    def _lives_on(self, life: _Life) -> bool | None:
+    def _told(
+        self, effect: Effect, done: Callable[[Performed | Failed], None], result: Performed | Failed
+    ) -> None:
+        """The core hears of its own effect, in its own ids."""
+        done(replace(result, effect=effect))
+
+    def _lives_on(self, life: _Life, market: MarketId) -> bool | None:
         """Whether a message can be sent; None once it need not be: the life that wanted it is over."""
         if life is not self._life:
             return None
-        return life.line is not None and not life.line.is_cut
+        line = life.lines.get(market)
+        return line is not None and not line.is_cut
 
     def _start_workload(self, effect: StartWorkload, done: Callable[[Performed | Failed], None]) -> None:
         if self._is_overtaken(effect):
@@ -280,33 +296,37 @@ class WorldAgent:
 
     # --- the line
 
-    def _dial(self) -> None:
+    def _dial(self, market: MarketId) -> None:
         assert self._life is not None, "only a live agent dials"
-        if self._life.line is None or self._life.line.is_cut:
-            self._life.line = None
-            state = self._life.state
-            if state.connected:
-                self.take(CoordinatorLost(why="the connection was cut"))
-            position = state.market().position
-            found = None
-            if not self.is_cut_off:
-                found = self._market.connect(self.provider, position, self._deliver)
-            if found is not None and self._life is not None:
-                epoch, self._life.line = found
-                self.take(CoordinatorConnected(market=self._market.book.market, epoch=epoch))
-        self._later(SECOND, "dial", self._dial)
+        line = self._life.lines.get(market)
+        if line is None or line.is_cut:
+            self._life.lines.pop(market, None)
+            known = self._life.state.market(market)
+            if known.connected:
+                self.take(CoordinatorLost(why="the connection was cut", market_id=market))
+            if market not in self.cut_off_from:
+                self._connect(market, known.position)
+        self._later(SECOND, f"dial {market}", partial(self._dial, market))
 
-    def cut_off(self) -> None:
-        """No line, until ``is_cut_off`` is taken back."""
-        self.is_cut_off = True
-        if self._life is not None and self._life.line is not None:
-            self._life.line.is_cut = True
+    def _connect(self, market: MarketId, position: tuple[str, int]) -> None:
+        there = self._around[market].market
+        found = there.connect(self.name_in(market), position, partial(self._deliver, market))
+        if found is not None and self._life is not None:
+            epoch, self._life.lines[market] = found
+            event = CoordinatorConnected(market=there.book.market, epoch=epoch)
+            self.take(within(event, market))
 
-    def _deliver(self, told: Notice) -> None:
-        self.take(event_of(told))
+    def cut_off(self, market: MarketId) -> None:
+        """No line to it, until that is taken back."""
+        self.cut_off_from.add(market)
+        if self._life is not None and market in self._life.lines:
+            self._life.lines[market].is_cut = True
+
+    def _deliver(self, market: MarketId, told: Notice) -> None:
+        self.take(within(event_of(told), market))
 
 
-def event_of(told: Notice) -> Event:
+def event_of(told: Notice) -> MarketEvent:
     """What the wire makes of a notice."""
     match told:
         case notices.OrderOpened(order=order, version=version):

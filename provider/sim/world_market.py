@@ -20,7 +20,7 @@ from provider.coordinator.market.requests import Hello, Reply, Request, Resumed,
 from provider.coordinator.record import RecordEntry
 from provider.coordinator.rows import BidRow, LeaseRow, LeaseUnknown, OrderRow, Row
 from provider.coordinator.sessions import Feed
-from provider.domain.ids import DeploymentId, ProviderId
+from provider.domain.ids import HOME, DeploymentId, MarketId, ProviderId
 from provider.domain.moment import SECOND, Instant
 from provider.sim.agenda import Agenda
 from provider.sim.faults import Chance
@@ -52,8 +52,10 @@ class Line:
 class WorldMarket:
     """``ask`` it anything; it answers None while it is down."""
 
-    def __init__(self, agenda: Agenda, chance: Chance) -> None:
-        self.book = Book(market=NAME, salt=b"salt")
+    def __init__(self, agenda: Agenda, chance: Chance, market: MarketId = HOME) -> None:
+        self.id = market
+        """As the agents name it."""
+        self.book = Book(market=market or NAME, salt=b"salt")
         self.records: list[RecordEntry] = []
         self.is_up = True
         self.watch: Callable[[Book, Book], None] = lambda _before, _after: None
@@ -72,7 +74,8 @@ class WorldMarket:
         step = market.transition(before, request, self._agenda.at)
         self.book = step.book
         self.records += [row for row in step.rows if isinstance(row, RecordEntry)]
-        self._agenda.note(f"market {type(request).__name__} {type(step.reply).__name__} {self.book.version}")
+        kinds = f"{type(request).__name__} {type(step.reply).__name__}"
+        self._agenda.note(f"market {self.id} {kinds} {self.book.version}")
         self._publish(before, step.rows)
         for deployment in sorted(touched(step.rows)):
             self._watch_time(deployment)
@@ -151,7 +154,7 @@ class WorldMarket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What everybody in a world shares."""
+    """What everybody in one market of a world shares."""
 
     agenda: Agenda
     chance: Chance

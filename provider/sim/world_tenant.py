@@ -105,6 +105,7 @@ class Tenant:
         self.wish = wish
         self.deployment: DeploymentId | None = None
         self.has_closed = False
+        self.market = around.market
         self._around = around
         self._sends_to = sends_to
         self._is_leaving = False

@@ -11,7 +11,7 @@ import pytest
 
 from provider.sim.checkers import Broken
 from provider.sim.faults import Fault
-from provider.sim.world import World, again
+from provider.sim.world import MARKETS, World, again
 
 SEEDS = range(1, 51)
 
@@ -25,16 +25,20 @@ def test_the_worlds_are_worth_looking_at() -> None:
     """All disasters come, leases are many, and they end for many reasons."""
     faults: Counter[Fault] = Counter()
     reasons: Counter[str] = Counter()
+    sold_in: Counter[str] = Counter()
     leases = 0
     for seed in range(51, 66):
         world = World(seed)
         outcome = world.run()
         leases += outcome.leases
         faults.update(disaster.fault for disaster in outcome.disasters)
-        reasons.update(row.reason or "" for row in world.market.book.leases.values())
+        for market in world.markets:
+            reasons.update(row.reason or "" for row in market.book.leases.values())
+            sold_in[market.id] += len(market.book.leases)
     assert set(faults) == set(Fault)
     assert leases > 40
     assert len(reasons) >= 5, reasons
+    assert min(sold_in[market] for market in MARKETS) > 10, sold_in
 
 
 def test_the_same_seed_gives_the_same_trace_and_another_another() -> None:
@@ -59,7 +63,7 @@ def test_a_broken_promise_says_how_to_see_it_again() -> None:
     def nobody(_before: object, _after: object) -> None:
         raise Broken("a promise for this test")
 
-    world.market.watch = nobody
+    world.markets[0].watch = nobody
     with pytest.raises(Broken) as broken:
         world.run()
     assert broken.value.__notes__ == [again(4)]

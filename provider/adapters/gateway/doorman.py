@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 from grpc import StatusCode
 
-from provider.domain.ids import LeaseId, ProviderId
+from provider.domain.ids import HOME, LeaseId, MarketId, ProviderId
 from provider.ports import Clock
 from provider.rpc.member import Member, Role
 from provider.rpc.status import Denied, caller, caller_as
@@ -18,15 +18,24 @@ _SCHEME = "Bearer "
 
 
 class Doorman:
-    """Of the provider ``member``. ``keys``: the market's public token keys as they are now."""
+    """Of the provider ``member`` in its market, which is ``market`` in the provider's own ids; who comes in
+    here can name no lease of another. ``keys``: the market's public token keys as they are now."""
 
-    def __init__(self, member: Member, keys: Callable[[], tuple[str, ...]], clock: Clock) -> None:
+    def __init__(
+        self,
+        member: Member,
+        keys: Callable[[], tuple[str, ...]],
+        clock: Clock,
+        market: MarketId = HOME,
+    ) -> None:
+        self.market = market
         self._member = member
         self._keys = keys
         self._clock = clock
 
     def admit(self, context: grpc.aio.ServicerContext[Any, Any], lease: LeaseId, scope: Scope) -> None:
-        """Return if the caller may do ``scope`` with ``lease``; ``Denied`` otherwise, with why."""
+        """Return if the caller may do ``scope`` with ``lease``, as the market names it; ``Denied`` otherwise,
+        with why."""
         tenant = caller_as(context, Role.TENANT, self._member.market)
         token = verify(
             _bearer(context),

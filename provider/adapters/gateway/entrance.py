@@ -32,7 +32,11 @@ class Entrance:
         """The lease that ``request`` names, of which the caller may do ``scope``; ``Denied`` otherwise."""
         lease = lease_id_from_pb(request.lease, present(request, "lease", type(request).__name__))
         self._doorman.admit(context, lease, scope)
-        return lease
+        return self.named(lease)
+
+    def named(self, lease: LeaseId) -> LeaseId:
+        """What the market whose door this is names so, as this provider names it."""
+        return lease.within(self._doorman.market)
 
     def lease(self, lease: LeaseId) -> Lease:
         """As it is now; ``Denied`` where it is not here."""
@@ -55,6 +59,6 @@ def _unknown(lease: LeaseId) -> Denied:
     return Denied(
         StatusCode.NOT_FOUND,
         Refusal.LEASE_UNKNOWN.name,
-        f"the lease {lease} is not here: it has ended, or never began",
+        f"the lease {lease.as_told} is not here: it has ended, or never began",
         remedy="look at the deployment with `tenant status`",
     )

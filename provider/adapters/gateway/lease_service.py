@@ -186,7 +186,8 @@ class LeaseGateway(LeaseServiceServicer):
         self, request: pb.MigrateHostnamesRequest, context: _Context
     ) -> pb.MigrateHostnamesResponse:
         lease = self._entrance.admitted(request, context, Scope.MANIFEST)
-        source = lease_id_from_pb(request.source, present(request, "source", "MigrateHostnamesRequest"))
+        told = lease_id_from_pb(request.source, present(request, "source", "MigrateHostnamesRequest"))
+        source = self._entrance.named(told)
         names = tuple(name.lower() for name in each(request.hostnames, word, "hostnames"))
         event = MigrationRequested(lease=lease, source=source, hostnames=names)
         _agreed(await self._world.agent.submit(event))

@@ -9,11 +9,12 @@ from typing import Any
 from grpc import StatusCode
 
 from provider.adapters.gateway.ledger_views import order_from_text, query_from_pb, story_to_pb
-from provider.adapters.gateway.views import agent_lease_to_pb, node_to_pb
+from provider.adapters.gateway.views import agent_lease_to_pb, earned_to_pb, node_to_pb
 from provider.core.events import DrainSet, OperatorCloses
+from provider.domain.ids import MarketId
 from provider.domain.moment import HOUR, Instant, Span, after
 from provider.ports import Clock, GpuProbe, Ledger, LiveAgent
-from provider.rpc.codec import lease_id_from_pb
+from provider.rpc.codec import own_lease_id_from_pb
 from provider.rpc.fields import at_least, at_most, line, present, text
 from provider.rpc.identity import LiveIdentity
 from provider.rpc.status import Denied
@@ -24,18 +25,28 @@ NOTICE_MOST = Span(30 * 24 * HOUR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatedMarket:
+    """One market, as far as the agent's state does not tell."""
+
+    id: MarketId
+    identity: LiveIdentity
+    lease_address: str = ""
+    certificate_problem: Callable[[], str | None] = lambda: None
+    """Why the certificate could not be renewed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorWorld:
     """What the daemon is made of, as far as its operator may see it."""
 
     agent: LiveAgent
     probe: GpuProbe
     clock: Clock
-    identity: LiveIdentity
+    markets: tuple[OperatedMarket, ...]
+    """The one that was joined first first."""
     started_at: Instant
     software: str
     ledger: Ledger
-    certificate_problem: Callable[[], str | None] = lambda: None
-    """Why the certificate could not be renewed."""
 
 
 class OperatorGateway(OperatorServiceServicer):
@@ -44,15 +55,15 @@ class OperatorGateway(OperatorServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:  # noqa: N802
         world, state = self._world, self._world.agent.state
-        identity, now = world.identity.now, world.clock.now()
-        readings = world.probe.readings()
-        problem = state.link_problem or world.certificate_problem() or ""
+        now, readings = world.clock.now(), world.probe.readings()
+        markets = [self._market(each) for each in world.markets]
+        first = markets[0]
         return pb.GetStatusResponse(
-            provider=identity.member.name,
-            market=identity.member.market,
-            coordinator_address=identity.coordinator,
-            connected=state.connected,
-            link_problem=line(problem),
+            provider=state.policy.provider,
+            market=first.market,
+            coordinator_address=first.coordinator_address,
+            connected=first.connected,
+            link_problem=first.link_problem,
             engine=state.runtime.engine if state.runtime else "",
             gpu_attachment=state.runtime.gpu_attachment if state.runtime else "none",
             nodes=[node_to_pb(state, node, readings) for node in state.nodes],
@@ -60,12 +71,31 @@ class OperatorGateway(OperatorServiceServicer):
             open_bids=len(state.bids),
             started_ms=world.started_at,
             software=world.software,
-            certificate_until_ms=identity.certificate.not_after,
+            certificate_until_ms=first.certificate_until_ms,
             draining=state.is_draining,
+            markets=markets,
+        )
+
+    def _market(self, market: OperatedMarket) -> pb.MarketStatus:
+        state, identity = self._world.agent.state, market.identity.now
+        known = state.market(market.id)
+        leases = [lease for lease in state.leases.values() if lease.id.market == market.id]
+        return pb.MarketStatus(
+            market=identity.member.market,
+            provider=identity.member.name,
+            coordinator_address=identity.coordinator,
+            connected=known.connected,
+            link_problem=line(known.problem or market.certificate_problem() or ""),
+            since_ms=known.since or 0,
+            certificate_until_ms=identity.certificate.not_after,
+            leases=len(leases),
+            open_bids=sum(bid.market == market.id for bid in state.bids),
+            earned=earned_to_pb(leases, self._world.clock.now()),
+            lease_address=market.lease_address,
         )
 
     async def CloseLease(self, request: pb.CloseLeaseRequest, context: Any) -> pb.CloseLeaseResponse:  # noqa: N802
-        lease = lease_id_from_pb(request.lease, present(request, "lease", "close_lease"))
+        lease = own_lease_id_from_pb(request.lease, present(request, "lease", "close_lease"))
         notice = Span(at_most(at_least(request.notice_ms, 0, "notice_ms"), NOTICE_MOST, "notice_ms"))
         ends_at = after(self._world.clock.now(), notice)
         why = " ".join(text(request.why, "why").split())

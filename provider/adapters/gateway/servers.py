@@ -42,7 +42,7 @@ class LeaseServer:
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
         self.port = 0
-        """Listened on, once entered."""
+        """Listened on, once entered; 0 for none."""
 
     async def __aenter__(self) -> Self:
         self._server = server(
@@ -51,7 +51,8 @@ class LeaseServer:
         add_LeaseServiceServicer_to_server(self._gateway, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         credentials = mtls_server_credentials(self._identity)
-        self.port = bind(self._server, self._settings.listen, credentials)
+        if self._settings.listen:
+            self.port = bind(self._server, self._settings.listen, credentials)
         if self._settings.socket is not None:
             bind_unix(self._server, self._settings.socket, credentials)
         await self._server.start()

@@ -11,7 +11,7 @@ class GatewaySettings:
     """Defaults are for one machine with a few dozen leases."""
 
     listen: str = "0.0.0.0:8443"
-    """host:port of the LeaseService."""
+    """host:port of the LeaseService; empty: no port, it is reached at ``socket`` alone."""
     socket: Path | None = None
     """A socket file that it listens at too, with the same TLS: where tunnels come in."""
     host: str = ""

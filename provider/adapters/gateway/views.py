@@ -11,12 +11,12 @@ from provider.core.state import AgentState, Lease
 from provider.domain.gpu import Gpu, GpuReading
 from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import Instant
-from provider.domain.money import earned
+from provider.domain.money import Denom, Money, earned
 from provider.domain.node import Node
 from provider.rpc.codec import lease_id_to_pb, money_to_pb, rate_to_pb
 from provider.rpc.codec_market import HEALTH_TO_PB, port_to_pb
 from provider.rpc.fields import line
-from provider.rpc.v1 import operator_pb2
+from provider.rpc.v1 import operator_pb2, resources_pb2
 
 
 def node_to_pb(state: AgentState, node: Node, readings: Sequence[GpuReading]) -> operator_pb2.NodeStatus:
@@ -60,6 +60,15 @@ def _gpu_to_pb(
         temperature_celsius=reading.temperature_celsius if reading else None,
         simulated=gpu.simulated,
     )
+
+
+def earned_to_pb(leases: Sequence[Lease], at: Instant) -> list[resources_pb2.Money]:
+    """What ``leases`` have earned so far, one sum a currency."""
+    sums: dict[Denom, int] = {}
+    for lease in leases:
+        money = earned(lease.rate, total_ms(lease.meter, at))
+        sums[money.denom] = sums.get(money.denom, 0) + money.amount
+    return [money_to_pb(Money(amount=amount, denom=denom)) for denom, amount in sorted(sums.items())]
 
 
 def agent_lease_to_pb(lease: Lease, at: Instant) -> operator_pb2.AgentLease:

@@ -165,11 +165,13 @@ class Metrics:
         """A stage of a bid is over."""
         self._bid_latency.labels(stage).observe(seconds)
 
-    def lease_closed(self, reason: CloseReason, *, key: str, ran_s: float, earned: Money) -> None:
-        """A lease ended, after having run and earned that much in all."""
+    def lease_closed(
+        self, reason: CloseReason, *, key: str, ran_s: float, earned: Money, market: str = ""
+    ) -> None:
+        """A lease of ``market`` ended, after having run and earned that much in all."""
         self._closed.labels(reason, reason.fault).inc()
         self._duration.observe(ran_s)
-        self._note_earned(key, earned)
+        self._note_earned(market, key, earned)
         if self._earned is not None:
             self._earned.pop(key, None)
 
@@ -185,9 +187,9 @@ class Metrics:
             case _:
                 pass
 
-    def coordinator_lost(self) -> None:
+    def coordinator_lost(self, market: str = "") -> None:
         """A session with the market is over."""
-        self._reconnects.inc()
+        self._reconnects.labels(market).inc()
 
     def ledger_lost(self, records: int) -> None:
         """They are not in the ledger. Called on any thread."""
@@ -268,13 +270,13 @@ class Metrics:
         if self._earned is None:
             self._earned = {lease.key: lease.earned for lease in view.leases}
         for lease in view.leases:
-            self._note_earned(lease.key, lease.earned)
+            self._note_earned(lease.market, lease.key, lease.earned)
 
-    def _note_earned(self, key: str, earned: Money) -> None:
+    def _note_earned(self, market: str, key: str, earned: Money) -> None:
         before = self._earned.get(key) if self._earned is not None else None
         grown = earned.amount - (before.amount if before else 0)
         if grown > 0:
-            self._revenue.labels(earned.denom).inc(grown)
+            self._revenue.labels(market, earned.denom).inc(grown)
         if self._earned is not None:
             self._earned[key] = earned
 

@@ -34,6 +34,16 @@ class LeaseView:
     """Time that is billed so far."""
     usage: LeaseUsage | None = None
     """None until it was sampled."""
+    market: str = ""
+    """The name of the one that it is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketView:
+    """One market that this provider is in."""
+
+    name: str
+    is_connected: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +53,7 @@ class TelemetryView:
     nodes: tuple[Node, ...] = ()
     leases: tuple[LeaseView, ...] = ()
     bids_open: int = 0
-    is_connected: bool = False
+    markets: tuple[MarketView, ...] = ()
     blocked: tuple[str, ...] = ()
     """Why it does not bid, of ``BLOCKS``; empty while it does."""
     prices: tuple[tuple[str, str, float], ...] = ()
@@ -70,8 +80,9 @@ class ProbeFacts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFacts:
-    """How the link to the market does."""
+    """How the link to one market does."""
 
+    market: str
     state: str
     """One of ``LINK_STATES``."""
     last_message: Instant | None = None
@@ -104,7 +115,7 @@ class Feed:
     readings: Callable[[], tuple[GpuReading, ...]]
     probe: Callable[[], ProbeFacts | None] = lambda: None
     """None where GPUs are simulated: then nothing is said about NVML."""
-    link: Callable[[], LinkFacts | None] = lambda: None
+    links: Callable[[], tuple[LinkFacts, ...]] = tuple
     held: Callable[[], Held] = Held
     tasks: Callable[[], int] = lambda: len(asyncio.all_tasks())
 
@@ -116,7 +127,7 @@ class Snapshot:
     view: TelemetryView
     readings: tuple[GpuReading, ...] = ()
     probe: ProbeFacts | None = None
-    link: LinkFacts | None = None
+    links: tuple[LinkFacts, ...] = ()
     held: Held = Held()
     tasks: int | None = None
     totals: Mapping[GpuUuid, CardTotals] = field(default_factory=dict)
@@ -131,7 +142,7 @@ def look(feed: Feed) -> Snapshot:
         view=feed.view(),
         readings=feed.readings(),
         probe=feed.probe(),
-        link=feed.link(),
+        links=feed.links(),
         held=feed.held(),
         tasks=feed.tasks(),
     )

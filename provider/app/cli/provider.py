@@ -12,6 +12,7 @@ from provider.app.cli.entry import main as enter
 COMMANDS = "provider_commands"
 STEERING = "steering_commands"
 LEDGER = "ledger_commands"
+MARKETS = "market_commands"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,13 +50,13 @@ def _setting_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     init.add_argument("--simulate", metavar="MODEL:COUNT", help="offer simulated GPUs, such as h100:2")
     init.add_argument("--force", action="store_true", help="overwrite the file if it is there")
     init.set_defaults(run=command(COMMANDS, "init"))
-    enroll = commands.add_parser("enroll", help="join a market with a token of its owner")
+    enroll = commands.add_parser("enroll", help="join a market, or one more, with a token of its owner")
     enroll.add_argument(
         "token",
         metavar="TOKEN",
         help="what `coordinator invite provider NAME` printed; - reads it from standard input",
     )
-    enroll.set_defaults(run=command(COMMANDS, "enroll"))
+    enroll.set_defaults(run=command(MARKETS, "enroll"))
     run = commands.add_parser("run", help="run the daemon until SIGTERM; leases go on running")
     run.set_defaults(run=command("provider_daemon", "run"))
     doctor = commands.add_parser("doctor", help="check this machine, and say how to mend what is wrong")
@@ -88,8 +89,15 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     why.add_argument("--json", action="store_true", help="for programs")
     why.set_defaults(run=command(LEDGER, "why"))
 
+    markets = commands.add_parser("markets", help="the markets: connected or not, leases, bids, earnings")
+    markets.add_argument("--json", action="store_true", help="for programs")
+    markets.set_defaults(run=command(MARKETS, "markets"))
+
 
 def _steering(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    leave = commands.add_parser("leave", help="leave a market without leases; stop the daemon first")
+    leave.add_argument("market", metavar="MARKET", help="as `provider markets` names it")
+    leave.set_defaults(run=command(MARKETS, "leave"))
     close = commands.add_parser("close", help="take a lease back, after a notice to its tenant")
     close.add_argument("lease", metavar="LEASE", help="as `provider leases` names it: in full, or its key")
     close.add_argument(

@@ -16,12 +16,10 @@ from provider.app.cli.entry import DONE, UNHEALTHY
 from provider.app.config import DEFAULT_PATH, ProviderConfig
 from provider.app.config_reading import load
 from provider.app.doctor import examine
-from provider.app.enrolling import join
 from provider.app.finding import Finding
 from provider.app.initial_config import initial
 from provider.app.market_client import Daemon
 from provider.domain.errors import ConfigError
-from provider.rpc.member import Role
 from provider.rpc.v1 import operator_pb2
 
 SOCKET = "operator.sock"
@@ -59,15 +57,6 @@ def init(args: argparse.Namespace) -> int:
     return DONE
 
 
-def enroll(args: argparse.Namespace) -> int:
-    """Join a market."""
-    settings = config(args)
-    joined = asyncio.run(join(args.token, settings.state_dir, Role.PROVIDER))
-    print(f"{joined.member.name} is now a provider of the market {joined.member.market}")
-    print("  Next: provider doctor, then provider run")
-    return DONE
-
-
 def doctor(args: argparse.Namespace) -> int:
     """3 if the daemon could not do its work on this machine."""
 
@@ -90,21 +79,21 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def status(args: argparse.Namespace) -> int:
-    """3 where the daemon runs but reaches neither its market nor its engine."""
+    """3 where the daemon runs but does not reach its engine, or one of its markets."""
     answer = _ask(args)
     if args.json:
         print(render.as_json(answer))
     else:
         _show_status(answer)
-    return DONE if answer.connected and answer.engine else UNHEALTHY
+    is_well = answer.engine and all(market.connected for market in answer.markets)
+    return DONE if is_well else UNHEALTHY
 
 
 def _show_status(answer: operator_pb2.GetStatusResponse) -> None:
     out = render.console()
-    link = "connected" if answer.connected else f"not connected: {answer.link_problem or 'not yet'}"
     rows = [
         ("Provider", f"{answer.provider} (software {answer.software})"),
-        ("Market", f"{answer.market or '-'} at {answer.coordinator_address}, {link}"),
+        *(("Market", _market_line(market)) for market in answer.markets),
         ("Engine", answer.engine or "not reached yet"),
         ("GPUs by", answer.gpu_attachment or "-"),
         ("Leases", f"{len(answer.leases)}, open bids: {answer.open_bids}"),
@@ -121,6 +110,11 @@ def _show_status(answer: operator_pb2.GetStatusResponse) -> None:
             ("", _gpu_line(node)),
         ]
     out.print(render.table(("", ""), rows))
+
+
+def _market_line(market: operator_pb2.MarketStatus) -> str:
+    link = "connected" if market.connected else f"not connected: {market.link_problem or 'not yet'}"
+    return f"{market.market} at {market.coordinator_address}, {link}"
 
 
 def _gpu_line(node: operator_pb2.NodeStatus) -> str:

@@ -17,11 +17,9 @@ from provider.app import logs
 from provider.app.cli.entry import DONE
 from provider.app.cli.provider_commands import config_path
 from provider.app.config_reading import load
+from provider.app.memberships import memberships
 from provider.app.signals import until_signalled
 from provider.app.wiring import open_agent
-from provider.domain.ids import HOME
-from provider.rpc import identity
-from provider.rpc.member import Role
 from provider.shell.daemon import live
 
 
@@ -29,17 +27,22 @@ def run(args: argparse.Namespace) -> int:
     """Until a signal says so."""
     config = load(config_path(args), os.environ)
     logs.configure(config.log_level)
-    who = identity.load(config.state_dir, Role.PROVIDER, at=SystemClock().now())
+    joined = memberships(config.state_dir, SystemClock().now())
     log = structlog.get_logger()
 
     async def serve() -> None:
-        async with open_agent(config, who) as agent:
-            log.info("provider_started", provider=who.member.name, leases=len(agent.loop.state.leases))
+        async with open_agent(config, joined) as agent:
+            log.info(
+                "provider_started",
+                provider=joined.provider,
+                markets=[each.market for each in joined.all],
+                leases=len(agent.loop.state.leases),
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(watch_loop_lag(agent.metrics.loop_lag))
                 group.create_task(agent.attribution.run())
                 life = group.create_task(
-                    live(agent.loop, agent.machine, {HOME: agent.link}, agent.performer, agent.unfinished)
+                    live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
                 )
                 stopping = group.create_task(until_signalled())
                 await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -64,7 +64,7 @@ async def _lease(daemon: Daemon, text: str) -> LeaseId:
     answer = await daemon.status()
     for lease in answer.leases:
         if text in (lease.key, render.lease_name(lease.id)):
-            return codec.lease_id_from_pb(lease.id)
+            return codec.own_lease_id_from_pb(lease.id)
     raise ConfigError(f"there is no lease {text} here", remedy="list them with `provider leases`")
 
 

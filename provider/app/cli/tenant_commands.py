@@ -13,7 +13,7 @@ from pathlib import Path
 from provider.adapters.clock import SystemClock
 from provider.app import lease_rendering, manifest_files, render, updating
 from provider.app.cli.entry import DONE
-from provider.app.enrolling import fresh, join
+from provider.app.enrolling import fresh, join, token_for
 from provider.app.market_client import Market
 from provider.app.tenancy import Plan, Tenancy, plan_of
 from provider.domain.errors import ConfigError
@@ -31,7 +31,7 @@ def home(args: argparse.Namespace) -> Path:
 
 def enroll(args: argparse.Namespace) -> int:
     """Join a market."""
-    joined = asyncio.run(join(args.token, home(args), Role.TENANT))
+    joined = asyncio.run(join(token_for(args.token, Role.TENANT), home(args)))
     print(f"{joined.member.name} is now a tenant of the market {joined.member.market} ({home(args)})")
     return DONE
 

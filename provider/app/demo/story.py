@@ -24,7 +24,7 @@ from provider.app import manifest_files, render
 from provider.app.demo import look
 from provider.app.demo.receipt import Receipt, Show
 from provider.app.demo.stage import Stage, free_port, program_argv, shown_program
-from provider.app.enrolling import join
+from provider.app.enrolling import join, token_for
 from provider.app.loopback_registry import loopback_registry
 from provider.app.market_client import Admin, Daemon, Market
 from provider.app.tenancy import Tenancy, plan_of
@@ -154,7 +154,7 @@ class Story:
         await self._stage.until(running, self._ask_market, "the market did not open")
         home = str(self._stage.folder / "tenant")
         invited = await self._stage.command("coordinator", "--state", str(state), "invite", "tenant", TENANT)
-        await join(invited.strip().splitlines()[-1], Path(home), Role.TENANT)
+        await join(token_for(invited.strip().splitlines()[-1], Role.TENANT), Path(home))
         await self._stage.command("coordinator", "--state", str(state), "fund", TENANT, str(FUNDS))
         self.receipt.tenant_before_micros = FUNDS.amount
         self._show.detail(f"{TENANT} has {FUNDS}")

@@ -450,6 +450,7 @@ class GetStatusResponse(_message.Message):
     SOFTWARE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_UNTIL_MS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    MARKETS_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     market: _builtins.str
     coordinator_address: _builtins.str
@@ -471,6 +472,10 @@ class GetStatusResponse(_message.Message):
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]: ...
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentLease]: ...
+    @_builtins.property
+    def markets(self) -> _containers.RepeatedCompositeFieldContainer[Global___MarketStatus]:
+        """All markets, the one that was joined first first; the fields above are about that one."""
+
     def __init__(
         self,
         *,
@@ -488,14 +493,74 @@ class GetStatusResponse(_message.Message):
         software: _builtins.str = ...,
         certificate_until_ms: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        markets: _abc.Iterable[Global___MarketStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_until_ms", b"certificate_until_ms", "connected", b"connected", "coordinator_address", b"coordinator_address", "draining", b"draining", "engine", b"engine", "gpu_attachment", b"gpu_attachment", "leases", b"leases", "link_problem", b"link_problem", "market", b"market", "nodes", b"nodes", "open_bids", b"open_bids", "provider", b"provider", "software", b"software", "started_ms", b"started_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_until_ms", b"certificate_until_ms", "connected", b"connected", "coordinator_address", b"coordinator_address", "draining", b"draining", "engine", b"engine", "gpu_attachment", b"gpu_attachment", "leases", b"leases", "link_problem", b"link_problem", "market", b"market", "markets", b"markets", "nodes", b"nodes", "open_bids", b"open_bids", "provider", b"provider", "software", b"software", "started_ms", b"started_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class MarketStatus(_message.Message):
+    """One market, and how we stand in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    COORDINATOR_ADDRESS_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    LINK_PROBLEM_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    OPEN_BIDS_FIELD_NUMBER: _builtins.int
+    EARNED_FIELD_NUMBER: _builtins.int
+    LEASE_ADDRESS_FIELD_NUMBER: _builtins.int
+    market: _builtins.str
+    provider: _builtins.str
+    """Our name in it."""
+    coordinator_address: _builtins.str
+    connected: _builtins.bool
+    link_problem: _builtins.str
+    """Why not, one line; or why its certificate could not be renewed."""
+    since_ms: _builtins.int
+    """UTC milliseconds since which it is connected, or is not; 0 where there was no contact yet."""
+    certificate_until_ms: _builtins.int
+    """The certificate's end, UTC milliseconds."""
+    leases: _builtins.int
+    open_bids: _builtins.int
+    lease_address: _builtins.str
+    """host:port at which its tenants reach their leases; empty where they come through the coordinator."""
+    @_builtins.property
+    def earned(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Money]:
+        """By its live leases so far, one for each currency."""
+
+    def __init__(
+        self,
+        *,
+        market: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        coordinator_address: _builtins.str = ...,
+        connected: _builtins.bool = ...,
+        link_problem: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        certificate_until_ms: _builtins.int = ...,
+        leases: _builtins.int = ...,
+        open_bids: _builtins.int = ...,
+        earned: _abc.Iterable[_resources_pb2.Money] | None = ...,
+        lease_address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_until_ms", b"certificate_until_ms", "connected", b"connected", "coordinator_address", b"coordinator_address", "earned", b"earned", "lease_address", b"lease_address", "leases", b"leases", "link_problem", b"link_problem", "market", b"market", "open_bids", b"open_bids", "provider", b"provider", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarketStatus: _TypeAlias = MarketStatus  # noqa: Y015
 
 @_typing.final
 class NodeStatus(_message.Message):

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.gateway import OperatorGateway, OperatorServer, OperatorWorld
+from provider.adapters.gateway.operator_service import OperatedMarket
 from provider.core.events import DrainSet, OperatorCloses
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Market
@@ -62,7 +63,7 @@ async def gateway() -> AsyncIterator[OperatorGateway]:
             agent=StillAgent(state),
             probe=probe,
             clock=CLOCK,
-            identity=LiveIdentity(identity),
+            markets=(OperatedMarket(id=HOME, identity=LiveIdentity(identity)),),
             started_at=Instant(5),
             software="0.1.0",
             ledger=MemoryLedger(),

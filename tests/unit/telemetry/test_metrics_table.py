@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from provider.adapters.telemetry import table
 from provider.adapters.telemetry.metrics import ORDER_RESULTS, Metrics, order_result
 from provider.adapters.telemetry.table.metric import Kind
-from provider.adapters.telemetry.view import LeaseView, Snapshot, TelemetryView
+from provider.adapters.telemetry.view import LeaseView, MarketView, Snapshot, TelemetryView
 from provider.core.lease import Phase
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
 from provider.domain.ids import GpuUuid, LeaseId, NodeName
@@ -71,6 +71,7 @@ def lease(key: str, *gpus: GpuUuid, earned: int = 0) -> LeaseView:
         earned=Money(amount=earned, denom=Denom.UACT),
         ran_ms=2_500,
         usage=usage(*gpus),
+        market="acme",
     )
 
 
@@ -124,7 +125,7 @@ def busy() -> Snapshot:
         nodes=(node(card(FIRST, 0), card(SECOND, 1)),),
         leases=(lease("abc", FIRST, earned=7),),
         bids_open=2,
-        is_connected=True,
+        markets=(MarketView(name="acme", is_connected=True),),
     )
     return Snapshot(view=view, readings=(READING,), probe=Facts(last_success=Instant(1_500)))
 
@@ -177,7 +178,7 @@ def test_a_busy_card() -> None:
     assert at(found, "provider_gpus", state="leased", simulated="false") == 1
     assert at(found, "provider_lease_gpu_power_watts", lease="abc", uuid=FIRST) == 40
     assert at(found, "provider_lease_gpu_seconds_total", lease="abc", uuid=FIRST) == 2.5
-    assert at(found, "provider_lease_info", lease="abc", sku="l4", simulated="false") == 1
+    assert at(found, "provider_lease_info", lease="abc", sku="l4", simulated="false", market="acme") == 1
     assert at(found, "provider_lease_state", lease="abc", state="running") == 1
     assert at(found, "provider_lease_state", lease="abc", state="starting") == 0
     assert at(found, "provider_lease_rate", lease="abc", denom="uact") == 1.5
@@ -274,7 +275,7 @@ def test_simulated_cards_say_so_and_nothing_is_said_about_nvml() -> None:
     found = series(Metrics(version="0.1.0"), Snapshot(view=view, readings=(READING,), probe=None))
     assert at(found, "provider_gpus", state="detected", simulated="true") == 1
     assert at(found, "provider_gpus", state="detected", simulated="false") == 0
-    assert at(found, "provider_lease_info", lease="abc", sku="l4", simulated="true") == 1
+    assert at(found, "provider_lease_info", lease="abc", sku="l4", simulated="true", market="acme") == 1
     assert [
         labels for name, labels in found if name == "provider_gpu_info" and ("simulated", "true") in labels
     ]
@@ -287,7 +288,7 @@ def test_revenue_counts_each_micro_once() -> None:
     def see(earned: int) -> float | None:
         view = TelemetryView(leases=(lease("abc", earned=earned), lease("old", earned=1_000)))
         found = series(metrics, Snapshot(view=view, readings=(), probe=None))
-        return at(found, "provider_revenue_total", denom="uact")
+        return at(found, "provider_revenue_total", market="acme", denom="uact")
 
     metrics.show(Snapshot(view=TelemetryView(leases=(lease("old", earned=1_000),))))  # found after a restart
     assert see(0) is None
@@ -295,10 +296,14 @@ def test_revenue_counts_each_micro_once() -> None:
     assert see(40) == 40
     assert see(100) == 100
     metrics.lease_closed(
-        CloseReason.TENANT_CLOSED, key="abc", ran_s=9, earned=Money(amount=130, denom=Denom.UACT)
+        CloseReason.TENANT_CLOSED,
+        market="acme",
+        key="abc",
+        ran_s=9,
+        earned=Money(amount=130, denom=Denom.UACT),
     )
     found = series(metrics, Snapshot(view=TelemetryView(), readings=(), probe=None))
-    assert at(found, "provider_revenue_total", denom="uact") == 130
+    assert at(found, "provider_revenue_total", market="acme", denom="uact") == 130
     assert at(found, "provider_leases_closed_total", reason="tenant_closed", fault="nobody") == 1
 
 

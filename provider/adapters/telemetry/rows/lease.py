@@ -17,7 +17,7 @@ def held_by(leases: tuple[LeaseView, ...], cards: dict[GpuUuid, Gpu]) -> Rows:
     for lease in leases:
         held = [cards[uuid] for uuid in lease.gpus if uuid in cards]
         sku = held[0].model if held else "cpu"
-        infos.append(((lease.key, sku, truth(any(gpu.simulated for gpu in held))), 1))
+        infos.append(((lease.key, sku, truth(any(gpu.simulated for gpu in held)), lease.market), 1))
     yield table.lease.INFO, infos
     yield (
         table.lease.STATE,

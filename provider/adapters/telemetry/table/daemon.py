@@ -8,9 +8,11 @@ BUILD_INFO = gauge("provider_build_info", "Always 1: which program this is.", "v
 EFFECTS = counter(
     "provider_effects_total", "Effects tried, by kind and whether they succeeded.", "kind", "result"
 )
-COORDINATOR_CONNECTED = gauge("provider_coordinator_connected", "1 while the session with the market is up.")
+COORDINATOR_CONNECTED = gauge(
+    "provider_coordinator_connected", "1 while the session with the market is up.", "market"
+)
 COORDINATOR_RECONNECTS = counter(
-    "provider_coordinator_reconnects_total", "Sessions with the market that were lost."
+    "provider_coordinator_reconnects_total", "Sessions with the market that were lost.", "market"
 )
 LEDGER_LOST = counter(
     "provider_ledger_lost_total",
@@ -39,10 +41,11 @@ BIDDING_BLOCKED = gauge(
 CONNECTION_STATE = gauge(
     "provider_coordinator_connection_state",
     "1 for the state that the link to the market is in, 0 for the others.",
+    "market",
     "state",
 )
 LAST_MESSAGE = gauge(
-    "provider_coordinator_last_message_timestamp_seconds", "When the market last said something."
+    "provider_coordinator_last_message_timestamp_seconds", "When the market last said something.", "market"
 )
 STORE_ERRORS = counter("provider_store_errors_total", "Transactions that the store could not take.", "op")
 STORE_SIZE = gauge("provider_store_size_bytes", "Size of the store's files.")

@@ -10,6 +10,7 @@ INFO = gauge(
     "lease",
     "sku",
     "simulated",
+    "market",
 )
 GPU_INFO = gauge("provider_lease_gpu_info", "Always 1: which cards the lease holds.", "lease", "uuid")
 STATE = gauge("provider_lease_state", "1 for the phase the lease is in, 0 for the others.", "lease", "state")

@@ -26,7 +26,7 @@ LEASE_DURATION = histogram(
     buckets=(60, 300, 1800, 3600, 21600, 86400, 604800),
 )
 REVENUE = counter(
-    "provider_revenue_total", "Earned since the daemon started, in micro-units of denom.", "denom"
+    "provider_revenue_total", "Earned since the daemon started, in micro-units of denom.", "market", "denom"
 )
 PRICE = gauge(
     "provider_price_per_gpu_hour",

@@ -1,0 +1,64 @@
+"""``provider run`` on a machine that is simulated: all else is the daemon's own wiring. Tests kill it.
+
+Its argument: the configuration file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from provider.adapters.clock import SystemClock
+from provider.adapters.telemetry.metrics import Metrics
+from provider.app import logs
+from provider.app.config import ProviderConfig
+from provider.app.config_reading import load
+from provider.app.lease_news import LeaseNews
+from provider.app.memberships import memberships
+from provider.app.signals import until_signalled
+from provider.app.wiring import open_agent
+from provider.domain.ids import LeaseId, NodeName, ProviderId
+from provider.shell.daemon import live
+from provider.shell.sources import Machine
+from provider.sim.engine import SimulatedEngine
+from provider.sim.gpu import SimulatedProbe
+from provider.sim.host import SimulatedHost
+from provider.sim.runtime import SimulatedRuntime
+
+CLOCK = SystemClock()
+
+
+async def simulated_machine(
+    config: ProviderConfig, provider: ProviderId, _metrics: Metrics, _news: LeaseNews, stack: AsyncExitStack
+) -> tuple[Machine, Callable[[LeaseId], int | None]]:
+    machine = Machine(
+        name=NodeName("node-1"),
+        gpus=await stack.enter_async_context(SimulatedProbe(config.gpu.simulate, CLOCK, seed=provider)),
+        host=SimulatedHost(),
+        runtime=await stack.enter_async_context(SimulatedRuntime(SimulatedEngine(clock=CLOCK))),
+        clock=CLOCK,
+    )
+    return machine, lambda _lease: None
+
+
+async def main(config: ProviderConfig) -> None:
+    joined = memberships(config.state_dir, CLOCK.now())
+    async with open_agent(config, joined, simulated_machine) as agent:
+        life = asyncio.create_task(
+            live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
+        )
+        stopping = asyncio.create_task(until_signalled())
+        await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        life.cancel()
+        await asyncio.wait([life])
+
+
+if __name__ == "__main__":
+    settings = load(Path(sys.argv[1]), os.environ)
+    logs.configure(settings.log_level)
+    asyncio.run(main(settings))
