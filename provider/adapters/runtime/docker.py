@@ -88,7 +88,7 @@ class DockerRuntime:
         )
         self._looks = Looks(self._engine, clock)
         self._overuse = OveruseWatch(self._engine, clock, self._volumes, self._looks)
-        self._gpus = GpuWatch(self._engine, clock, GpuSight(self._engine), self._looks)
+        self._gpus = GpuWatch(self._engine, clock, GpuSight(self._engine, clock), self._looks)
         self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held = AsyncExitStack()
 

@@ -32,10 +32,14 @@ from provider.adapters.runtime.host import engine_pid
 from provider.adapters.runtime.settings import PLAIN_RUNTIME, DockerSettings
 from provider.domain.errors import Temporary
 from provider.domain.ids import GpuUuid
+from provider.domain.moment import Span, after
+from provider.ports import Clock
 
 PROGRAM = Path(__file__).with_name("gpu_look.py")
 LOOK_S = 20
 """The first open of a card whose driver keeps nothing loaded takes seconds."""
+NOT_YET_EXECUTED = "its program has not been executed yet"
+EXECUTED_TRIES, EXECUTED_PAUSE = 100, Span(20)
 SIMULATED_PLACE = "/dev/simulated-gpu"
 LISTED = (("/dev", "nvidia"), (SIMULATED_PLACE, ""))
 """Where cards show that nobody asked for: places, and how their names begin before digits."""
@@ -85,8 +89,9 @@ class Nodes:
 class GpuSight:
     """Looks into the containers of one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
+        self._clock = clock
         self._pids: dict[str, int] = {}
 
     async def prove(self, watched: Watched) -> str | None:
@@ -94,11 +99,20 @@ class GpuSight:
 
         A container that has ended already has nothing to prove.
         """
-        sight = (await self.look([watched])).get(watched.id, Sight())
+        sight = await self._once_executed(watched)
         problem = sight.lost or sight.absent or sight.foreign
         if problem is not None:
             raise Temporary(problem, remedy=REMEDY)
         return sight.unproven
+
+    async def _once_executed(self, watched: Watched) -> Sight:
+        """The engine says started a moment before the container's own program is executed."""
+        for _ in range(EXECUTED_TRIES):
+            sight = (await self.look([watched])).get(watched.id, Sight())
+            if sight.unproven != NOT_YET_EXECUTED:
+                break
+            await self._clock.sleep_until(after(self._clock.now(), EXECUTED_PAUSE))
+        return sight
 
     async def watch(self, watched: Sequence[Watched]) -> dict[str, str]:
         """What is wrong, by container; those of which nothing is known are not in it."""
@@ -226,7 +240,7 @@ def _by_environment(pid: int, expected: str) -> Sight:
     if f"PROVIDER_SIMULATED_GPUS={expected}".encode() in told:
         return Sight()
     if not any(line.startswith(b"PROVIDER_LEASE=") for line in told):
-        return Sight(unproven="its program has not been executed yet")
+        return Sight(unproven=NOT_YET_EXECUTED)
     return Sight(absent=f"{expected} is not named in the container's environment")
 
 

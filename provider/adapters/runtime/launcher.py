@@ -80,7 +80,7 @@ class Launcher:
         self, engine: Engine, clock: Clock, *, images: Images, warden: Warden, volumes: Volumes
     ) -> None:
         self._engine = engine
-        self._sight = GpuSight(engine)
+        self._sight = GpuSight(engine, clock)
         self._volumes = volumes
         self._warden = warden
         self._clock = clock

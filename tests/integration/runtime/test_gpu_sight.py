@@ -41,7 +41,7 @@ def on(wanted: DockerSettings, check: Check) -> None:
         engine = Engine(wanted)
         async with DockerRuntime(wanted, SystemClock()) as runtime:
             try:
-                await check(runtime, GpuSight(engine))
+                await check(runtime, GpuSight(engine, SystemClock()))
             finally:
                 for workload in await runtime.list():
                     await runtime.stop(workload.lease, 0)
