@@ -114,7 +114,7 @@ class Reader:
                 card, "nvmlDeviceGetMigDeviceHandleByIndex", partial(_instance_at, place)
             )
             if handle is None:
-                failed = failed or (0 if code in NO_INSTANCE else code)
+                failed = failed or code
                 continue
             row: Row = {"index": card.index, "parent": card.uuid, "trouble": []}
             unit = self._name(row, card.index, handle)
@@ -262,8 +262,14 @@ class Reader:
             return None
 
 
-def _instance_at(place: int, handle: Handle) -> Handle:
-    return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+def _instance_at(place: int, handle: Handle) -> Handle | None:
+    """None for an empty place, which is no failure."""
+    try:
+        return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+    except pynvml.NVMLError as error:
+        if error.value in NO_INSTANCE:
+            return None
+        raise
 
 
 def _is_lost(row: Row) -> bool:
