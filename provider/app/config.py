@@ -28,6 +28,12 @@ class GpuConfig:
     """Path of libnvidia-ml.so.1 where the loader does not find it."""
     interval_s: float = 2.0
     """Between two readings."""
+    medium_s: float = 10.0
+    """Between two looks at what changes slowly: error counters, links, widths, modes."""
+    discover_every_s: float = 60.0
+    """Between two looks at which cards there are, and what each is."""
+    kernel_log: Path | None = Path("/dev/kmsg")
+    """Errors of GPUs are read here too, where permitted; none to leave it alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 from provider.adapters.clock import SystemClock
-from provider.adapters.gpu.probe import NvmlProbe
-from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.docker import DockerRuntime
 from provider.adapters.runtime.egress.warden import FILTER
@@ -16,6 +14,7 @@ from provider.app import addresses
 from provider.app.config import ProviderConfig
 from provider.app.engine_settings import docker_settings
 from provider.app.finding import Finding
+from provider.app.gpu_findings import examine_gpus
 from provider.app.ingress_settings import ingress_findings, listens
 from provider.app.market_wiring import check_names
 from provider.app.memberships import memberships
@@ -41,7 +40,8 @@ async def examine(config: ProviderConfig) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _engine(config):
         yield finding
-    yield await _gpus(config)
+    for finding in await examine_gpus(config):
+        yield finding
     yield _disk(config)
     for finding in ingress_findings(config):
         yield finding
@@ -185,23 +185,6 @@ def storage_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
         else "measured, and ended if over"
     )
     yield Finding(check="containers' own disk", is_well=True, found=held)
-
-
-async def _gpus(config: ProviderConfig) -> Finding:
-    if config.gpu.simulate:
-        cards = ", ".join(f"{each.count} x {each.model}" for each in config.gpu.simulate)
-        return Finding(check="gpus", is_well=True, found=f"SIMULATED: {cards}")
-    async with NvmlProbe(NvmlSettings(nvml_library=config.gpu.nvml_library), SystemClock()) as probe:
-        inventory = await probe.discover()
-    if not inventory.gpus:
-        return Finding(
-            check="gpus",
-            is_well=False,
-            found=inventory.problem or "none",
-            remedy="install the NVIDIA driver, or try it out: gpu.simulate",
-        )
-    found = ", ".join(gpu.name for gpu in inventory.gpus)
-    return Finding(check="gpus", is_well=inventory.problem is None, found=inventory.problem or found)
 
 
 def _disk(config: ProviderConfig) -> Finding:

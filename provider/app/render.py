@@ -122,6 +122,12 @@ def ports(bindings: Iterable[resources_pb2.PortBinding], host: str) -> str:
     )
 
 
+def gpu_model(gpu: operator_pb2.GpuStatus) -> str:
+    """``a100``, and of an instance which part of the card: ``a100 1g.10gb``."""
+    part = f" {gpu.mig.profile}" if gpu.HasField("mig") else ""
+    return gpu.model + part + (f" {SIMULATED}" if gpu.simulated else "")
+
+
 def gpus(nodes: Iterable[operator_pb2.NodeStatus]) -> Table:
     """What ``provider gpus`` shows."""
     rows = []
@@ -131,7 +137,7 @@ def gpus(nodes: Iterable[operator_pb2.NodeStatus]) -> Table:
                 (
                     str(gpu.index),
                     gpu.uuid,
-                    gpu.model + (f" {SIMULATED}" if gpu.simulated else ""),
+                    gpu_model(gpu),
                     size(gpu.memory_bytes) if gpu.HasField("memory_bytes") else "-",
                     gpu.interface or "-",
                     gpu.health + (f": {gpu.problem}" if gpu.problem else ""),

@@ -21,7 +21,6 @@ from provider.adapters.gateway.lease_service import LeaseWorld
 from provider.adapters.gateway.operator_service import OperatorGateway, OperatorWorld
 from provider.adapters.gateway.servers import OperatorServer
 from provider.adapters.gpu.probe import NvmlProbe
-from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.ingress.ingress import Ingress
 from provider.adapters.journal import SqliteJournal
@@ -37,6 +36,7 @@ from provider.adapters.usage import CgroupUsage, SqliteTallies, TallySettings
 from provider.app import addresses
 from provider.app.config import ProviderConfig
 from provider.app.engine_settings import docker_settings, journal_settings, ledger_settings
+from provider.app.gpu_findings import nvml_settings
 from provider.app.ingress_settings import ingress_settings
 from provider.app.lease_news import LeaseNews
 from provider.app.market_wiring import Joined, check_names, join_up, lease_server
@@ -165,8 +165,7 @@ async def this_machine(
     if config.gpu.simulate:
         probe = SimulatedProbe(config.gpu.simulate, clock, seed=f"{provider}@{node}")
     else:
-        nvml = NvmlSettings(interval_s=config.gpu.interval_s, nvml_library=config.gpu.nvml_library)
-        probe = NvmlProbe(nvml, clock, on_sweep=metrics.nvml_sweep)
+        probe = NvmlProbe(nvml_settings(config), clock, on_sweep=metrics.nvml_sweep)
     reserve = HostReserve(
         cpu_millis=config.reserve.cpu_millis,
         memory_bytes=config.reserve.memory_bytes,

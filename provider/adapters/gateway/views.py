@@ -14,6 +14,7 @@ from provider.domain.moment import Instant
 from provider.domain.money import Denom, Money, earned
 from provider.domain.node import Node
 from provider.rpc.codec import lease_id_to_pb, money_to_pb, rate_to_pb
+from provider.rpc.codec_gpu import facts_to_pb, link_to_pb, mig_to_pb, sample_to_pb
 from provider.rpc.codec_market import HEALTH_TO_PB, port_to_pb
 from provider.rpc.fields import line
 from provider.rpc.v1 import operator_pb2, resources_pb2
@@ -37,6 +38,8 @@ def node_to_pb(state: AgentState, node: Node, readings: Sequence[GpuReading]) ->
         cuda_version=node.inventory.cuda_version or "",
         gpu_problem=line(node.inventory.problem or ""),
         simulated_gpus=node.inventory.simulated,
+        gpu_links=map(link_to_pb, node.inventory.links),
+        gpus_missing=node.inventory.missing,
     )
 
 
@@ -59,6 +62,9 @@ def _gpu_to_pb(
         power_watts=reading.power_watts if reading else None,
         temperature_celsius=reading.temperature_celsius if reading else None,
         simulated=gpu.simulated,
+        facts=facts_to_pb(gpu),
+        sample=sample_to_pb(reading) if reading else None,
+        mig=mig_to_pb(gpu.mig) if gpu.mig else None,
     )
 
 

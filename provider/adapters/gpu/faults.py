@@ -43,7 +43,8 @@ class FaultDesk:
     def __init__(self) -> None:
         self._recent: deque[_Heard] = deque(maxlen=KEPT_MOST)
         self._told: deque[GpuFault] = deque(maxlen=KEPT_MOST)
-        self._count = 0
+        self.count = 0
+        """Told ever."""
         self._news = asyncio.Event()
 
     def hear(self, fault: GpuFault, source: Source, hold_s: float) -> None:
@@ -63,11 +64,11 @@ class FaultDesk:
 
     async def follow(self) -> AsyncIterator[GpuFault]:
         """Those that are kept, then those that come."""
-        seen = self._count - len(self._told)
+        seen = self.count - len(self._told)
         while True:
-            while seen < self._count:
-                seen = max(seen, self._count - len(self._told))  # who is too slow misses the oldest
-                fault = self._told[seen - self._count]
+            while seen < self.count:
+                seen = max(seen, self.count - len(self._told))  # who is too slow misses the oldest
+                fault = self._told[seen - self.count]
                 seen += 1
                 yield fault
             self._news.clear()
@@ -77,7 +78,7 @@ class FaultDesk:
         if not heard.is_told:
             heard.is_told = True
             self._told.append(heard.fault)
-            self._count += 1
+            self.count += 1
             self._news.set()
 
 

@@ -30,6 +30,9 @@ _FALLEN = re.compile(
 _OFF_THE_BUS = 79
 _KERNEL = 0
 """The facility, above the lowest three bits of the priority."""
+_MARK = b"NVRM: "
+_AT_ONCE_MOST = 1000
+"""Reads in a row: then others have their turn, however much the kernel has to say."""
 _READ_BYTES = 8192
 """The kernel gives one record a read, and none to a buffer too small for it."""
 
@@ -49,6 +52,8 @@ class LoggedXid:
 
 def logged_xid(record: bytes) -> LoggedXid | None:
     """What one record says of a GPU's error, if anything."""
+    if _MARK not in record:
+        return None
     parts = _RECORD.match(record)
     if parts is None or int(parts["priority"]) >> 3 != _KERNEL:
         return None
@@ -115,7 +120,7 @@ class KernelLog:
     def _read(self) -> None:
         """All that is there: each read is one record, or in a pipe some bytes of several."""
         assert self._fd is not None
-        while True:
+        for _ in range(_AT_ONCE_MOST):
             try:
                 data = os.read(self._fd, _READ_BYTES)
             except BlockingIOError:

@@ -111,6 +111,18 @@ class NvmlProbe:
         self._told = self._roster.inventory
         return self._told
 
+    async def sample(self) -> tuple[GpuReading, ...]:
+        """The readings as soon as there are some: at once, but for the first time. Empty where none come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.silence_s), self._changed:
+                await self._changed.wait_for(lambda: self._last_success is not None or self._worker is None)
+        return self.readings()
+
+    @property
+    def fault_problem(self) -> str | None:
+        """Why errors are not read from the kernel's log."""
+        return self._faults.problem
+
     def readings(self) -> tuple[GpuReading, ...]:
         """Empty when the last sample is older than ``stale_after_s``."""
         return self._readings if self._is_fresh() else ()

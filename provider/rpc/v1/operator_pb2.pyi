@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from provider.rpc.v1 import gpu_pb2 as _gpu_pb2
 from provider.rpc.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -578,6 +579,8 @@ class NodeStatus(_message.Message):
     CUDA_VERSION_FIELD_NUMBER: _builtins.int
     GPU_PROBLEM_FIELD_NUMBER: _builtins.int
     SIMULATED_GPUS_FIELD_NUMBER: _builtins.int
+    GPU_LINKS_FIELD_NUMBER: _builtins.int
+    GPUS_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     cpu_millis: _builtins.int
     cpu_millis_free: _builtins.int
@@ -590,8 +593,14 @@ class NodeStatus(_message.Message):
     gpu_problem: _builtins.str
     """Why there are no GPUs, or not all; one line."""
     simulated_gpus: _builtins.bool
+    gpus_missing: _builtins.int
+    """GPUs that the PCI bus lists and the driver does not."""
     @_builtins.property
     def gpus(self) -> _containers.RepeatedCompositeFieldContainer[Global___GpuStatus]: ...
+    @_builtins.property
+    def gpu_links(self) -> _containers.RepeatedCompositeFieldContainer[_gpu_pb2.GpuLink]:
+        """Between every two whole cards of which it is known."""
+
     def __init__(
         self,
         *,
@@ -607,10 +616,12 @@ class NodeStatus(_message.Message):
         cuda_version: _builtins.str = ...,
         gpu_problem: _builtins.str = ...,
         simulated_gpus: _builtins.bool = ...,
+        gpu_links: _abc.Iterable[_gpu_pb2.GpuLink] | None = ...,
+        gpus_missing: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_millis", b"cpu_millis", "cpu_millis_free", b"cpu_millis_free", "cuda_version", b"cuda_version", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "memory_bytes", b"memory_bytes", "memory_bytes_free", b"memory_bytes_free", "name", b"name", "simulated_gpus", b"simulated_gpus", "storage_bytes", b"storage_bytes", "storage_bytes_free", b"storage_bytes_free"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_millis", b"cpu_millis", "cpu_millis_free", b"cpu_millis_free", "cuda_version", b"cuda_version", "driver_version", b"driver_version", "gpu_links", b"gpu_links", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "gpus_missing", b"gpus_missing", "memory_bytes", b"memory_bytes", "memory_bytes_free", b"memory_bytes_free", "name", b"name", "simulated_gpus", b"simulated_gpus", "storage_bytes", b"storage_bytes", "storage_bytes_free", b"storage_bytes_free"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -636,6 +647,9 @@ class GpuStatus(_message.Message):
     POWER_WATTS_FIELD_NUMBER: _builtins.int
     TEMPERATURE_CELSIUS_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    MIG_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     index: _builtins.int
     name: _builtins.str
@@ -654,6 +668,16 @@ class GpuStatus(_message.Message):
     def lease(self) -> _resources_pb2.LeaseId:
         """The lease that holds it; absent when free."""
 
+    @_builtins.property
+    def facts(self) -> _gpu_pb2.GpuFacts: ...
+    @_builtins.property
+    def sample(self) -> _gpu_pb2.GpuSample:
+        """Absent where no sample is fresh."""
+
+    @_builtins.property
+    def mig(self) -> _gpu_pb2.MigSlice:
+        """Absent for a whole card."""
+
     def __init__(
         self,
         *,
@@ -671,10 +695,13 @@ class GpuStatus(_message.Message):
         power_watts: _builtins.float | None = ...,
         temperature_celsius: _builtins.float | None = ...,
         simulated: _builtins.bool = ...,
+        facts: _gpu_pb2.GpuFacts | None = ...,
+        sample: _gpu_pb2.GpuSample | None = ...,
+        mig: _gpu_pb2.MigSlice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "power_watts", b"power_watts", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "facts", b"facts", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "mig", b"mig", "power_watts", b"power_watts", "sample", b"sample", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "health", b"health", "index", b"index", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "model", b"model", "name", b"name", "power_watts", b"power_watts", "problem", b"problem", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "facts", b"facts", "health", b"health", "index", b"index", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "mig", b"mig", "model", b"model", "name", b"name", "power_watts", b"power_watts", "problem", b"problem", "sample", b"sample", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__interface: _TypeAlias = _typing.Literal["interface"]  # noqa: Y015
     _WhichOneofArgType__interface: _TypeAlias = _typing.Literal["_interface", b"_interface"]  # noqa: Y015
