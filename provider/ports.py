@@ -24,7 +24,9 @@ from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.journal import Happening, LeaseEvent
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
 from provider.domain.moment import Instant
+from provider.domain.money import Rate
 from provider.domain.node import HostCapacity
+from provider.domain.price import PriceQuestion
 from provider.domain.usage import ContainersRead
 from provider.domain.workload import (
     Container,
@@ -201,6 +203,14 @@ class Delivery:
     event: Heard
     """In the market's own ids."""
     committed: Callable[[], None] | None = None
+
+
+class Pricer(Protocol):
+    """A price made by the operator's own: a script, a function. Asking twice is harmless."""
+
+    async def price(self, question: PriceQuestion) -> Rate:
+        """In the order's currency, not yet held to floor or maximum. ``Permanent`` or ``Temporary`` with the
+        reason, one line, where none was given; it takes no longer than the operator allows."""
 
 
 class CoordinatorLink(Protocol):

@@ -9,7 +9,15 @@ from typing import TypeVar
 
 from provider.core import metering
 from provider.core.agent import next_due, transition
-from provider.core.effects import Effect, PlaceBid, RefuseLease, ReportUsage, StopWorkload, WithdrawBid
+from provider.core.effects import (
+    AskPrice,
+    Effect,
+    PlaceBid,
+    RefuseLease,
+    ReportUsage,
+    StopWorkload,
+    WithdrawBid,
+)
 from provider.core.events import (
     Event,
     Failed,
@@ -329,8 +337,11 @@ def check_capacity(state: AgentState) -> None:
 def check_subject(effect: Effect, step: Step) -> None:
     """An effect is for something that is there, or that ends with this very step."""
     match effect:
+        case AskPrice(bid=asked):
+            assert step.state.bids[asked].is_asking
         case PlaceBid(bid=bid):
             assert bid.id in step.state.bids
+            assert not step.state.bids[bid.id].is_asking
         case WithdrawBid(bid=withdrawn):
             assert withdrawn not in step.state.bids
         case RefuseLease(lease=refused):

@@ -27,6 +27,7 @@ from provider.sim.gpu import SimulatedGpus, SimulatedProbe
 from provider.sim.host import SimulatedHost
 from provider.sim.link import SimulatedLink
 from provider.sim.market import SimulatedMarket
+from provider.sim.pricer import SimulatedPricer
 from provider.sim.runtime import SimulatedRuntime
 from tests.agents import HASH, NODE, group, lease_of, manifest, order
 
@@ -58,6 +59,7 @@ class Place:
         self.link: SimulatedLink
         self.runtime: SimulatedRuntime
         self._store = store
+        self.pricer = SimulatedPricer()
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[Loop]:
@@ -69,7 +71,7 @@ class Place:
         self.link = SimulatedLink(self.market, lambda: loop.state.market().position)
         self.runtime = SimulatedRuntime(self.engine)
         async with self.runtime, self.link:
-            performer = Performer(self.runtime, {HOME: self.link}, self.clock, chance)
+            performer = Performer(self.runtime, {HOME: self.link}, self.pricer, self.clock, chance)
             machine = Machine(
                 name=NODE, gpus=self.probe, host=self.host, runtime=self.runtime, clock=self.clock
             )

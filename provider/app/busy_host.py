@@ -43,6 +43,7 @@ from provider.sim.gpu import SimulatedGpus, SimulatedProbe
 from provider.sim.host import SimulatedHost
 from provider.sim.link import SimulatedLink
 from provider.sim.market import SimulatedMarket
+from provider.sim.pricer import SimulatedPricer
 from provider.sim.runtime import SimulatedRuntime
 from provider.sim.store import MemoryStore
 from provider.sim.usage import MODEST, MemoryTallies, SimulatedUsage
@@ -138,7 +139,7 @@ class BusyHost:
             )
             chance = Random(1)  # noqa: S311 - jitter, and the same in every run
             performer = TimedPerformer(
-                Performer(runtime, {HOME: self.link}, self.clock, chance), self.metrics
+                Performer(runtime, {HOME: self.link}, SimulatedPricer(), self.clock, chance), self.metrics
             )
             async with asyncio.TaskGroup() as tasks:
                 beside = [

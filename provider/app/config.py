@@ -227,7 +227,7 @@ class PricingConfig:
     """Prices an hour, in whole units of one currency: the order's, where ``worth`` does not tell another."""
 
     strategy: str = "scale"
-    """How a price is made."""
+    """How a price is made: scale, script or python."""
     cpu_core_hour: Decimal = Decimal("0.01")
     memory_gib_hour: Decimal = Decimal("0.003")
     storage_gib_hour: Decimal = Decimal("0.0001")
@@ -238,6 +238,18 @@ class PricingConfig:
     gpu_hour: Mapping[str, Decimal] = field(default_factory=lambda: {"*": Decimal("1.00")})
     """By card: ``h100`` as ``provider gpus`` names it, ``a100/80Gi``, ``a100/mig-1g.10gb``; ``*``: others."""
     minimum_hour: Decimal = Decimal("0.001")
+    script: Path | None = None
+    """Price script, for ``strategy: script``."""
+    python: str = ""
+    """``module:function``, for ``strategy: python``."""
+    python_path: tuple[str, ...] = ()
+    """Folders in which its module is looked for."""
+    ask_timeout_s: float = 10.0
+    """For one answer of a script or function."""
+    ask_cpu_s: int = 10
+    ask_memory_mib: int = 1024
+    """Address space; 0: no limit."""
+    ask_at_once: int = 8
     worth: Mapping[str, Decimal] = field(default_factory=dict)
     """By currency of orders: what one of it is in the currency of these prices; 1 where not told."""
     floor: FloorConfig = FloorConfig()

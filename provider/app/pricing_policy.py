@@ -5,6 +5,8 @@ Prices become micro-units, tariffs a price for each hour of the week; names are 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -24,6 +26,7 @@ from provider.domain.money import Denom
 
 MICROS = 1_000_000
 """Micro-denom in a whole unit of a currency."""
+_ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -46,6 +49,7 @@ def prices(pricing: PricingConfig) -> Prices:
         floor=_floor(pricing.floor, reading),
         worth=reading.worth(pricing.worth),
     )
+    reading.asked(pricing)
     reading.raise_problems()
     return read
 
@@ -80,6 +84,24 @@ class _Reading:
             except ValueError as error:
                 self.problems.append(f"{place}: {error}")
         return {key: value * unit for key, value in values.items()}
+
+    def asked(self, pricing: PricingConfig) -> None:
+        """Whether there is somebody to ask."""
+        if pricing.strategy == PriceStrategy.SCRIPT:
+            script = pricing.script
+            if script is None:
+                self.problems.append("pricing.script: strategy script needs the path of one")
+            elif not script.is_absolute() or not script.is_file() or not os.access(script, os.X_OK):
+                self.problems.append(
+                    f"pricing.script: {script} is not the full path of an executable file: chmod +x?"
+                )
+        if pricing.strategy == PriceStrategy.PYTHON and not _ENTRY.fullmatch(pricing.python):
+            self.problems.append(
+                f"pricing.python: {pricing.python!r} names no function: write it module:function"
+            )
+        for name in ("ask_timeout_s", "ask_cpu_s", "ask_at_once"):
+            if not getattr(pricing, name):
+                self.problems.append(f"pricing.{name}: without any, no price is ever made")
 
     def raise_problems(self) -> None:
         if self.problems:

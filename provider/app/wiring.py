@@ -44,6 +44,7 @@ from provider.app.measuring import Sizes, TimedPerformer, TimedPulls, TimedStore
 from provider.app.memberships import Memberships, check_all_are_known
 from provider.app.observing import Observing, telemetry_view
 from provider.app.policy import policy
+from provider.app.pricers import LivePricer, pricer_of
 from provider.core.effects import Effect
 from provider.core.ledger import began
 from provider.domain.ids import LeaseId, MarketId, ProviderId
@@ -127,11 +128,12 @@ async def open_agent(
         for each in joined:
             await stack.enter_async_context(each.link)
         links = {each.membership.id: each.link for each in joined}
+        pricer = LivePricer(await pricer_of(config.pricing))
         agent = Agent(
             loop=loop,
             machine=machine,
             joined=joined,
-            performer=TimedPerformer(Performer(machine.runtime, links, clock, random), metrics),
+            performer=TimedPerformer(Performer(machine.runtime, links, pricer, clock, random), metrics),
             unfinished=unfinished,
             metrics=metrics,
             journal=journal,

@@ -37,6 +37,8 @@ class Accepted:
     """Below which the bid would lose money; None where the operator set none."""
     costs: tuple[PricePart, ...] = ()
     """Of the floor."""
+    is_asking: bool = False
+    """Its price is asked of somebody outside; ``bid.rate`` is the least that it can be."""
     picked: str = ""
     """Why these cards and no others, one line."""
 
@@ -112,6 +114,7 @@ def _price(order: Order, state: AgentState, pick: Pick, at: Instant) -> Accepted
         floor=quote.floor,
         costs=quote.costs,
         picked=pick.why,
+        is_asking=state.policy.strategy.is_asked,
     )
 
 

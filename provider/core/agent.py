@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, drift, gpu_upkeep, leasing, markets, requests
+from provider.core import asking, bidding, drift, gpu_upkeep, leasing, markets, requests
 from provider.core.draft import Draft
 from provider.core.effects import (
+    AskPrice,
     ConfirmLease,
     EndLease,
     PlaceBid,
@@ -167,6 +168,8 @@ def _performed(draft: Draft, event: Performed, at: Instant) -> None:
             leasing.stopped(draft, lease, at)
         case ReportUsage(usage=usage):
             leasing.usage_taken(draft, usage.lease)
+        case AskPrice():
+            asking.answered(draft, event.effect, event.price)
         case PlaceBid() | WithdrawBid() | ConfirmLease() | RefuseLease() | ReportLease() | EndLease():
             pass  # the market's answer, if there is one, is an event of its own
         case _:
@@ -175,6 +178,8 @@ def _performed(draft: Draft, event: Performed, at: Instant) -> None:
 
 def _failed(draft: Draft, event: Failed, at: Instant) -> None:
     match event.effect:
+        case AskPrice():
+            asking.answered(draft, event.effect, None, event.what)
         case PlaceBid():
             bidding.bid_rejected(draft, event.effect, event.what)
         case StartWorkload(launch=launch):

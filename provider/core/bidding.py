@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provider.core import leasing
+from provider.core import asking, leasing
 from provider.core.admission import Accepted, decide
 from provider.core.draft import Draft
 from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
@@ -69,6 +69,9 @@ def _bid(draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Inst
         version=considered.version,
         effects_issued=1,
     )
+    if accepted.is_asking:
+        asking.ask(draft, bid, accepted)
+        return
     draft.put_bid(bid)
     draft.want(PlaceBid(id=_placing(bid), bid=accepted.bid))
     draft.note(considered)
@@ -85,12 +88,12 @@ def order_closed(draft: Draft, order: OrderId) -> None:
 def bid_rejected(draft: Draft, effect: PlaceBid, what: str) -> None:
     """The market did not take it. An answer to an earlier bid on the same order says nothing of this one."""
     bid = draft.state.bids.get(effect.bid.id)
-    if bid is not None and effect.id == _placing(bid):
+    if bid is not None and not bid.is_asking and effect.id in (_placing(bid), asking.placing(bid)):
         _end(draft, bid.bid.id, "rejected", what)
 
 
 def _placing(bid: OpenBid) -> EffectId:
-    """Of the first effect that a bid has."""
+    """Of the first effect that a bid has, unless its price was asked for."""
     return EffectId(f"{bid.bid.id}@{bid.version}#1")
 
 
@@ -108,7 +111,7 @@ def awarded(draft: Draft, award: Award, at: Instant) -> None:
     if award.id in draft.state.leases:
         return  # a market that was away asks again, and our word is on its way
     open_bid = draft.state.bids.get(award.id)
-    if open_bid is None or open_bid.bid.rate != award.rate:
+    if open_bid is None or open_bid.is_asking or open_bid.bid.rate != award.rate:
         why = Refused(why=Refusal.BID_GONE, required=str(award.rate), available="no reservation")
         version = draft.state.market(award.id.market).version
         draft.want(RefuseLease(id=EffectId(f"{award.id}@{version}#1"), lease=award.id, why=why))
@@ -121,7 +124,8 @@ def awarded(draft: Draft, award: Award, at: Instant) -> None:
 
 def withdraw(draft: Draft, bid: LeaseId, outcome: str, detail: str = "") -> None:
     """Take an open bid back and give its reservation back now, whatever the market answers."""
-    draft.want(WithdrawBid(id=draft.bid_effect_id(bid), bid=bid))
+    if not draft.state.bids[bid].is_asking:
+        draft.want(WithdrawBid(id=draft.bid_effect_id(bid), bid=bid))
     _end(draft, bid, outcome, detail)
 
 
@@ -151,5 +155,8 @@ def withdraw_undeliverable(draft: Draft) -> None:
 
 
 def _end(draft: Draft, bid: LeaseId, outcome: str, detail: str = "") -> None:
+    if draft.state.bids[bid].is_asking:
+        asking.give_up(draft, bid, detail or f"{outcome} before a price was known")
+        return
     draft.drop_bid(bid, is_won=outcome == "won")
     draft.note(BidEnded(bid=bid, outcome=outcome, detail=detail))

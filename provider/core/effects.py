@@ -6,7 +6,8 @@ idempotent. ``id`` is ``<lease>@<version>#<n>``: the market's version at which t
 a count of its effects; no chance is involved, so it is the same after a crash.
 
 Effects of one ``lane`` are performed in order, lanes in parallel. A lease has two, one to the engine and
-one to the market: a market that is away must not keep a container from being stopped.
+one to the market: a market that is away must not keep a container from being stopped. A price that is asked
+for has one of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,21 @@ from dataclasses import dataclass
 
 from provider.domain.ids import EffectId, LeaseId
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Refused, Usage
+from provider.domain.price import PriceQuestion
 from provider.domain.workload import Launch, PortBinding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskPrice:
+    """Have a price made outside for what ``bid`` holds. Asking twice is harmless: the first answer counts."""
+
+    id: EffectId
+    bid: LeaseId
+    question: PriceQuestion
+
+    @property
+    def lane(self) -> str:
+        return f"{self.bid} price"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +167,8 @@ class EndLease:
 
 
 Effect = (
-    PlaceBid
+    AskPrice
+    | PlaceBid
     | WithdrawBid
     | ConfirmLease
     | RefuseLease

@@ -16,6 +16,7 @@ from provider.domain.ids import HOME, GpuUuid, LeaseId, MarketId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Award, CloseReason, Order
 from provider.domain.moment import Instant, Span
+from provider.domain.money import Rate
 from provider.domain.node import Node
 from provider.domain.workload import Dependency, RuntimeCapabilities, Workload
 
@@ -199,6 +200,8 @@ class Performed:
     effect: Effect
     workload: Workload | None = None
     """For StartWorkload and RestartService: what now runs."""
+    price: Rate | None = None
+    """For AskPrice: what was asked for, in the order's currency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import TypeVar, assert_never
 
 from provider.core.draft import Draft
 from provider.core.effects import (
+    AskPrice,
     ConfirmLease,
     Effect,
     EndLease,
@@ -111,7 +112,7 @@ def lease_of(effect: Effect) -> LeaseId:
     match effect:
         case PlaceBid():
             return effect.bid.id
-        case WithdrawBid():
+        case WithdrawBid() | AskPrice():
             return effect.bid
         case ReportUsage():
             return effect.usage.lease

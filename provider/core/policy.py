@@ -39,6 +39,15 @@ class PriceStrategy(StrEnum):
 
     SCALE = "scale"
     """By the price list."""
+    SCRIPT = "script"
+    """By a program of the operator's, asked as Akash asks."""
+    PYTHON = "python"
+    """By a function of the operator's."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Made outside: a decision waits for it."""
+        return self in (PriceStrategy.SCRIPT, PriceStrategy.PYTHON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,10 +30,12 @@ class Sale:
 
 
 def quote(sale: Sale, policy: Policy) -> Quote | Refused:
-    """The price by the operator's list."""
+    """The price, or the least that it can be where it is yet to be asked for."""
     cost = costs(sale, policy)
     if isinstance(cost, Refused):
         return cost
+    if policy.strategy.is_asked:
+        return settle(sale.group, policy, (), cost)
     listed = pricing.parts(sale.group, sale.gpus, policy.price)
     if isinstance(listed, Refused):
         return listed

@@ -43,6 +43,9 @@ class OpenBid:
     """The market's change counter when it was made: part of its effects' ids, so that a second bid on
     an order that opened again is not taken for the first."""
     effects_issued: int = 0
+    is_asking: bool = False
+    """Its price is being asked for: the market has not heard of it, and ``bid.rate`` is the least it can
+    be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,6 +150,8 @@ class Refusal(StrEnum):
     PORTS_SHORT = "ports_short"
     PRICE_TOO_LOW = "price_too_low"
     """The order's highest price is below ours."""
+    PRICE_NOT_GIVEN = "price_not_given"
+    """Whoever was asked for a price gave none, or none that can be."""
     BELOW_COST = "below_cost"
     """The order's highest price is below what it would cost us to run it."""
     LEASE_UNKNOWN = "lease_unknown"

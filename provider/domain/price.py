@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from provider.domain.gpu import Gpu
+from provider.domain.market import Order, Placement
 from provider.domain.money import Rate
 
 
@@ -35,3 +37,24 @@ class Quote:
     """What the group costs its provider; None where no floor is set."""
     costs: tuple[PricePart, ...] = ()
     """They add up to ``floor``, but for its rounding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceQuestion:
+    """What is asked of somebody outside: the price of ``order`` on exactly these cards, which are held for
+    it."""
+
+    order: Order
+    placement: Placement
+    gpus: tuple[Gpu, ...]
+    """Those of ``placement``, by index."""
+    worth: Decimal
+    """What one of the order's currency is in the one that the operator's prices are written in."""
+    least_hour: Decimal
+    """No bid is below this, micro-units an hour of the operator's currency."""
+    most_hour: Decimal
+    """The order's highest price, in the same."""
+    costs: tuple[PricePart, ...] = ()
+    """What it costs the provider."""
+    picked: str = ""
+    """Why these cards, one line."""

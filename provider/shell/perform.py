@@ -15,6 +15,7 @@ from typing import assert_never
 import structlog
 
 from provider.core.effects import (
+    AskPrice,
     ConfirmLease,
     Effect,
     EndLease,
@@ -33,13 +34,12 @@ from provider.domain.errors import ImageUnavailable, Permanent, ProviderError, T
 from provider.domain.ids import MarketId
 from provider.domain.market import CloseReason
 from provider.domain.moment import after
-from provider.domain.workload import Workload
-from provider.ports import Clock, CoordinatorLink, Runtime
+from provider.ports import Clock, CoordinatorLink, Pricer, Runtime
 from provider.shell import backoff
 
 log = structlog.get_logger()
 
-TRIED_ONCE = (StartWorkload, RestartService)
+TRIED_ONCE = (StartWorkload, RestartService, AskPrice)
 """Whose failures the core must hear of at once, because it decides when the next try is due."""
 NEVER_GIVEN_UP = (StopWorkload,)
 """Tried until it is done, whatever the engine says: a lease is over once nothing of it is left."""
@@ -49,10 +49,16 @@ class Performer:
     """Performs effects. Safe to use from many lanes at once."""
 
     def __init__(
-        self, runtime: Runtime, links: Mapping[MarketId, CoordinatorLink], clock: Clock, random: Random
+        self,
+        runtime: Runtime,
+        links: Mapping[MarketId, CoordinatorLink],
+        pricer: Pricer,
+        clock: Clock,
+        random: Random,
     ) -> None:
         self._runtime = runtime
         self._links = links
+        self._pricer = pricer
         self._clock = clock
         self._random = random
 
@@ -61,7 +67,7 @@ class Performer:
         attempt = 0
         while True:
             try:
-                workload = await self._call(effect)
+                done = await self._call(effect)
             except Exception as failure:
                 if isinstance(failure, Permanent) and not isinstance(effect, NEVER_GIVEN_UP):
                     return Failed(effect=effect, what=str(failure), is_final=True, reason=_reason(failure))
@@ -75,19 +81,23 @@ class Performer:
                 await self._clock.sleep_until(after(self._clock.now(), wait))
                 attempt += 1
             else:
-                return Performed(effect=effect, workload=workload)
+                return done
 
-    async def _call(self, effect: Effect) -> Workload | None:
+    async def _call(self, effect: Effect) -> Performed:
         match effect:
             case StartWorkload():
-                return await self._runtime.start(effect.launch)
+                runs = await self._runtime.start(effect.launch)
+                return Performed(effect=effect, workload=runs)
             case RestartService():
-                return await self._runtime.restart(effect.lease, effect.service, effect.grace_s)
+                runs = await self._runtime.restart(effect.lease, effect.service, effect.grace_s)
+                return Performed(effect=effect, workload=runs)
+            case AskPrice():
+                return Performed(effect=effect, price=await self._pricer.price(effect.question))
             case StopWorkload():
                 await self._runtime.stop(effect.lease, effect.grace_s)
             case _:
                 await self._tell(effect)
-        return None
+        return Performed(effect=effect)
 
     async def _tell(self, wanted: Told) -> None:
         """The market that it is about, in that market's words."""

@@ -16,7 +16,7 @@ from provider.coordinator.market.requests import Enrol, Fund, Invite
 from provider.coordinator.rows import MemberId, Role
 from provider.core.effects import StartWorkload
 from provider.core.events import Event, ManifestArrived
-from provider.core.policy import Policy, PriceScale
+from provider.core.policy import Policy, PriceScale, PriceStrategy
 from provider.core.step import Step
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import HOME, LeaseId, MarketId, OrderId, Owner, ProviderId
@@ -111,6 +111,7 @@ class World:
             provider=ProviderId(f"provider-{number}"),
             names={market.id: ProviderId(f"{number}-elsewhere") for market in self.markets[1:]},
             price=PriceScale(gpu_hour={"*": Decimal(60_000 + number)}, minimum_hour=Decimal(30_000)),
+            strategy=PriceStrategy.SCRIPT if number % 2 else PriceStrategy.SCALE,
             bid_lifetime=MINUTE,
             manifest_patience=MINUTE,
             retry_most=Span(10 * SECOND),

@@ -15,7 +15,7 @@ from functools import partial
 from provider.coordinator.market import notices
 from provider.coordinator.market.notices import Notice
 from provider.core.agent import next_due, transition
-from provider.core.effects import Effect, RestartService, StartWorkload, StopWorkload
+from provider.core.effects import AskPrice, Effect, RestartService, StartWorkload, StopWorkload
 from provider.core.events import (
     CoordinatorConnected,
     CoordinatorLost,
@@ -45,6 +45,7 @@ from provider.domain.workload import GpuAttachment, RuntimeCapabilities, Workloa
 from provider.shell.lanes import OVERTAKES
 from provider.shell.sources import LIST_EVERY
 from provider.sim.agenda import Act
+from provider.sim.pricer import half
 from provider.sim.store import MemoryStore
 from provider.sim.world_engine import WorldEngine
 from provider.sim.world_market import Line, Surroundings
@@ -180,6 +181,8 @@ class WorldAgent:
                 self._later(self._chance.delay() * 3, "started", partial(self._start_workload, effect, done))
             case RestartService():
                 self._later(self._chance.delay() * 3, "restarted", partial(self._restart, effect, done))
+            case AskPrice():
+                self._later(self._chance.delay() * 3, "priced", partial(self._price, effect, done))
             case StopWorkload():
                 self._later(self._chance.delay(), "stopped", partial(self._stop_workload, effect, done))
             case _:
@@ -199,6 +202,12 @@ class WorldAgent:
             return None
         line = life.lines.get(market)
         return line is not None and not line.is_cut
+
+    def _price(self, effect: AskPrice, done: Callable[[Performed | Failed], None]) -> None:
+        if self._chance.fails_a_start():
+            done(Failed(effect=effect, what="the script gave no price", is_final=True))
+        else:
+            done(Performed(effect=effect, price=half(effect.question)))
 
     def _start_workload(self, effect: StartWorkload, done: Callable[[Performed | Failed], None]) -> None:
         if self._is_overtaken(effect):

@@ -13,6 +13,7 @@ import pytest
 
 from provider.adapters.store.sqlite import SqliteStore
 from provider.core.effects import (
+    AskPrice,
     ConfirmLease,
     Effect,
     EndLease,
@@ -39,6 +40,7 @@ from provider.ports import Store
 from provider.sim.store import MemoryStore
 from tests.agents import HASH, POLICY, START, Agent, healthy, lease_of, manifest, order, settle
 from tests.cards import Card
+from tests.pricing import question
 
 
 class Disk(Protocol):
@@ -219,6 +221,7 @@ def every_kind() -> tuple[Effect, ...]:
     usage = Usage(lease=lease, number=1, running_ms=5, at=START, is_final=True)
     return (
         *agent.wanted,
+        AskPrice(id=EffectId("h"), bid=lease, question=question()),
         WithdrawBid(id=EffectId("a"), bid=lease),
         RefuseLease(id=EffectId("b"), lease=lease, why=Refused(why=Refusal.BID_GONE, required="x")),
         StopWorkload(id=EffectId("c"), lease=lease, grace_s=3),

@@ -7,12 +7,12 @@ engine and performs what was not confirmed. Whatever the point, the end must be 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from provider.core.agent import transition
-from provider.core.effects import Effect, PlaceBid, StartWorkload, StopWorkload
+from provider.core.effects import AskPrice, Effect, PlaceBid, StartWorkload, StopWorkload
 from provider.core.events import (
     Event,
     LeaseAwarded,
@@ -23,6 +23,7 @@ from provider.core.events import (
     TimeReached,
     WorkloadsListed,
 )
+from provider.core.policy import Policy, PriceStrategy
 from provider.core.state import AgentState
 from provider.domain.ids import EffectId, LeaseId
 from provider.domain.market import Award, CloseReason
@@ -88,9 +89,9 @@ class Outside:
 class Life:
     """An agent that dies at its ``dies_at``th point, and is started again at once."""
 
-    def __init__(self, dies_at: int = -1) -> None:
+    def __init__(self, dies_at: int = -1, policy: Policy = POLICY) -> None:
         self.outside = Outside()
-        self.store = MemoryStore(POLICY)
+        self.store = MemoryStore(policy)
         self.points = 0
         self._dies_at = dies_at
         self._waiting: list[Effect] = []
@@ -130,7 +131,8 @@ class Life:
                 effect = self._waiting.pop(0)
                 runs = self.outside.perform(effect)
                 self._point()
-                self._take(Performed(effect=effect, workload=runs))
+                price = PRICE if isinstance(effect, AskPrice) else None
+                self._take(Performed(effect=effect, workload=runs, price=price))
                 self._point()
             except Crash:
                 self._start()
@@ -198,13 +200,17 @@ Script = Callable[[Life], None]
 LIVES: tuple[Script, ...] = (closed_by_its_tenant, repaired, without_a_manifest, never_won, unstable)
 
 
+SCRIPTED = replace(POLICY, strategy=PriceStrategy.SCRIPT)
+
+
+@pytest.mark.parametrize("policy", [POLICY, SCRIPTED], ids=["listed", "asked"])
 @pytest.mark.parametrize("script", LIVES, ids=lambda script: script.__name__)
-def test_the_end_is_the_same_wherever_it_was_killed(script: Script) -> None:
-    whole = Life()
+def test_the_end_is_the_same_wherever_it_was_killed(script: Script, policy: Policy) -> None:
+    whole = Life(policy=policy)
     script(whole)
     assert (dict(whole.state.leases), dict(whole.state.bids), whole.outside.runs) == ({}, {}, {})
     for dies_at in range(1, whole.points + 1):
-        life = Life(dies_at)
+        life = Life(dies_at, policy)
         script(life)
         assert life.outside.repeats == [], dies_at
         assert life.outside.told == whole.outside.told, dies_at

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from provider.core.effects import (
+    AskPrice,
     ConfirmLease,
     Effect,
     EndLease,
@@ -40,7 +41,9 @@ from provider.shell import backoff
 from provider.shell.perform import Performer
 from provider.sim import vtime
 from provider.sim.clock import LoopClock
+from provider.sim.pricer import SimulatedPricer
 from tests.agents import START, lease_of, rate
+from tests.pricing import question
 
 LEASE = lease_of()
 KEY = EffectId("k")
@@ -48,6 +51,7 @@ RUNS = Workload(lease=LEASE, containers=())
 START_IT = StartWorkload(id=KEY, launch=Launch(lease=LEASE, generation=1, replicas=()))
 RESTART_IT = RestartService(id=KEY, lease=LEASE, service="web", generation=1, grace_s=10)
 STOP_IT = StopWorkload(id=KEY, lease=LEASE, grace_s=7)
+ASK_IT = AskPrice(id=KEY, bid=LEASE, question=question())
 WHY = Refused(why=Refusal.BID_GONE)
 BID = Bid(id=LEASE, rate=rate())
 USAGE = Usage(lease=LEASE, number=1, running_ms=1, at=START)
@@ -56,6 +60,7 @@ CALLS: list[tuple[Effect, tuple[Any, ...]]] = [
     (START_IT, ("start", START_IT.launch)),
     (RESTART_IT, ("restart", LEASE, "web", 10)),
     (STOP_IT, ("stop", LEASE, 7)),
+    (ASK_IT, ("price", ASK_IT.question)),
     (PlaceBid(id=KEY, bid=BID), ("place_bid", KEY, BID)),
     (WithdrawBid(id=KEY, bid=LEASE), ("withdraw_bid", KEY, LEASE)),
     (ConfirmLease(id=KEY, lease=LEASE), ("confirm_lease", KEY, LEASE)),
@@ -70,7 +75,9 @@ CALLS: list[tuple[Effect, tuple[Any, ...]]] = [
         ("end_lease", KEY, LEASE, CloseReason.GPU_FAILED, "d"),
     ),
 ]
-FOR_EVER = [effect for effect, _ in CALLS if not isinstance(effect, StartWorkload | RestartService)]
+FOR_EVER = [
+    effect for effect, _ in CALLS if not isinstance(effect, StartWorkload | RestartService | AskPrice)
+]
 REFUSABLE = [effect for effect, _ in CALLS if not isinstance(effect, StopWorkload)]
 
 
@@ -99,7 +106,7 @@ def perform(effect: Effect, *failures: BaseException) -> tuple[Performed | Faile
     async def main() -> tuple[Performed | Failed, Port]:
         port: Any = Port(*failures)
         chance = Random(1)  # noqa: S311 -- jitter, and the same in every run
-        return await Performer(port, {HOME: port}, LoopClock(), chance).perform(effect), port
+        return await Performer(port, {HOME: port}, port, LoopClock(), chance).perform(effect), port
 
     with capture_logs() as said:
         result, port = vtime.run(main())
@@ -205,7 +212,7 @@ def test_each_market_is_told_what_is_its_own_in_its_own_words() -> None:
     ports: dict[MarketId, Any] = {HOME: Port(), acme: Port()}
 
     async def main() -> list[Performed | Failed]:
-        performer = Performer(ports[HOME], ports, LoopClock(), Random(1))  # noqa: S311 -- jitter
+        performer = Performer(ports[HOME], ports, SimulatedPricer(), LoopClock(), Random(1))  # noqa: S311 -- jitter
         return [
             await performer.perform(ConfirmLease(id=KEY, lease=LEASE)),
             await performer.perform(ConfirmLease(id=KEY, lease=LEASE.within(acme))),

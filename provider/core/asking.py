@@ -1,0 +1,104 @@
+"""A price that is made outside: what is held while it is asked for, and what its answer comes to.
+
+The core waits for nobody: asking is an effect and the answer an event, and between the two the bid is there
+already with everything it holds, only that no market has heard of it. So it is lost, expires and is withdrawn
+like any other; an answer that comes after that says nothing any more. After a crash it is asked again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from provider.core import pricing, quoting
+from provider.core.admission import CAPACITY, PRICE, RULE_NAMES, Accepted, Decision
+from provider.core.draft import Draft
+from provider.core.effects import AskPrice, PlaceBid
+from provider.core.state import OpenBid, WaitingOrder
+from provider.core.step import OrderConsidered
+from provider.domain.ids import EffectId, LeaseId
+from provider.domain.market import Refusal, Refused
+from provider.domain.money import Rate
+from provider.domain.price import PricePart, PriceQuestion
+
+PASSED = (*RULE_NAMES, CAPACITY)
+"""What an order has behind it by then."""
+
+
+def ask(draft: Draft, bid: OpenBid, accepted: Accepted) -> None:
+    """Hold what ``bid`` stands for and have it priced."""
+    state, order = draft.state, bid.order
+    chosen = frozenset(bid.placement.gpus)
+    worth = state.policy.worth_of(order.group.max_rate.denom)
+    question = PriceQuestion(
+        order=order,
+        placement=bid.placement,
+        gpus=tuple(gpu for node in state.nodes for gpu in node.gpus if gpu.uuid in chosen),
+        worth=worth,
+        least_hour=max(pricing.total(accepted.costs), state.policy.price.minimum_hour),
+        most_hour=pricing.highest_hour(order.group.max_rate, worth),
+        costs=accepted.costs,
+        picked=accepted.picked,
+    )
+    draft.put_bid(replace(bid, is_asking=True))
+    draft.want(AskPrice(id=_asking(bid), bid=bid.bid.id, question=question))
+
+
+def answered(draft: Draft, effect: AskPrice, price: Rate | None, why: str = "") -> None:
+    """Bid at ``price``, within what it costs and what the order allows; or say that there is none, and
+    why."""
+    bid = draft.state.bids.get(effect.bid)
+    if bid is None or not bid.is_asking or effect.id != _asking(bid):
+        return
+    if price is None:
+        _refuse(draft, bid, Refused(why=Refusal.PRICE_NOT_GIVEN, required="a price", available=why))
+        return
+    policy, question = draft.state.policy, effect.question
+    asked = PricePart(
+        what=f"asked by the {policy.strategy if policy.strategy.is_asked else 'operator'}",
+        amount=Decimal(1),
+        cost=pricing.highest_hour(price, question.worth),
+    )
+    quote = quoting.settle(bid.order.group, policy, (asked,), question.costs)
+    if isinstance(quote, Refused):
+        _refuse(draft, bid, quote)
+        return
+    made = replace(bid.bid, rate=quote.rate)
+    draft.put_bid(replace(bid, bid=made, is_asking=False, effects_issued=2))
+    draft.want(PlaceBid(id=placing(bid), bid=made))
+    accepted = Accepted(
+        bid=made,
+        placement=bid.placement,
+        parts=quote.parts,
+        floor=quote.floor,
+        costs=quote.costs,
+        picked=question.picked,
+    )
+    _note(draft, bid, Decision(verdict=accepted, passed=(*PASSED, PRICE)))
+
+
+def give_up(draft: Draft, bid: LeaseId, why: str) -> None:
+    """What was held for it is free; its order is not looked at again."""
+    asking = draft.state.bids[bid]
+    draft.drop_bid(bid)
+    refused = Refused(why=Refusal.PRICE_NOT_GIVEN, required="a price", available=why)
+    _note(draft, asking, Decision(verdict=refused, passed=PASSED, rule=PRICE))
+
+
+def placing(bid: OpenBid) -> EffectId:
+    """Of the effect that places a bid whose price was asked for."""
+    return EffectId(f"{bid.bid.id}@{bid.version}#2")
+
+
+def _asking(bid: OpenBid) -> EffectId:
+    return EffectId(f"{bid.bid.id}@{bid.version}#1")
+
+
+def _refuse(draft: Draft, bid: OpenBid, refused: Refused) -> None:
+    draft.drop_bid(bid.bid.id)
+    draft.put_order(WaitingOrder(order=bid.order, refused=refused, version=bid.version))
+    _note(draft, bid, Decision(verdict=refused, passed=PASSED, rule=PRICE))
+
+
+def _note(draft: Draft, bid: OpenBid, decision: Decision) -> None:
+    draft.note(OrderConsidered(order=bid.order, decision=decision, version=bid.version))
