@@ -164,8 +164,8 @@ def replica_counted(
         return tally
     marks, totals = dict(tally.marks), dict(tally.totals)
     for counter, now in told.items():
-        before = marks.get(counter, 0)
-        grown = now - before if now >= before else now
+        # Within one run a kernel's counter begins again for nobody: where one falls, it is read otherwise.
+        grown = now - marks.get(counter, 0)
         totals[counter] = totals.get(counter, 0) + max(grown, 0)
         marks[counter] = max(now, 0)
     return replace(tally, marks=marks, totals=totals)

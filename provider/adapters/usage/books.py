@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from provider.adapters.usage.places import Place
 from provider.domain.usage import ContainerReading, UsageCounter
@@ -37,11 +38,18 @@ def read(path: str) -> bytes | None:
 
 
 def reading(
-    place: Place, net_dev: str, stacked: Callable[[Iterable[str]], frozenset[str]]
+    place: Place,
+    process: str,
+    stacked: Callable[[Iterable[str]], frozenset[str]],
+    io_of_processes: Callable[[str], tuple[int, int] | None],
 ) -> ContainerReading | None:
-    """``net_dev`` is the path of the first process's ``net/dev``; ``stacked`` tells which of some block
-    devices are made of others among them. None where the groups are gone: then the process may be somebody
-    else's by now."""
+    """``process`` is the first process's folder in ``/proc``; ``stacked`` tells which of some block devices
+    are made of others among them; ``io_of_processes`` tells bytes read and written by the processes in a
+    folder, where the groups do not. None where either is gone: a container that was started again may have
+    the groups' names, and somebody else the process's number."""
+    interfaces = read(f"{process}/net/dev")
+    if interfaces is None and not Path(process).exists():
+        return None
     used, throttled = _cpu(place)
     memory, limit, kills = _memory(place)
     if used is None and memory is None:
@@ -51,8 +59,10 @@ def reading(
         UsageCounter.THROTTLED_US: throttled,
         UsageCounter.OOM_KILLS: kills,
     }
-    counters[UsageCounter.READ_BYTES], counters[UsageCounter.WRITTEN_BYTES] = _block_io(place, stacked)
-    counters[UsageCounter.RECEIVED_BYTES], counters[UsageCounter.SENT_BYTES] = network(read(net_dev))
+    block_io = _block_io(place, stacked) or io_of_processes(place.any)
+    if block_io is not None:
+        counters[UsageCounter.READ_BYTES], counters[UsageCounter.WRITTEN_BYTES] = block_io
+    counters[UsageCounter.RECEIVED_BYTES], counters[UsageCounter.SENT_BYTES] = network(interfaces)
     return ContainerReading(
         counters={name: figure for name, figure in counters.items() if figure is not None},
         memory_bytes=memory,
@@ -93,21 +103,21 @@ def _memory(place: Place) -> tuple[int | None, int | None, int | None]:
     return working, None if limit is None or limit >= UNLIMITED else limit, kills
 
 
-def _block_io(
-    place: Place, stacked: Callable[[Iterable[str]], frozenset[str]]
-) -> tuple[int | None, int | None]:
+def _block_io(place: Place, stacked: Callable[[Iterable[str]], frozenset[str]]) -> tuple[int, int] | None:
+    """None where it is not counted: version 1 without any device may not be counting, see ``process_io``."""
     folder = place.separate.get("blkio")
     if folder is not None:
         name = "blkio.throttle.io_service_bytes"
-        text = read(f"{folder}/{name}_recursive") or read(f"{folder}/{name}")
-        devices = _io_v1(text)
+        devices = _io_v1(read(f"{folder}/{name}_recursive") or read(f"{folder}/{name}"))
+        if not devices:
+            return None
     elif place.unified is not None:
         text = read(f"{place.unified}/io.stat")
+        if text is None:
+            return None
         devices = _io_v2(text)
     else:
-        return None, None
-    if text is None:
-        return None, None
+        return None
     doubled = stacked(devices) if len(devices) > 1 else frozenset()
     figures = [figure for device, figure in devices.items() if device not in doubled]
     return sum(read for read, _ in figures), sum(written for _, written in figures)

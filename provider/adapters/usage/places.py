@@ -28,6 +28,11 @@ class Place:
     separate: Mapping[str, str] = field(default_factory=dict)
     """Of version 1, by controller."""
 
+    @property
+    def any(self) -> str:
+        """A folder that lists its processes."""
+        return self.unified or next(iter(self.separate.values()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hidden:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from provider.adapters.usage import books, places
 from provider.adapters.usage.block_devices import BlockDevices
 from provider.adapters.usage.places import Hidden, Place
+from provider.adapters.usage.process_io import ProcessIo
 from provider.domain.usage import ContainerReading, ContainersRead
 from provider.domain.workload import Container, ContainerState
 
@@ -34,6 +36,7 @@ class CgroupUsage:
     def __init__(self, roots: Roots | None = None) -> None:
         self._roots = roots or Roots()
         self._devices = BlockDevices(self._roots.block)
+        self._process_io = ProcessIo(str(self._roots.proc), books.read)
         self._places: dict[tuple[str, int], Place] = {}
 
     async def read(self, containers: Sequence[Container]) -> ContainersRead:
@@ -47,6 +50,7 @@ class CgroupUsage:
             if each.state is ContainerState.RUNNING and each.pid is not None
         ]
         self._places = {key: self._places[key] for key in running if key in self._places}
+        self._process_io.keep_only({f"{container}/{pid}" for container, pid in running})
         readings: dict[str, ContainerReading] = {}
         problem = None
         for container, pid in running:
@@ -54,8 +58,9 @@ class CgroupUsage:
             if isinstance(place, Hidden):
                 problem = problem or place.why
             elif place is not None:
-                net_dev = f"{self._roots.proc}/{pid}/net/dev"
-                told = books.reading(place, net_dev, self._devices.stacked)
+                process = f"{self._roots.proc}/{pid}"
+                by_processes = partial(self._process_io.figures, f"{container}/{pid}")
+                told = books.reading(place, process, self._devices.stacked, by_processes)
                 if told is None:
                     del self._places[container, pid]
                 else:

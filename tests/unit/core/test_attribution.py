@@ -134,6 +134,13 @@ def test_another_run_is_added_whole_even_where_it_has_used_more() -> None:
     assert (another.totals[CPU], another.restarts) == (1610, 2)
 
 
+def test_a_figure_that_falls_within_a_run_adds_nothing() -> None:
+    tally = replica()
+    for told in (700, 300, 350):
+        tally = attribution.replica_counted(tally, container(1), reading(cpu_us=told))
+    assert tally.totals == {CPU: 750}
+
+
 def test_the_run_before_is_not_counted_again_when_it_is_reported_late() -> None:
     tally = attribution.replica_counted(replica(), container(1), reading(cpu_us=700))
     tally = attribution.replica_counted(tally, container(2, started=5), reading(cpu_us=100))

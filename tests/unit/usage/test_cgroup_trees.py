@@ -265,6 +265,37 @@ def test_whose_process_it_is(tree: Tree) -> None:
     assert tree.usage.containers_of(10) == ()
 
 
+def test_what_the_groups_do_not_count_the_processes_do(tree: Tree) -> None:
+    """Version 1 since Linux 6.10 tells of no device: then processes are asked, and what one took with it
+    when it ended is not lost."""
+    tree.v1(BY_ENGINE)
+    name = "blkio.throttle.io_service_bytes_recursive"
+    tree.group("blkio" + BY_ENGINE, {name: "Total 0\n"})
+    tree.process(V1_LINES.format(BY_ENGINE))
+
+    def has(**io: tuple[int, int]) -> tuple[int | None, int | None]:
+        pids = [pid.removeprefix("p") for pid in io]
+        for controller in V1_FILES:
+            tree.group(controller + BY_ENGINE, {"cgroup.procs": "".join(f"{pid}\n" for pid in pids)})
+        for pid, (read, written) in zip(pids, io.values(), strict=True):
+            text = f"rchar: 9\nwchar: 9\nread_bytes: {read}\nwrite_bytes: {written}\n"
+            (tree.roots.proc / pid).mkdir(exist_ok=True)
+            (tree.roots.proc / pid / "io").write_text(text)
+        found, problem = tree.read()
+        assert found is not None
+        assert problem is None
+        counters = found.counters
+        return counters.get(UsageCounter.READ_BYTES), counters.get(UsageCounter.WRITTEN_BYTES)
+
+    assert has() == (None, None)
+    assert has(p20415=(10, 100)) == (10, 100)
+    assert has(p20415=(10, 100), p7=(5, 50)) == (15, 150)
+    assert has(p20415=(15, 150)) == (15, 150), "waited for: its parent has it"
+    assert has(p20415=(15, 150), p8=(0, 1000)) == (15, 1150)
+    assert has(p20415=(16, 150)) == (16, 1150), "run from outside: nobody has it"
+    assert has(p20415=(16, 170)) == (16, 1170)
+
+
 def block_tree(root: Path) -> BlockDevices:
     """``8:0`` has a partition that ``253:0`` is made of, which ``253:1`` is made of."""
     for device, name in (("8:0", "sda"), ("8:16", "sdb"), ("253:0", "dm-0"), ("253:1", "dm-1")):
