@@ -231,6 +231,7 @@ def _lease_world(agent: Agent) -> LeaseWorld:
         clock=agent.machine.clock,
         journal=agent.journal,
         pulls=agent.news.pulls,
+        usage=agent.attribution.of,
     )
 
 
@@ -243,6 +244,8 @@ def _operator_server(config: ProviderConfig, agent: Agent) -> OperatorServer:
         started_at=agent.machine.clock.now(),
         software=__version__,
         ledger=agent.ledger,
+        usage=agent.attribution.of,
+        usage_problem=lambda: agent.attribution.problem,
     )
     return OperatorServer(config.state_dir / OPERATOR_SOCKET, OperatorGateway(world))
 

@@ -91,6 +91,10 @@ class Attribution:
                     self._past.setdefault(lease, {})[attribution.run_of(each)] = each
         self._listed = listed
 
+    def of(self, lease: LeaseId) -> LeaseUsage | None:
+        """None before it has begun, and once it has ended."""
+        return self.usages.get(lease)
+
     def lease_of(self, pid: int) -> LeaseId | None:
         """Whose process that is; None for the machine's own, one that has gone, or a stranger's."""
         owners = {each.id: lease for lease, there in self._listed.items() for each in there}

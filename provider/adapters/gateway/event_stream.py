@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 
-from provider.adapters.gateway.streams import closed_after, stopping_error
+from provider.adapters.gateway.streams import closed_after, until_closing
 from provider.domain.ids import LeaseId
 from provider.domain.journal import WARNINGS, LeaseEvent
 from provider.ports import Journal
@@ -33,14 +33,7 @@ async def send_ever(
             async for event in events:
                 await context.write(event_to_pb(event))
 
-    async with asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(send())
-        stopping = tasks.create_task(closing.wait())
-        await asyncio.wait({sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (sending, stopping):
-            task.cancel()
-        if not sending.done():
-            raise stopping_error()
+    await until_closing(send(), closing)
 
 
 def event_to_pb(event: LeaseEvent) -> StreamEventsResponse:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import grpc.aio
 from grpc import StatusCode
 
-from provider.adapters.gateway import copy_stream, event_stream
+from provider.adapters.gateway import copy_stream, event_stream, status_stream
 from provider.adapters.gateway.doorman import Doorman
 from provider.adapters.gateway.entrance import Entrance
 from provider.adapters.gateway.exec_stream import bridge
@@ -26,13 +26,16 @@ from provider.adapters.gateway.log_stream import LogReader
 from provider.adapters.gateway.screening import group_to_screen, screened_to_pb
 from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.gateway.slots import Slots
+from provider.adapters.gateway.streams import until_closing
 from provider.adapters.gateway.turnstile import Turnstile
 from provider.core.events import ManifestArrived, MigrationRequested, RestartRequested
 from provider.core.screening import screen
+from provider.core.state import Lease
 from provider.core.step import Step
 from provider.domain.errors import PeerError, ProviderError
 from provider.domain.ids import LeaseId, Owner
 from provider.domain.market import Refused
+from provider.domain.usage import LeaseUsage
 from provider.domain.workload import Pull, Workload
 from provider.ports import Clock, ExecRequest, Journal, LiveAgent, LogRequest, Runtime
 from provider.rpc.codec import dependency_from_pb, lease_id_from_pb
@@ -62,6 +65,8 @@ class LeaseWorld:
     journal: Journal
     pulls: Callable[[LeaseId], tuple[Pull, ...]] = lambda _: ()
     """Those under way."""
+    usage: Callable[[LeaseId], LeaseUsage | None] = lambda _: None
+    """What a lease uses, as last sampled."""
 
 
 class LeaseGateway(LeaseServiceServicer):
@@ -98,7 +103,25 @@ class LeaseGateway(LeaseServiceServicer):
     async def GetLeaseStatus(  # noqa: N802
         self, request: pb.GetLeaseStatusRequest, context: _Context
     ) -> pb.GetLeaseStatusResponse:
-        lease = self._entrance.lease(self._entrance.admitted(request, context, Scope.STATUS))
+        return await self._status(
+            self._entrance.lease(self._entrance.admitted(request, context, Scope.STATUS))
+        )
+
+    async def StreamLeaseStatus(  # type: ignore[override]  # noqa: N802
+        self, request: pb.StreamLeaseStatusRequest, context: _Context
+    ) -> None:
+        lease = self._entrance.lease(self._entrance.admitted(request, context, Scope.STATUS)).id
+        every_s = status_stream.interval_s(request.interval_ms)
+
+        async def make() -> pb.StreamLeaseStatusResponse | None:
+            known = self._entrance.find(lease)
+            return pb.StreamLeaseStatusResponse(status=await self._status(known)) if known else None
+
+        with self.slots.take(lease):
+            sending = status_stream.send(make, lambda: self._entrance.find(lease), every_s, context)
+            await until_closing(sending, self.slots.closing)
+
+    async def _status(self, lease: Lease) -> pb.GetLeaseStatusResponse:
         looked, workload = await self._look(lease.id)
         look = Look(
             at=self._world.clock.now(),
@@ -106,6 +129,7 @@ class LeaseGateway(LeaseServiceServicer):
             is_answered=looked,
             workload=workload,
             pulls=self._world.pulls(lease.id),
+            usage=self._world.usage(lease.id),
         )
         return lease_status_to_pb(lease, self._world.agent.state, look)
 

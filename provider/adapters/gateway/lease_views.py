@@ -12,8 +12,10 @@ from provider.core.metering import total_ms
 from provider.core.state import AgentState, Lease
 from provider.domain.manifest import ManifestGroup, Service
 from provider.domain.moment import Instant
+from provider.domain.usage import LeaseUsage
 from provider.domain.workload import Container, ContainerState, Pull, Workload
 from provider.rpc.codec_market import HEALTH_TO_PB, port_to_pb
+from provider.rpc.codec_usage import usage_to_pb
 from provider.rpc.fields import line
 from provider.rpc.v1 import lease_pb2 as pb
 
@@ -29,6 +31,8 @@ class Look:
     """Whether the engine told what it has; without, nothing is known of single replicas."""
     workload: Workload | None
     pulls: tuple[Pull, ...] = ()
+    usage: LeaseUsage | None = None
+    """As last sampled."""
 
 
 def lease_status_to_pb(lease: Lease, state: AgentState, look: Look) -> pb.GetLeaseStatusResponse:
@@ -49,6 +53,7 @@ def lease_status_to_pb(lease: Lease, state: AgentState, look: Look) -> pb.GetLea
             for pull in look.pulls
         ],
         ends_ms=lease.ends_at or 0,
+        usage=usage_to_pb(look.usage),
     )
 
 

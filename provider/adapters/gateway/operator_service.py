@@ -8,11 +8,15 @@ from typing import Any
 
 from grpc import StatusCode
 
+from provider.adapters.gateway import status_stream
 from provider.adapters.gateway.ledger_views import order_from_text, query_from_pb, story_to_pb
+from provider.adapters.gateway.slots import Slots
+from provider.adapters.gateway.streams import until_closing
 from provider.adapters.gateway.views import agent_lease_to_pb, earned_to_pb, node_to_pb
 from provider.core.events import DrainSet, OperatorCloses
-from provider.domain.ids import MarketId
+from provider.domain.ids import LeaseId, MarketId
 from provider.domain.moment import HOUR, Instant, Span, after
+from provider.domain.usage import LeaseUsage
 from provider.ports import Clock, GpuProbe, Ledger, LiveAgent
 from provider.rpc.codec import own_lease_id_from_pb
 from provider.rpc.fields import at_least, at_most, line, present, text
@@ -21,6 +25,8 @@ from provider.rpc.status import Denied
 from provider.rpc.v1 import operator_pb2 as pb
 from provider.rpc.v1.operator_pb2_grpc import OperatorServiceServicer
 
+WATCHERS_MOST = 8
+"""Streams of the status at once: of sixteen calls, so that commands go through beside them."""
 NOTICE_MOST = Span(30 * 24 * HOUR)
 
 
@@ -47,13 +53,31 @@ class OperatorWorld:
     started_at: Instant
     software: str
     ledger: Ledger
+    usage: Callable[[LeaseId], LeaseUsage | None] = lambda _: None
+    """What a lease uses, as last sampled."""
+    usage_problem: Callable[[], str | None] = lambda: None
+    """Why that cannot be read."""
 
 
 class OperatorGateway(OperatorServiceServicer):
     def __init__(self, world: OperatorWorld) -> None:
         self._world = world
+        self.slots = Slots(in_all=WATCHERS_MOST, per_lease=WATCHERS_MOST + 1)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:  # noqa: N802
+        return self._status()
+
+    async def StreamStatus(self, request: pb.StreamStatusRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        every_s = status_stream.interval_s(request.interval_ms)
+
+        async def make() -> pb.StreamStatusResponse:
+            return pb.StreamStatusResponse(status=self._status())
+
+        with self.slots.take(None):
+            sending = status_stream.send(make, lambda: self._world.agent.state, every_s, context)
+            await until_closing(sending, self.slots.closing)
+
+    def _status(self) -> pb.GetStatusResponse:
         world, state = self._world, self._world.agent.state
         now, readings = world.clock.now(), world.probe.readings()
         markets = [self._market(each) for each in world.markets]
@@ -67,13 +91,17 @@ class OperatorGateway(OperatorServiceServicer):
             engine=state.runtime.engine if state.runtime else "",
             gpu_attachment=state.runtime.gpu_attachment if state.runtime else "none",
             nodes=[node_to_pb(state, node, readings) for node in state.nodes],
-            leases=[agent_lease_to_pb(lease, now) for _, lease in sorted(state.leases.items())],
+            leases=[
+                agent_lease_to_pb(lease, now, world.usage(name))
+                for name, lease in sorted(state.leases.items())
+            ],
             open_bids=len(state.bids),
             started_ms=world.started_at,
             software=world.software,
             certificate_until_ms=first.certificate_until_ms,
             draining=state.is_draining,
             markets=markets,
+            usage_problem=line(world.usage_problem() or ""),
         )
 
     def _market(self, market: OperatedMarket) -> pb.MarketStatus:

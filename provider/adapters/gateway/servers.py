@@ -89,5 +89,6 @@ class OperatorServer:
     async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None, "entered before"
         await self._health.enter_graceful_shutdown()
+        self._gateway.slots.closing.set()
         await self._server.stop(None)
         self._path.unlink(missing_ok=True)

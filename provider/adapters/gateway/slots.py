@@ -19,7 +19,7 @@ class Slots:
     def __init__(self, *, in_all: int, per_lease: int) -> None:
         self._in_all = in_all
         self._per_lease = per_lease
-        self._taken: Counter[LeaseId] = Counter()
+        self._taken: Counter[LeaseId | None] = Counter()
         self.closing = asyncio.Event()
         """Set when the server stops: gRPC alone does not tell a handler (measured, 1.85.1)."""
 
@@ -28,8 +28,8 @@ class Slots:
         return self._taken.total()
 
     @contextmanager
-    def take(self, lease: LeaseId) -> Iterator[None]:
-        """``Denied`` where there are too many already."""
+    def take(self, lease: LeaseId | None) -> Iterator[None]:
+        """``Denied`` where there are too many already. None for what is no lease's."""
         if self._taken[lease] >= self._per_lease:
             raise _too_many(f"{self._per_lease} streams of this lease are open already")
         if self.taken >= self._in_all:

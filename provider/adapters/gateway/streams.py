@@ -1,8 +1,9 @@
-"""Two habits of every stream here: its source is closed when it ends, and a stopping server says so."""
+"""Habits of every stream here: its source is closed when it ends, and a stopping server says so."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import TypeVar
 
 from provider.domain.errors import Temporary
@@ -18,6 +19,18 @@ async def closed_after(source: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()
+
+
+async def until_closing(sending: Coroutine[None, None, None], closing: asyncio.Event) -> None:
+    """``sending``, to its end. ``Temporary`` when ``closing`` is set before that."""
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(sending)
+        stopping = tasks.create_task(closing.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, stopping):
+            task.cancel()
+        if not work.done():
+            raise stopping_error()
 
 
 def stopping_error() -> Temporary:

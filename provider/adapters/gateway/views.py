@@ -13,9 +13,11 @@ from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import Instant
 from provider.domain.money import Denom, Money, earned
 from provider.domain.node import Node
+from provider.domain.usage import LeaseUsage
 from provider.rpc.codec import lease_id_to_pb, money_to_pb, rate_to_pb
 from provider.rpc.codec_gpu import facts_to_pb, link_to_pb, mig_to_pb, sample_to_pb
 from provider.rpc.codec_market import HEALTH_TO_PB, port_to_pb
+from provider.rpc.codec_usage import usage_to_pb
 from provider.rpc.fields import line
 from provider.rpc.v1 import operator_pb2, resources_pb2
 
@@ -77,7 +79,7 @@ def earned_to_pb(leases: Sequence[Lease], at: Instant) -> list[resources_pb2.Mon
     return [money_to_pb(Money(amount=amount, denom=denom)) for denom, amount in sorted(sums.items())]
 
 
-def agent_lease_to_pb(lease: Lease, at: Instant) -> operator_pb2.AgentLease:
+def agent_lease_to_pb(lease: Lease, at: Instant, usage: LeaseUsage | None) -> operator_pb2.AgentLease:
     """For the operator."""
     running_ms = total_ms(lease.meter, at)
     return operator_pb2.AgentLease(
@@ -90,4 +92,5 @@ def agent_lease_to_pb(lease: Lease, at: Instant) -> operator_pb2.AgentLease:
         gpu_uuids=lease.placement.gpus,
         ports=map(port_to_pb, lease.ports),
         detail=line(lease.detail),
+        usage=usage_to_pb(usage),
     )

@@ -13,6 +13,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from provider.rpc.v1 import resources_pb2 as _resources_pb2
+from provider.rpc.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -172,6 +173,50 @@ class GetLeaseStatusRequest(_message.Message):
 Global___GetLeaseStatusRequest: _TypeAlias = GetLeaseStatusRequest  # noqa: Y015
 
 @_typing.final
+class StreamLeaseStatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    interval_ms: _builtins.int
+    """Milliseconds, 500 to 60000; 0 for 2000."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId: ...
+    def __init__(
+        self,
+        *,
+        lease: _resources_pb2.LeaseId | None = ...,
+        interval_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_ms", b"interval_ms", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamLeaseStatusRequest: _TypeAlias = StreamLeaseStatusRequest  # noqa: Y015
+
+@_typing.final
+class StreamLeaseStatusResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> Global___GetLeaseStatusResponse: ...
+    def __init__(
+        self,
+        *,
+        status: Global___GetLeaseStatusResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamLeaseStatusResponse: _TypeAlias = StreamLeaseStatusResponse  # noqa: Y015
+
+@_typing.final
 class GetLeaseStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,6 +231,7 @@ class GetLeaseStatusResponse(_message.Message):
     MANIFEST_HASH_FIELD_NUMBER: _builtins.int
     PULLS_FIELD_NUMBER: _builtins.int
     ENDS_MS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     health: _resources_pb2.LeaseHealth.ValueType
     simulated_gpus: _builtins.bool
     detail: _builtins.str
@@ -210,6 +256,10 @@ class GetLeaseStatusResponse(_message.Message):
     def pulls(self) -> _containers.RepeatedCompositeFieldContainer[Global___PullStatus]:
         """Pulls under way."""
 
+    @_builtins.property
+    def usage(self) -> _usage_pb2.LeaseUsage:
+        """Absent until it was sampled."""
+
     def __init__(
         self,
         *,
@@ -224,10 +274,11 @@ class GetLeaseStatusResponse(_message.Message):
         manifest_hash: _builtins.bytes = ...,
         pulls: _abc.Iterable[Global___PullStatus] | None = ...,
         ends_ms: _builtins.int = ...,
+        usage: _usage_pb2.LeaseUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "ends_ms", b"ends_ms", "gpu_uuids", b"gpu_uuids", "health", b"health", "host", b"host", "manifest_hash", b"manifest_hash", "ports", b"ports", "pulls", b"pulls", "running_ms", b"running_ms", "services", b"services", "simulated_gpus", b"simulated_gpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "ends_ms", b"ends_ms", "gpu_uuids", b"gpu_uuids", "health", b"health", "host", b"host", "manifest_hash", b"manifest_hash", "ports", b"ports", "pulls", b"pulls", "running_ms", b"running_ms", "services", b"services", "simulated_gpus", b"simulated_gpus", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

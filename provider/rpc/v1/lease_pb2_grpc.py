@@ -44,6 +44,11 @@ class LeaseServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.GetLeaseStatusRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.GetLeaseStatusResponse.FromString,
                 _registered_method=True)
+        self.StreamLeaseStatus = channel.unary_stream(
+                '/provider.rpc.v1.LeaseService/StreamLeaseStatus',
+                request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLeaseStatusRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLeaseStatusResponse.FromString,
+                _registered_method=True)
         self.StreamLogs = channel.unary_stream(
                 '/provider.rpc.v1.LeaseService/StreamLogs',
                 request_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLogsRequest.SerializeToString,
@@ -98,6 +103,13 @@ class LeaseServiceServicer:
 
     def GetLeaseStatus(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamLeaseStatus(self, request, context):
+        """The same again and again: at each interval, and sooner where the lease changed. Until it has ended.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -172,6 +184,11 @@ def add_LeaseServiceServicer_to_server(servicer, server):
                     servicer.GetLeaseStatus,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.GetLeaseStatusRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.GetLeaseStatusResponse.SerializeToString,
+            ),
+            'StreamLeaseStatus': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamLeaseStatus,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLeaseStatusRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLeaseStatusResponse.SerializeToString,
             ),
             'StreamLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamLogs,
@@ -268,6 +285,33 @@ class LeaseService:
             '/provider.rpc.v1.LeaseService/GetLeaseStatus',
             provider_dot_rpc_dot_v1_dot_lease__pb2.GetLeaseStatusRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_lease__pb2.GetLeaseStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamLeaseStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/provider.rpc.v1.LeaseService/StreamLeaseStatus',
+            provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLeaseStatusRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_lease__pb2.StreamLeaseStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

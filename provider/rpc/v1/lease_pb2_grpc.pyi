@@ -39,6 +39,8 @@ class LeaseServiceStub:
     SendManifest: _grpc.UnaryUnaryMultiCallable[_lease_pb2.SendManifestRequest, _lease_pb2.SendManifestResponse]
     """Send the manifest, secrets and all; checked against the order's hash. Sending it twice is sending it once."""
     GetLeaseStatus: _grpc.UnaryUnaryMultiCallable[_lease_pb2.GetLeaseStatusRequest, _lease_pb2.GetLeaseStatusResponse]
+    StreamLeaseStatus: _grpc.UnaryStreamMultiCallable[_lease_pb2.StreamLeaseStatusRequest, _lease_pb2.StreamLeaseStatusResponse]
+    """The same again and again: at each interval, and sooner where the lease changed. Until it has ended."""
     StreamLogs: _grpc.UnaryStreamMultiCallable[_lease_pb2.StreamLogsRequest, _lease_pb2.StreamLogsResponse]
     """What the containers write. Following goes on over restarts and updates, until the lease ends."""
     StreamEvents: _grpc.UnaryStreamMultiCallable[_lease_pb2.StreamEventsRequest, _lease_pb2.StreamEventsResponse]
@@ -65,6 +67,8 @@ class LeaseServiceAsyncStub(LeaseServiceStub):
     SendManifest: _aio.UnaryUnaryMultiCallable[_lease_pb2.SendManifestRequest, _lease_pb2.SendManifestResponse]  # type: ignore[assignment]
     """Send the manifest, secrets and all; checked against the order's hash. Sending it twice is sending it once."""
     GetLeaseStatus: _aio.UnaryUnaryMultiCallable[_lease_pb2.GetLeaseStatusRequest, _lease_pb2.GetLeaseStatusResponse]  # type: ignore[assignment]
+    StreamLeaseStatus: _aio.UnaryStreamMultiCallable[_lease_pb2.StreamLeaseStatusRequest, _lease_pb2.StreamLeaseStatusResponse]  # type: ignore[assignment]
+    """The same again and again: at each interval, and sooner where the lease changed. Until it has ended."""
     StreamLogs: _aio.UnaryStreamMultiCallable[_lease_pb2.StreamLogsRequest, _lease_pb2.StreamLogsResponse]  # type: ignore[assignment]
     """What the containers write. Following goes on over restarts and updates, until the lease ends."""
     StreamEvents: _aio.UnaryStreamMultiCallable[_lease_pb2.StreamEventsRequest, _lease_pb2.StreamEventsResponse]  # type: ignore[assignment]
@@ -100,6 +104,14 @@ class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lease_pb2.GetLeaseStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lease_pb2.GetLeaseStatusResponse, _abc.Awaitable[_lease_pb2.GetLeaseStatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StreamLeaseStatus(
+        self,
+        request: _lease_pb2.StreamLeaseStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lease_pb2.StreamLeaseStatusResponse], _abc.AsyncIterator[_lease_pb2.StreamLeaseStatusResponse]]:
+        """The same again and again: at each interval, and sooner where the lease changed. Until it has ended."""
 
     @_abc_1.abstractmethod
     def StreamLogs(

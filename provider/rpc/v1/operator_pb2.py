@@ -24,51 +24,56 @@ _sym_db = _symbol_database.Default()
 
 from provider.rpc.v1 import gpu_pb2 as provider_dot_rpc_dot_v1_dot_gpu__pb2
 from provider.rpc.v1 import resources_pb2 as provider_dot_rpc_dot_v1_dot_resources__pb2
+from provider.rpc.v1 import usage_pb2 as provider_dot_rpc_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprovider/rpc/v1/operator.proto\x12\x0fprovider.rpc.v1\x1a\x19provider/rpc/v1/gpu.proto\x1a\x1fprovider/rpc/v1/resources.proto\"Z\n\x14ListDecisionsRequest\x12\x10\n\x08since_ms\x18\x01 \x01(\x03\x12\x10\n\x08outcomes\x18\x02 \x03(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"J\n\x15ListDecisionsResponse\x12\x31\n\tdecisions\x18\x01 \x03(\x0b\x32\x1e.provider.rpc.v1.OrderDecision\"$\n\x13\x45xplainOrderRequest\x12\r\n\x05order\x18\x01 \x01(\t\"I\n\x14\x45xplainOrderResponse\x12\x31\n\tdecisions\x18\x01 \x03(\x0b\x32\x1e.provider.rpc.v1.OrderDecision\"\xe0\x04\n\rOrderDecision\x12\r\n\x05order\x18\x01 \x01(\t\x12)\n\x05group\x18\x02 \x01(\x0b\x32\x1a.provider.rpc.v1.GroupSpec\x12\x12\n\ndecided_ms\x18\x03 \x01(\x03\x12\x0f\n\x07took_us\x18\x04 \x01(\x03\x12\r\n\x05\x61gain\x18\x05 \x01(\x08\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06passed\x18\x07 \x03(\t\x12\x0c\n\x04rule\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08required\x18\n \x01(\t\x12\x11\n\tavailable\x18\x0b \x01(\t\x12&\n\x07maximum\x18\x0c \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12#\n\x04rate\x18\r \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12$\n\x05\x66loor\x18\x0e \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12)\n\x05parts\x18\x0f \x03(\x0b\x32\x1a.provider.rpc.v1.PricePart\x12)\n\x05\x63osts\x18\x10 \x03(\x0b\x32\x1a.provider.rpc.v1.PricePart\x12\'\n\x04gpus\x18\x11 \x03(\x0b\x32\x19.provider.rpc.v1.GpuOffer\x12\x0c\n\x04node\x18\x12 \x01(\t\x12\x30\n\x08replicas\x18\x13 \x03(\x0b\x32\x1e.provider.rpc.v1.PlacedReplica\x12\x12\n\nhost_ports\x18\x14 \x03(\x05\x12\x0e\n\x06picked\x18\x15 \x01(\t\x12\'\n\x05turns\x18\x16 \x03(\x0b\x32\x18.provider.rpc.v1.BidTurn\"\x81\x01\n\tPricePart\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x18\n\x10\x63ost_micros_hour\x18\x03 \x01(\t\x12\"\n\x15unit_cost_micros_hour\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x18\n\x16_unit_cost_micros_hour\"I\n\rPlacedReplica\x12\x14\n\x0cresources_id\x18\x01 \x01(\x05\x12\x0f\n\x07replica\x18\x02 \x01(\x05\x12\x11\n\tgpu_uuids\x18\x03 \x03(\t\"\x89\x01\n\x07\x42idTurn\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x17\n\nrunning_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12&\n\x06\x65\x61rned\x18\x05 \x01(\x0b\x32\x16.provider.rpc.v1.MoneyB\r\n\x0b_running_ms\"\\\n\x11\x43loseLeaseRequest\x12\'\n\x05lease\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12\x11\n\tnotice_ms\x18\x02 \x01(\x03\x12\x0b\n\x03why\x18\x03 \x01(\t\"%\n\x12\x43loseLeaseResponse\x12\x0f\n\x07\x65nds_ms\x18\x01 \x01(\x03\" \n\x0fSetDrainRequest\x12\r\n\x05\x64rain\x18\x01 \x01(\x08\"\"\n\x10SetDrainResponse\x12\x0e\n\x06leases\x18\x01 \x01(\x05\"\x12\n\x10GetStatusRequest\"\x95\x03\n\x11GetStatusResponse\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0e\n\x06market\x18\x02 \x01(\t\x12\x1b\n\x13\x63oordinator_address\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x14\n\x0clink_problem\x18\x05 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x16\n\x0egpu_attachment\x18\x07 \x01(\t\x12*\n\x05nodes\x18\x08 \x03(\x0b\x32\x1b.provider.rpc.v1.NodeStatus\x12+\n\x06leases\x18\t \x03(\x0b\x32\x1b.provider.rpc.v1.AgentLease\x12\x11\n\topen_bids\x18\n \x01(\x05\x12\x12\n\nstarted_ms\x18\x0b \x01(\x03\x12\x10\n\x08software\x18\x0c \x01(\t\x12\x1c\n\x14\x63\x65rtificate_until_ms\x18\r \x01(\x03\x12\x10\n\x08\x64raining\x18\x0e \x01(\x08\x12.\n\x07markets\x18\x14 \x03(\x0b\x32\x1d.provider.rpc.v1.MarketStatus\"\x88\x02\n\x0cMarketStatus\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x1b\n\x13\x63oordinator_address\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x14\n\x0clink_problem\x18\x05 \x01(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x03\x12\x1c\n\x14\x63\x65rtificate_until_ms\x18\x07 \x01(\x03\x12\x0e\n\x06leases\x18\x08 \x01(\x05\x12\x11\n\topen_bids\x18\t \x01(\x05\x12&\n\x06\x65\x61rned\x18\n \x03(\x0b\x32\x16.provider.rpc.v1.Money\x12\x15\n\rlease_address\x18\x0b \x01(\t\"\xf3\x02\n\nNodeStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncpu_millis\x18\x02 \x01(\x03\x12\x17\n\x0f\x63pu_millis_free\x18\x03 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\x19\n\x11memory_bytes_free\x18\x05 \x01(\x03\x12\x15\n\rstorage_bytes\x18\x06 \x01(\x03\x12\x1a\n\x12storage_bytes_free\x18\x07 \x01(\x03\x12(\n\x04gpus\x18\x08 \x03(\x0b\x32\x1a.provider.rpc.v1.GpuStatus\x12\x16\n\x0e\x64river_version\x18\t \x01(\t\x12\x14\n\x0c\x63uda_version\x18\n \x01(\t\x12\x13\n\x0bgpu_problem\x18\x0b \x01(\t\x12\x16\n\x0esimulated_gpus\x18\x0c \x01(\x08\x12+\n\tgpu_links\x18\x14 \x03(\x0b\x32\x18.provider.rpc.v1.GpuLink\x12\x14\n\x0cgpus_missing\x18\x15 \x01(\x05\"\xc2\x04\n\tGpuStatus\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tinterface\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06health\x18\x07 \x01(\t\x12\x0f\n\x07problem\x18\x08 \x01(\t\x12\'\n\x05lease\x18\t \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12\x1e\n\x11utilization_ratio\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11memory_used_bytes\x18\x0b \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0bpower_watts\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12 \n\x13temperature_celsius\x18\r \x01(\x01H\x05\x88\x01\x01\x12\x11\n\tsimulated\x18\x0e \x01(\x08\x12(\n\x05\x66\x61\x63ts\x18\x14 \x01(\x0b\x32\x19.provider.rpc.v1.GpuFacts\x12*\n\x06sample\x18\x15 \x01(\x0b\x32\x1a.provider.rpc.v1.GpuSample\x12&\n\x03mig\x18\x16 \x01(\x0b\x32\x19.provider.rpc.v1.MigSliceB\x0f\n\r_memory_bytesB\x0c\n\n_interfaceB\x14\n\x12_utilization_ratioB\x14\n\x12_memory_used_bytesB\x0e\n\x0c_power_wattsB\x16\n\x14_temperature_celsius\"\x9e\x02\n\nAgentLease\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12\x0b\n\x03key\x18\x02 \x01(\t\x12,\n\x06health\x18\x03 \x01(\x0e\x32\x1c.provider.rpc.v1.LeaseHealth\x12#\n\x04rate\x18\x04 \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12\x12\n\nrunning_ms\x18\x05 \x01(\x03\x12&\n\x06\x65\x61rned\x18\x06 \x01(\x0b\x32\x16.provider.rpc.v1.Money\x12\x11\n\tgpu_uuids\x18\x07 \x03(\t\x12+\n\x05ports\x18\x08 \x03(\x0b\x32\x1c.provider.rpc.v1.PortBinding\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t2\xca\x03\n\x0fOperatorService\x12R\n\tGetStatus\x12!.provider.rpc.v1.GetStatusRequest\x1a\".provider.rpc.v1.GetStatusResponse\x12U\n\nCloseLease\x12\".provider.rpc.v1.CloseLeaseRequest\x1a#.provider.rpc.v1.CloseLeaseResponse\x12O\n\x08SetDrain\x12 .provider.rpc.v1.SetDrainRequest\x1a!.provider.rpc.v1.SetDrainResponse\x12^\n\rListDecisions\x12%.provider.rpc.v1.ListDecisionsRequest\x1a&.provider.rpc.v1.ListDecisionsResponse\x12[\n\x0c\x45xplainOrder\x12$.provider.rpc.v1.ExplainOrderRequest\x1a%.provider.rpc.v1.ExplainOrderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprovider/rpc/v1/operator.proto\x12\x0fprovider.rpc.v1\x1a\x19provider/rpc/v1/gpu.proto\x1a\x1fprovider/rpc/v1/resources.proto\x1a\x1bprovider/rpc/v1/usage.proto\"Z\n\x14ListDecisionsRequest\x12\x10\n\x08since_ms\x18\x01 \x01(\x03\x12\x10\n\x08outcomes\x18\x02 \x03(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"J\n\x15ListDecisionsResponse\x12\x31\n\tdecisions\x18\x01 \x03(\x0b\x32\x1e.provider.rpc.v1.OrderDecision\"$\n\x13\x45xplainOrderRequest\x12\r\n\x05order\x18\x01 \x01(\t\"I\n\x14\x45xplainOrderResponse\x12\x31\n\tdecisions\x18\x01 \x03(\x0b\x32\x1e.provider.rpc.v1.OrderDecision\"\xe0\x04\n\rOrderDecision\x12\r\n\x05order\x18\x01 \x01(\t\x12)\n\x05group\x18\x02 \x01(\x0b\x32\x1a.provider.rpc.v1.GroupSpec\x12\x12\n\ndecided_ms\x18\x03 \x01(\x03\x12\x0f\n\x07took_us\x18\x04 \x01(\x03\x12\r\n\x05\x61gain\x18\x05 \x01(\x08\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06passed\x18\x07 \x03(\t\x12\x0c\n\x04rule\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08required\x18\n \x01(\t\x12\x11\n\tavailable\x18\x0b \x01(\t\x12&\n\x07maximum\x18\x0c \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12#\n\x04rate\x18\r \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12$\n\x05\x66loor\x18\x0e \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12)\n\x05parts\x18\x0f \x03(\x0b\x32\x1a.provider.rpc.v1.PricePart\x12)\n\x05\x63osts\x18\x10 \x03(\x0b\x32\x1a.provider.rpc.v1.PricePart\x12\'\n\x04gpus\x18\x11 \x03(\x0b\x32\x19.provider.rpc.v1.GpuOffer\x12\x0c\n\x04node\x18\x12 \x01(\t\x12\x30\n\x08replicas\x18\x13 \x03(\x0b\x32\x1e.provider.rpc.v1.PlacedReplica\x12\x12\n\nhost_ports\x18\x14 \x03(\x05\x12\x0e\n\x06picked\x18\x15 \x01(\t\x12\'\n\x05turns\x18\x16 \x03(\x0b\x32\x18.provider.rpc.v1.BidTurn\"\x81\x01\n\tPricePart\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x18\n\x10\x63ost_micros_hour\x18\x03 \x01(\t\x12\"\n\x15unit_cost_micros_hour\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x18\n\x16_unit_cost_micros_hour\"I\n\rPlacedReplica\x12\x14\n\x0cresources_id\x18\x01 \x01(\x05\x12\x0f\n\x07replica\x18\x02 \x01(\x05\x12\x11\n\tgpu_uuids\x18\x03 \x03(\t\"\x89\x01\n\x07\x42idTurn\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x17\n\nrunning_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12&\n\x06\x65\x61rned\x18\x05 \x01(\x0b\x32\x16.provider.rpc.v1.MoneyB\r\n\x0b_running_ms\"\\\n\x11\x43loseLeaseRequest\x12\'\n\x05lease\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12\x11\n\tnotice_ms\x18\x02 \x01(\x03\x12\x0b\n\x03why\x18\x03 \x01(\t\"%\n\x12\x43loseLeaseResponse\x12\x0f\n\x07\x65nds_ms\x18\x01 \x01(\x03\" \n\x0fSetDrainRequest\x12\r\n\x05\x64rain\x18\x01 \x01(\x08\"\"\n\x10SetDrainResponse\x12\x0e\n\x06leases\x18\x01 \x01(\x05\"\x12\n\x10GetStatusRequest\"*\n\x13StreamStatusRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\x03\"J\n\x14StreamStatusResponse\x12\x32\n\x06status\x18\x01 \x01(\x0b\x32\".provider.rpc.v1.GetStatusResponse\"\xac\x03\n\x11GetStatusResponse\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0e\n\x06market\x18\x02 \x01(\t\x12\x1b\n\x13\x63oordinator_address\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x14\n\x0clink_problem\x18\x05 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x16\n\x0egpu_attachment\x18\x07 \x01(\t\x12*\n\x05nodes\x18\x08 \x03(\x0b\x32\x1b.provider.rpc.v1.NodeStatus\x12+\n\x06leases\x18\t \x03(\x0b\x32\x1b.provider.rpc.v1.AgentLease\x12\x11\n\topen_bids\x18\n \x01(\x05\x12\x12\n\nstarted_ms\x18\x0b \x01(\x03\x12\x10\n\x08software\x18\x0c \x01(\t\x12\x1c\n\x14\x63\x65rtificate_until_ms\x18\r \x01(\x03\x12\x10\n\x08\x64raining\x18\x0e \x01(\x08\x12\x15\n\rusage_problem\x18\x0f \x01(\t\x12.\n\x07markets\x18\x14 \x03(\x0b\x32\x1d.provider.rpc.v1.MarketStatus\"\x88\x02\n\x0cMarketStatus\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x1b\n\x13\x63oordinator_address\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x14\n\x0clink_problem\x18\x05 \x01(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x03\x12\x1c\n\x14\x63\x65rtificate_until_ms\x18\x07 \x01(\x03\x12\x0e\n\x06leases\x18\x08 \x01(\x05\x12\x11\n\topen_bids\x18\t \x01(\x05\x12&\n\x06\x65\x61rned\x18\n \x03(\x0b\x32\x16.provider.rpc.v1.Money\x12\x15\n\rlease_address\x18\x0b \x01(\t\"\xf3\x02\n\nNodeStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncpu_millis\x18\x02 \x01(\x03\x12\x17\n\x0f\x63pu_millis_free\x18\x03 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\x19\n\x11memory_bytes_free\x18\x05 \x01(\x03\x12\x15\n\rstorage_bytes\x18\x06 \x01(\x03\x12\x1a\n\x12storage_bytes_free\x18\x07 \x01(\x03\x12(\n\x04gpus\x18\x08 \x03(\x0b\x32\x1a.provider.rpc.v1.GpuStatus\x12\x16\n\x0e\x64river_version\x18\t \x01(\t\x12\x14\n\x0c\x63uda_version\x18\n \x01(\t\x12\x13\n\x0bgpu_problem\x18\x0b \x01(\t\x12\x16\n\x0esimulated_gpus\x18\x0c \x01(\x08\x12+\n\tgpu_links\x18\x14 \x03(\x0b\x32\x18.provider.rpc.v1.GpuLink\x12\x14\n\x0cgpus_missing\x18\x15 \x01(\x05\"\xc2\x04\n\tGpuStatus\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tinterface\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06health\x18\x07 \x01(\t\x12\x0f\n\x07problem\x18\x08 \x01(\t\x12\'\n\x05lease\x18\t \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12\x1e\n\x11utilization_ratio\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11memory_used_bytes\x18\x0b \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0bpower_watts\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12 \n\x13temperature_celsius\x18\r \x01(\x01H\x05\x88\x01\x01\x12\x11\n\tsimulated\x18\x0e \x01(\x08\x12(\n\x05\x66\x61\x63ts\x18\x14 \x01(\x0b\x32\x19.provider.rpc.v1.GpuFacts\x12*\n\x06sample\x18\x15 \x01(\x0b\x32\x1a.provider.rpc.v1.GpuSample\x12&\n\x03mig\x18\x16 \x01(\x0b\x32\x19.provider.rpc.v1.MigSliceB\x0f\n\r_memory_bytesB\x0c\n\n_interfaceB\x14\n\x12_utilization_ratioB\x14\n\x12_memory_used_bytesB\x0e\n\x0c_power_wattsB\x16\n\x14_temperature_celsius\"\xca\x02\n\nAgentLease\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12\x0b\n\x03key\x18\x02 \x01(\t\x12,\n\x06health\x18\x03 \x01(\x0e\x32\x1c.provider.rpc.v1.LeaseHealth\x12#\n\x04rate\x18\x04 \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12\x12\n\nrunning_ms\x18\x05 \x01(\x03\x12&\n\x06\x65\x61rned\x18\x06 \x01(\x0b\x32\x16.provider.rpc.v1.Money\x12\x11\n\tgpu_uuids\x18\x07 \x03(\t\x12+\n\x05ports\x18\x08 \x03(\x0b\x32\x1c.provider.rpc.v1.PortBinding\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12*\n\x05usage\x18\n \x01(\x0b\x32\x1b.provider.rpc.v1.LeaseUsage2\xa9\x04\n\x0fOperatorService\x12R\n\tGetStatus\x12!.provider.rpc.v1.GetStatusRequest\x1a\".provider.rpc.v1.GetStatusResponse\x12]\n\x0cStreamStatus\x12$.provider.rpc.v1.StreamStatusRequest\x1a%.provider.rpc.v1.StreamStatusResponse0\x01\x12U\n\nCloseLease\x12\".provider.rpc.v1.CloseLeaseRequest\x1a#.provider.rpc.v1.CloseLeaseResponse\x12O\n\x08SetDrain\x12 .provider.rpc.v1.SetDrainRequest\x1a!.provider.rpc.v1.SetDrainResponse\x12^\n\rListDecisions\x12%.provider.rpc.v1.ListDecisionsRequest\x1a&.provider.rpc.v1.ListDecisionsResponse\x12[\n\x0c\x45xplainOrder\x12$.provider.rpc.v1.ExplainOrderRequest\x1a%.provider.rpc.v1.ExplainOrderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'provider.rpc.v1.operator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=111
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=201
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=203
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=277
-  _globals['_EXPLAINORDERREQUEST']._serialized_start=279
-  _globals['_EXPLAINORDERREQUEST']._serialized_end=315
-  _globals['_EXPLAINORDERRESPONSE']._serialized_start=317
-  _globals['_EXPLAINORDERRESPONSE']._serialized_end=390
-  _globals['_ORDERDECISION']._serialized_start=393
-  _globals['_ORDERDECISION']._serialized_end=1001
-  _globals['_PRICEPART']._serialized_start=1004
-  _globals['_PRICEPART']._serialized_end=1133
-  _globals['_PLACEDREPLICA']._serialized_start=1135
-  _globals['_PLACEDREPLICA']._serialized_end=1208
-  _globals['_BIDTURN']._serialized_start=1211
-  _globals['_BIDTURN']._serialized_end=1348
-  _globals['_CLOSELEASEREQUEST']._serialized_start=1350
-  _globals['_CLOSELEASEREQUEST']._serialized_end=1442
-  _globals['_CLOSELEASERESPONSE']._serialized_start=1444
-  _globals['_CLOSELEASERESPONSE']._serialized_end=1481
-  _globals['_SETDRAINREQUEST']._serialized_start=1483
-  _globals['_SETDRAINREQUEST']._serialized_end=1515
-  _globals['_SETDRAINRESPONSE']._serialized_start=1517
-  _globals['_SETDRAINRESPONSE']._serialized_end=1551
-  _globals['_GETSTATUSREQUEST']._serialized_start=1553
-  _globals['_GETSTATUSREQUEST']._serialized_end=1571
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1574
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1979
-  _globals['_MARKETSTATUS']._serialized_start=1982
-  _globals['_MARKETSTATUS']._serialized_end=2246
-  _globals['_NODESTATUS']._serialized_start=2249
-  _globals['_NODESTATUS']._serialized_end=2620
-  _globals['_GPUSTATUS']._serialized_start=2623
-  _globals['_GPUSTATUS']._serialized_end=3201
-  _globals['_AGENTLEASE']._serialized_start=3204
-  _globals['_AGENTLEASE']._serialized_end=3490
-  _globals['_OPERATORSERVICE']._serialized_start=3493
-  _globals['_OPERATORSERVICE']._serialized_end=3951
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=140
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=230
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=232
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=306
+  _globals['_EXPLAINORDERREQUEST']._serialized_start=308
+  _globals['_EXPLAINORDERREQUEST']._serialized_end=344
+  _globals['_EXPLAINORDERRESPONSE']._serialized_start=346
+  _globals['_EXPLAINORDERRESPONSE']._serialized_end=419
+  _globals['_ORDERDECISION']._serialized_start=422
+  _globals['_ORDERDECISION']._serialized_end=1030
+  _globals['_PRICEPART']._serialized_start=1033
+  _globals['_PRICEPART']._serialized_end=1162
+  _globals['_PLACEDREPLICA']._serialized_start=1164
+  _globals['_PLACEDREPLICA']._serialized_end=1237
+  _globals['_BIDTURN']._serialized_start=1240
+  _globals['_BIDTURN']._serialized_end=1377
+  _globals['_CLOSELEASEREQUEST']._serialized_start=1379
+  _globals['_CLOSELEASEREQUEST']._serialized_end=1471
+  _globals['_CLOSELEASERESPONSE']._serialized_start=1473
+  _globals['_CLOSELEASERESPONSE']._serialized_end=1510
+  _globals['_SETDRAINREQUEST']._serialized_start=1512
+  _globals['_SETDRAINREQUEST']._serialized_end=1544
+  _globals['_SETDRAINRESPONSE']._serialized_start=1546
+  _globals['_SETDRAINRESPONSE']._serialized_end=1580
+  _globals['_GETSTATUSREQUEST']._serialized_start=1582
+  _globals['_GETSTATUSREQUEST']._serialized_end=1600
+  _globals['_STREAMSTATUSREQUEST']._serialized_start=1602
+  _globals['_STREAMSTATUSREQUEST']._serialized_end=1644
+  _globals['_STREAMSTATUSRESPONSE']._serialized_start=1646
+  _globals['_STREAMSTATUSRESPONSE']._serialized_end=1720
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1723
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2151
+  _globals['_MARKETSTATUS']._serialized_start=2154
+  _globals['_MARKETSTATUS']._serialized_end=2418
+  _globals['_NODESTATUS']._serialized_start=2421
+  _globals['_NODESTATUS']._serialized_end=2792
+  _globals['_GPUSTATUS']._serialized_start=2795
+  _globals['_GPUSTATUS']._serialized_end=3373
+  _globals['_AGENTLEASE']._serialized_start=3376
+  _globals['_AGENTLEASE']._serialized_end=3706
+  _globals['_OPERATORSERVICE']._serialized_start=3709
+  _globals['_OPERATORSERVICE']._serialized_end=4262
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from provider.rpc.v1 import gpu_pb2 as _gpu_pb2
 from provider.rpc.v1 import resources_pb2 as _resources_pb2
+from provider.rpc.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -434,6 +435,46 @@ class GetStatusRequest(_message.Message):
 Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
 
 @_typing.final
+class StreamStatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    interval_ms: _builtins.int
+    """Milliseconds, 500 to 60000; 0 for 2000."""
+    def __init__(
+        self,
+        *,
+        interval_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_ms", b"interval_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamStatusRequest: _TypeAlias = StreamStatusRequest  # noqa: Y015
+
+@_typing.final
+class StreamStatusResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> Global___GetStatusResponse: ...
+    def __init__(
+        self,
+        *,
+        status: Global___GetStatusResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamStatusResponse: _TypeAlias = StreamStatusResponse  # noqa: Y015
+
+@_typing.final
 class GetStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -451,6 +492,7 @@ class GetStatusResponse(_message.Message):
     SOFTWARE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_UNTIL_MS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    USAGE_PROBLEM_FIELD_NUMBER: _builtins.int
     MARKETS_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     market: _builtins.str
@@ -469,6 +511,8 @@ class GetStatusResponse(_message.Message):
     """The certificate's end, UTC milliseconds."""
     draining: _builtins.bool
     """Whether it bids on nothing because its operator said so."""
+    usage_problem: _builtins.str
+    """Why what containers use cannot be read; one line."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]: ...
     @_builtins.property
@@ -494,11 +538,12 @@ class GetStatusResponse(_message.Message):
         software: _builtins.str = ...,
         certificate_until_ms: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        usage_problem: _builtins.str = ...,
         markets: _abc.Iterable[Global___MarketStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_until_ms", b"certificate_until_ms", "connected", b"connected", "coordinator_address", b"coordinator_address", "draining", b"draining", "engine", b"engine", "gpu_attachment", b"gpu_attachment", "leases", b"leases", "link_problem", b"link_problem", "market", b"market", "markets", b"markets", "nodes", b"nodes", "open_bids", b"open_bids", "provider", b"provider", "software", b"software", "started_ms", b"started_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_until_ms", b"certificate_until_ms", "connected", b"connected", "coordinator_address", b"coordinator_address", "draining", b"draining", "engine", b"engine", "gpu_attachment", b"gpu_attachment", "leases", b"leases", "link_problem", b"link_problem", "market", b"market", "markets", b"markets", "nodes", b"nodes", "open_bids", b"open_bids", "provider", b"provider", "software", b"software", "started_ms", b"started_ms", "usage_problem", b"usage_problem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -743,6 +788,7 @@ class AgentLease(_message.Message):
     GPU_UUIDS_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """In container names and metrics."""
     health: _resources_pb2.LeaseHealth.ValueType
@@ -760,6 +806,10 @@ class AgentLease(_message.Message):
     def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.PortBinding]: ...
+    @_builtins.property
+    def usage(self) -> _usage_pb2.LeaseUsage:
+        """Absent until it was sampled."""
+
     def __init__(
         self,
         *,
@@ -772,10 +822,11 @@ class AgentLease(_message.Message):
         gpu_uuids: _abc.Iterable[_builtins.str] | None = ...,
         ports: _abc.Iterable[_resources_pb2.PortBinding] | None = ...,
         detail: _builtins.str = ...,
+        usage: _usage_pb2.LeaseUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["earned", b"earned", "id", b"id", "rate", b"rate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["earned", b"earned", "id", b"id", "rate", b"rate", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "earned", b"earned", "gpu_uuids", b"gpu_uuids", "health", b"health", "id", b"id", "key", b"key", "ports", b"ports", "rate", b"rate", "running_ms", b"running_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "earned", b"earned", "gpu_uuids", b"gpu_uuids", "health", b"health", "id", b"id", "key", b"key", "ports", b"ports", "rate", b"rate", "running_ms", b"running_ms", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

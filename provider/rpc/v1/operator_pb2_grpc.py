@@ -39,6 +39,11 @@ class OperatorServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.StreamStatus = channel.unary_stream(
+                '/provider.rpc.v1.OperatorService/StreamStatus',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.StreamStatusRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.StreamStatusResponse.FromString,
+                _registered_method=True)
         self.CloseLease = channel.unary_unary(
                 '/provider.rpc.v1.OperatorService/CloseLease',
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CloseLeaseRequest.SerializeToString,
@@ -66,6 +71,13 @@ class OperatorServiceServicer:
 
     def GetStatus(self, request, context):
         """Everything that `provider status`, `provider gpus` and `provider leases` show.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamStatus(self, request, context):
+        """The same again and again: at each interval, and sooner where the agent's state changed. Until cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +118,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'StreamStatus': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamStatus,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.StreamStatusRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.StreamStatusResponse.SerializeToString,
             ),
             'CloseLease': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseLease,
@@ -155,6 +172,33 @@ class OperatorService:
             '/provider.rpc.v1.OperatorService/GetStatus',
             provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_operator__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/StreamStatus',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.StreamStatusRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.StreamStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

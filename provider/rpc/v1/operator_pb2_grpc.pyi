@@ -33,6 +33,8 @@ class OperatorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OperatorServiceAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]
     """Everything that `provider status`, `provider gpus` and `provider leases` show."""
+    StreamStatus: _grpc.UnaryStreamMultiCallable[_operator_pb2.StreamStatusRequest, _operator_pb2.StreamStatusResponse]
+    """The same again and again: at each interval, and sooner where the agent's state changed. Until cancelled."""
     CloseLease: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CloseLeaseRequest, _operator_pb2.CloseLeaseResponse]
     """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
     SetDrain: _grpc.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]
@@ -47,6 +49,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Everything that `provider status`, `provider gpus` and `provider leases` show."""
+    StreamStatus: _aio.UnaryStreamMultiCallable[_operator_pb2.StreamStatusRequest, _operator_pb2.StreamStatusResponse]  # type: ignore[assignment]
+    """The same again and again: at each interval, and sooner where the agent's state changed. Until cancelled."""
     CloseLease: _aio.UnaryUnaryMultiCallable[_operator_pb2.CloseLeaseRequest, _operator_pb2.CloseLeaseResponse]  # type: ignore[assignment]
     """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
     SetDrain: _aio.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]  # type: ignore[assignment]
@@ -64,6 +68,14 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.GetStatusResponse, _abc.Awaitable[_operator_pb2.GetStatusResponse]]:
         """Everything that `provider status`, `provider gpus` and `provider leases` show."""
+
+    @_abc_1.abstractmethod
+    def StreamStatus(
+        self,
+        request: _operator_pb2.StreamStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_operator_pb2.StreamStatusResponse], _abc.AsyncIterator[_operator_pb2.StreamStatusResponse]]:
+        """The same again and again: at each interval, and sooner where the agent's state changed. Until cancelled."""
 
     @_abc_1.abstractmethod
     def CloseLease(

@@ -138,6 +138,7 @@ def requests_of(lease: LeaseIdPb) -> dict[str, Any]:
     return {
         "SendManifest": pb.SendManifestRequest(lease=lease, manifest_json=MANIFEST_JSON),
         "GetLeaseStatus": pb.GetLeaseStatusRequest(lease=lease),
+        "StreamLeaseStatus": pb.StreamLeaseStatusRequest(lease=lease),
         "StreamLogs": pb.StreamLogsRequest(lease=lease),
         "StreamEvents": pb.StreamEventsRequest(lease=lease),
         "Exec": pb.ExecRequest(start=pb.ExecStart(lease=lease, service="web", argv=["sh"])),
@@ -186,6 +187,7 @@ NEEDED = {
     "SendManifest": Scope.MANIFEST,
     "MigrateHostnames": Scope.MANIFEST,
     "GetLeaseStatus": Scope.STATUS,
+    "StreamLeaseStatus": Scope.STATUS,
     "StreamEvents": Scope.STATUS,
     "StreamLogs": Scope.LOGS,
     "Exec": Scope.EXEC,

@@ -39,7 +39,7 @@ from provider.rpc.v1.operator_pb2_grpc import OperatorServiceStub
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
 from provider.sim.ledger import MemoryLedger
-from tests.integration.gateway.world import CLOCK, LEASE, PROVIDER, StillAgent, lease
+from tests.integration.gateway.world import CLOCK, LEASE, PROVIDER, USAGE, StillAgent, lease
 
 
 @asynccontextmanager
@@ -67,6 +67,8 @@ async def gateway() -> AsyncIterator[OperatorGateway]:
             started_at=Instant(5),
             software="0.1.0",
             ledger=MemoryLedger(),
+            usage={LEASE: USAGE}.get,
+            usage_problem=lambda: "containers are out of sight",
         )
         yield OperatorGateway(world)
 

@@ -18,13 +18,14 @@ from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Revision
 from provider.core.step import Step
 from provider.domain.errors import Permanent, Temporary
-from provider.domain.ids import LeaseId, NodeName, Owner, ProviderId
+from provider.domain.ids import GpuUuid, LeaseId, NodeName, Owner, ProviderId
 from provider.domain.manifest import Expose, Manifest, ManifestGroup, Service
 from provider.domain.market import GroupSpec, Placement, Refused
 from provider.domain.moment import MINUTE, Instant
 from provider.domain.money import Denom, Rate
 from provider.domain.resources import GIB, Endpoint, EndpointKind, Resources, ResourceUnit, Volume
 from provider.domain.secret import Secret
+from provider.domain.usage import GpuUsage, LeaseUsage, ServiceUsage, UsageCounter
 from provider.domain.workload import ExecOutput, LogBatch, PortBinding, Pull, Workload
 from provider.ports import CopyRequest, ExecRequest, LogRequest
 from provider.rpc.calls import unary
@@ -54,6 +55,21 @@ EXPOSE = Expose(port=80, is_global=True)
 SERVICE = Service(name="web", image="hello", resources=RESOURCES, count=2, expose=(EXPOSE,))
 MANIFEST = Manifest(groups=(ManifestGroup(name="web", services=(SERVICE,)),))
 MANIFEST_JSON = manifest_json(MANIFEST)
+
+USAGE = LeaseUsage(
+    lease=LEASE,
+    at=Instant(9),
+    gpus=(GpuUsage(uuid=GpuUuid("GPU-1"), busy_s=1.5, energy_joules=30.0, is_energy_estimated=True),),
+    services=(
+        ServiceUsage(
+            service="web",
+            counters={UsageCounter.CPU_US: 2_500_000, UsageCounter.OOM_KILLS: 0},
+            memory_bytes=64,
+            restarts=2,
+        ),
+    ),
+    disk_bytes=4096,
+)
 
 
 @dataclass
@@ -181,6 +197,7 @@ class World:
     engine: Engine
     key: Secret
     journal: MemoryJournal
+    usages: dict[LeaseId, LeaseUsage]
 
     def now(self) -> Instant:
         return CLOCK.now()
@@ -236,6 +253,7 @@ async def world(settings: GatewaySettings | None = None) -> AsyncIterator[World]
     key = new_key()
     agent = StillAgent(AgentState(policy=Policy(provider=PROVIDER), leases={LEASE: lease()}))
     engine, journal = Engine(), MemoryJournal()
+    usages = {LEASE: USAGE}
     settings = settings or GatewaySettings(listen="127.0.0.1:0", host="gpu.example")
     settings = replace(settings, listen="127.0.0.1:0")
     doorman = Doorman(identity.now.member, lambda: (public_key_pem(key),), CLOCK)
@@ -245,10 +263,19 @@ async def world(settings: GatewaySettings | None = None) -> AsyncIterator[World]
         clock=CLOCK,
         journal=journal,
         pulls=lambda _: (Pull(image="hello", done_bytes=5),),
+        usage=usages.get,
     )
     gateway = LeaseGateway(settings, seen, doorman)
     async with asyncio.timeout(20), LeaseServer(settings, identity, gateway) as server:
-        yield World(authority=authority, server=server, agent=agent, engine=engine, key=key, journal=journal)
+        yield World(
+            authority=authority,
+            server=server,
+            agent=agent,
+            engine=engine,
+            key=key,
+            journal=journal,
+            usages=usages,
+        )
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

@@ -42,6 +42,9 @@ class Servicer(OperatorServiceServicer):
         finally:
             self.running -= 1
 
+    async def StreamStatus(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
     async def CloseLease(self, request: Any, context: Any) -> pb.CloseLeaseResponse:  # noqa: N802
         raise AssertionError("nobody asks for it here")
 
