@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from provider.app.bidding_config import BiddingConfig
 from provider.domain.secret import Secret
 from provider.sim.gpu import SimulatedGpus
 
@@ -256,22 +257,6 @@ class PricingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BiddingConfig:
-    """What to bid on and how patiently."""
-
-    denoms: tuple[str, ...] = ("uact",)
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    """What this provider claims of itself: region, tier ..."""
-    bid_lifetime_s: float = 300
-    manifest_patience_s: float = 300
-    usage_interval_s: float = 10
-    retry_first_s: float = 10
-    deaths_most: int = 8
-    update_probation_s: float = 60
-    stop_grace_s: int = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderConfig:
     """All of it."""
 
@@ -293,4 +278,4 @@ class ProviderConfig:
     ledger: LedgerConfig = LedgerConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     pricing: PricingConfig = PricingConfig()
-    bidding: BiddingConfig = BiddingConfig()
+    bidding: BiddingConfig = field(default_factory=BiddingConfig)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from provider.app.bid_settings import bid_policy
 from provider.app.config import ProviderConfig
 from provider.app.ingress_settings import ingress_policy
 from provider.app.pricing_policy import prices
@@ -45,6 +46,7 @@ def policy(
         deaths_most=max(bidding.deaths_most, 1),
         update_probation=_span(bidding.update_probation_s),
         stop_grace_s=bidding.stop_grace_s,
+        bids=bid_policy(bidding, provider),
         ingress=ingress_policy(config),
     )
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
-from provider.core import quoting
+from provider.core import order_rules, quoting
+from provider.core.claims import facts, is_met
 from provider.core.health import host_problem
 from provider.core.placement import Pick, picks
 from provider.core.state import AgentState
@@ -22,7 +22,7 @@ from provider.domain.price import PricePart
 from provider.domain.resources import EndpointKind
 from provider.domain.workload import GpuAttachment
 
-Rule = Callable[[Order, AgentState], Refused | None]
+Rule = Callable[[Order, AgentState, Instant], Refused | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def consider(order: Order, state: AgentState, at: Instant) -> Accepted | Refused
 def decide(order: Order, state: AgentState, at: Instant) -> Decision:
     """What ``consider`` says, and which rules led there."""
     for number, rule in enumerate(RULES):
-        refused = rule(order, state)
+        refused = rule(order, state, at)
         if refused is not None:
             return Decision(verdict=refused, passed=RULE_NAMES[:number], rule=RULE_NAMES[number])
     return _placed(order, state, at)
@@ -129,7 +129,7 @@ def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:
     )
 
 
-def _is_ready(_order: Order, state: AgentState) -> Refused | None:
+def _is_ready(_order: Order, state: AgentState, _at: Instant) -> Refused | None:
     if state.runtime is None or not state.nodes:
         return Refused(why=Refusal.NOT_BIDDING, required="a container engine", available="not reached yet")
     if state.is_draining:
@@ -140,7 +140,7 @@ def _is_ready(_order: Order, state: AgentState) -> Refused | None:
     return None
 
 
-def _is_fit(order: Order, state: AgentState) -> Refused | None:
+def _is_fit(order: Order, state: AgentState, _at: Instant) -> Refused | None:
     """Not with an engine through which a tenant gets at the host, unless the operator says so."""
     for each in state.runtime.unfit if state.runtime else ():
         if not each.is_allowed and (order.group.gpu_count or not each.only_for_gpus):
@@ -152,7 +152,7 @@ def _is_fit(order: Order, state: AgentState) -> Refused | None:
     return None
 
 
-def _denom(order: Order, state: AgentState) -> Refused | None:
+def _denom(order: Order, state: AgentState, _at: Instant) -> Refused | None:
     denom = order.group.max_rate.denom
     if denom in state.policy.denoms:
         return None
@@ -161,30 +161,23 @@ def _denom(order: Order, state: AgentState) -> Refused | None:
     )
 
 
-def _attributes(order: Order, state: AgentState) -> Refused | None:
+def _attributes(order: Order, state: AgentState, _at: Instant) -> Refused | None:
+    """What this provider says of itself, and facts; where auditors are named, theirs is the word."""
+    if order.group.requirements.signed_by.names_somebody:
+        return None
     for wanted in order.group.requirements.attributes:
-        if not any(
-            fnmatchcase(ours.key, wanted.key) and ours.value == wanted.value
-            for ours in state.policy.attributes
-        ):
-            have = ", ".join(f"{ours.key}={ours.value}" for ours in state.policy.attributes) or "none"
+        if not is_met(wanted, state):
+            own = ", ".join(f"{ours.key}={ours.value}" for ours in state.policy.attributes) or "none"
+            part = wanted.key.rpartition("/")[0]
+            near = [fact for fact in facts(state) if part and fact.key.startswith(part)]
+            have = ", ".join(f"{fact.key}={fact.value}" for fact in near) or own
             return Refused(
                 why=Refusal.ATTRIBUTES_NOT_MET, required=f"{wanted.key}={wanted.value}", available=have
             )
     return None
 
 
-def _auditors(order: Order, _state: AgentState) -> Refused | None:
-    signed_by = order.group.requirements.signed_by
-    wanted = (signed_by.all_of or ()) + (signed_by.any_of or ())
-    if wanted:
-        return Refused(
-            why=Refusal.AUDITORS_NOT_MET, required=", ".join(wanted), available="no audited attributes"
-        )
-    return None
-
-
-def _endpoints(order: Order, _state: AgentState) -> Refused | None:
+def _endpoints(order: Order, _state: AgentState, _at: Instant) -> Refused | None:
     for unit in order.group.units:
         if any(endpoint.kind is EndpointKind.LEASED_IP for endpoint in unit.resources.endpoints):
             return Refused(
@@ -193,7 +186,7 @@ def _endpoints(order: Order, _state: AgentState) -> Refused | None:
     return None
 
 
-def _storage_classes(order: Order, state: AgentState) -> Refused | None:
+def _storage_classes(order: Order, state: AgentState, _at: Instant) -> Refused | None:
     """Persistent storage only of classes that are here: a class is a promise about the disk."""
     if state.runtime is None:
         return None
@@ -209,7 +202,7 @@ def _storage_classes(order: Order, state: AgentState) -> Refused | None:
     return None
 
 
-def _gpu_attachment(order: Order, state: AgentState) -> Refused | None:
+def _gpu_attachment(order: Order, state: AgentState, _at: Instant) -> Refused | None:
     if not order.group.gpu_count or state.runtime is None:
         return None
     if state.runtime.gpu_attachment is GpuAttachment.NONE:
@@ -223,13 +216,20 @@ def _gpu_attachment(order: Order, state: AgentState) -> Refused | None:
 
 RULES: tuple[Rule, ...] = (
     _is_ready,
+    order_rules.is_valid,
+    order_rules.owner,
+    order_rules.conditions,
     _is_fit,
     _denom,
     _attributes,
-    _auditors,
+    order_rules.auditors,
     _endpoints,
+    order_rules.volumes,
     _storage_classes,
     _gpu_attachment,
+    order_rules.maintenance,
+    order_rules.bid_rate,
+    order_rules.open_bids,
 )
 RULE_NAMES = tuple(rule.__name__.strip("_").replace("_", " ") for rule in RULES)
 """As the ledger keeps them and ``provider why`` shows them."""

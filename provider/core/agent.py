@@ -64,7 +64,7 @@ def transition(state: AgentState, event: Event, at: Instant) -> Step:
     """What ``event`` at ``at`` comes to. Raises only ``IllegalMove``, with nothing changed."""
     draft = Draft(state)
     _take_in(draft, event, at)
-    if (draft.capacity_changed or draft.freed) and draft.state.orders:
+    if (draft.capacity_changed or draft.freed or draft.lapsed) and draft.state.orders:
         bidding.reconsider(draft, at)
     return draft.step()
 
@@ -85,6 +85,7 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             _listed(draft, event, at)
         case TimeReached():
             bidding.expire(draft, at)
+            bidding.look_again(draft, at)
             leasing.due(draft, at)
         case Performed():
             draft.settle(event.effect.id)
@@ -120,6 +121,7 @@ def next_due(state: AgentState) -> Instant | None:
         lease.meter.report_at for lease in state.leases.values() if lease.meter.report_at is not None
     ]
     instants += [lease.ends_at for lease in state.leases.values() if lease.ends_at is not None]
+    instants += [state.look_again_at] if state.look_again_at is not None else []
     return min(instants, default=None)
 
 

@@ -5,9 +5,15 @@ Made from the ``bidding`` block of the configuration in ``app``; each rule reads
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+
+from provider.core.maintenance import Window
+from provider.core.order_filter import Condition
+from provider.domain.moment import HOUR, Instant, Span
+from provider.domain.resources import Attribute
 
 
 class NumaPinning(StrEnum):
@@ -30,6 +36,15 @@ class Overcommit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """What an auditor has signed of this provider, as verified when it was read."""
+
+    attributes: tuple[Attribute, ...]
+    expires_at: Instant | None = None
+    """None for never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BidPolicy:
     """All of it."""
 
@@ -37,3 +52,22 @@ class BidPolicy:
     overbid: int = 1
     """In how many open bids the same GPU, CPUs and bytes may be; one of them at most becomes a lease."""
     numa: NumaPinning = NumaPinning.CPUS
+    owners_allow: tuple[str, ...] = ()
+    """Patterns of tenants that are served; empty for all."""
+    owners_deny: tuple[str, ...] = ()
+    """Of those that are not, whatever ``owners_allow`` says."""
+    conditions: tuple[Condition, ...] = ()
+    """That an order must meet, all of them."""
+    volumes_most: int = 4
+    """Of one replica."""
+    audited: Mapping[str, Audited] = field(default_factory=dict)
+    """By auditor."""
+    notice: Span = Span(0)
+    """What a tenant is told ahead before its lease is taken back."""
+    bids_per_minute: int = 0
+    """At most; 0 for no limit."""
+    open_bids_most: int = 0
+    """At once; 0 for no limit."""
+    maintenance: tuple[Window, ...] = ()
+    maintenance_ahead: Span = HOUR
+    """No lease begins so shortly before a window; nor within ``notice`` of it."""

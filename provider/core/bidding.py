@@ -12,8 +12,11 @@ from provider.core import asking, leasing
 from provider.core.admission import Accepted, decide
 from provider.core.draft import Draft
 from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
+from provider.core.holdings import UNHELD
+from provider.core.order_rules import CURED_BY_TIME, again_at, bid_times
 from provider.core.room import Room
-from provider.core.state import OpenBid, WaitingOrder
+from provider.core.space import is_overdrawn
+from provider.core.state import OpenBid, WaitingOrder, holdings
 from provider.core.step import BidEnded, OrderConsidered
 from provider.domain.gpu import GpuHealth
 from provider.domain.ids import EffectId, LeaseId, OrderId
@@ -32,6 +35,7 @@ def order_opened(draft: Draft, order: Order, at: Instant) -> None:
     verdict = considered.decision.verdict
     if isinstance(verdict, Refused):
         draft.put_order(WaitingOrder(order=order, refused=verdict, version=considered.version))
+        _mind(draft, verdict, at)
         draft.note(considered)
     else:
         _bid(draft, considered, verdict, at)
@@ -42,7 +46,8 @@ def reconsider(draft: Draft, at: Instant) -> None:
     at those that could fit now where something was given back."""
     everything, room = draft.capacity_changed, Room.of(draft.state)
     for waiting in list(draft.state.orders.values()):
-        if not everything and not room.may_have(waiting):
+        is_time = draft.lapsed and waiting.refused.why in CURED_BY_TIME
+        if not everything and not is_time and not room.may_have(waiting):
             continue
         considered = OrderConsidered(
             order=waiting.order,
@@ -55,9 +60,25 @@ def reconsider(draft: Draft, at: Instant) -> None:
             draft.drop_order(waiting.order.id)
             _bid(draft, considered, verdict, at)
             room = Room.of(draft.state)
-        elif verdict.why is not waiting.refused.why:
+            continue
+        _mind(draft, verdict, at)
+        if verdict.why is not waiting.refused.why:
             draft.put_order(replace(waiting, refused=verdict))
             draft.note(considered)
+
+
+def _mind(draft: Draft, refused: Refused, at: Instant) -> None:
+    """Where it is a matter of time, look again in time."""
+    due, known = again_at(refused.why, draft.state, at), draft.state.look_again_at
+    if due is not None and (known is None or due < known):
+        draft.state = replace(draft.state, look_again_at=due)
+
+
+def look_again(draft: Draft, at: Instant) -> None:
+    """What time had to cure, it has."""
+    if draft.state.look_again_at is not None and draft.state.look_again_at <= at:
+        draft.state = replace(draft.state, look_again_at=None)
+        draft.lapsed = True
 
 
 def _bid(draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Instant) -> None:
@@ -73,6 +94,8 @@ def _bid(draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Inst
         asking.ask(draft, bid, accepted)
         return
     draft.put_bid(bid)
+    if draft.state.policy.bids.bids_per_minute:
+        draft.state = replace(draft.state, bid_times=bid_times(draft.state, at))
     draft.want(PlaceBid(id=_placing(bid), bid=accepted.bid))
     draft.note(considered)
 
@@ -120,6 +143,20 @@ def awarded(draft: Draft, award: Award, at: Instant) -> None:
         return
     _end(draft, award.id, "won")
     leasing.begin(draft, open_bid, award, at)
+    _withdraw_overtaken(draft, open_bid)
+
+
+def _withdraw_overtaken(draft: Draft, won: OpenBid) -> None:
+    """Where bids may stand for the same things: those that cannot be delivered beside the new lease."""
+    node, gpus = won.placement.node, frozenset(won.placement.gpus)
+    if not gpus.isdisjoint(holdings(draft.state).get(node, UNHELD).bids.gpus):
+        for bid in list(draft.state.bids.values()):
+            if not gpus.isdisjoint(bid.placement.gpus):
+                withdraw(draft, bid.bid.id, "withdrawn", f"{won.bid.id} has won a GPU that it stands for")
+    if draft.state.policy.bids.overbid > 1:
+        for bid in reversed(list(draft.state.bids.values())):
+            if bid.placement.node == node and is_overdrawn(draft.state, bid.order.group, node):
+                withdraw(draft, bid.bid.id, "withdrawn", f"{won.bid.id} has won what it stands for")
 
 
 def withdraw(draft: Draft, bid: LeaseId, outcome: str, detail: str = "") -> None:

@@ -33,6 +33,8 @@ class Draft:
         """What there is, or what is wanted, is another: all refused orders are worth another look."""
         self.freed = False
         """Something was given back: orders that it may be enough for are worth another look."""
+        self.lapsed = False
+        """An instant has come that orders were refused because of: these are worth another look."""
         self._effects: list[Effect] = []
         self._settled: list[EffectId] = []
         self._notes: list[Note] = []
@@ -71,7 +73,7 @@ class Draft:
         taken = held_things.held(bid.order.group, bid.placement)
         changed = held_things.without_bid(holdings(self.state), bid.placement.node, taken)
         self.state = replace(self.state, bids=self._bids, holdings=changed)
-        self.freed |= not is_won
+        self.freed |= not is_won or bool(self.state.policy.bids.open_bids_most)
 
     def put_lease(self, lease: Lease) -> None:
         changed = holdings(self.state)

@@ -73,9 +73,9 @@ def picks(state: AgentState, group: GroupSpec) -> Iterator[Pick | Refused]:
 
 
 def _choices(left: Free, group: GroupSpec) -> Iterator[tuple[Chosen, int]]:
-    """The best and the cheapest cards of those that nobody holds, then of those that bids may share."""
+    """The best and the cheapest cards of those that nobody holds, then of those in one bid too, and so on."""
     cards, demands = left.topology, _demands(left.topology, group)
-    for pool in (left.unheld,) if left.unheld == left.biddable else (left.unheld, left.biddable):
+    for pool in left.pools:
         chosen = choose(cards, demands, pool)
         if chosen is None:
             continue

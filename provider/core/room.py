@@ -23,6 +23,7 @@ CURED_BY_ROOM = frozenset(
         Refusal.STORAGE_SHORT,
         Refusal.PORTS_SHORT,
         Refusal.GPU_BUSY,
+        Refusal.OPEN_BIDS_SPENT,
     }
 )
 """Reasons that something given back can take away."""
@@ -35,6 +36,8 @@ class Room:
     left: tuple[Free, ...]
     runtime: RuntimeCapabilities | None
     has_ingress: bool
+    takes_bids: bool
+    """Not where the operator's limit of open bids is reached."""
     fitting: dict[GpuAsk, tuple[int, ...]] = field(default_factory=dict)
     """Of each ask so far, how many cards fit it on each node: markets are full of equal orders."""
 
@@ -44,12 +47,13 @@ class Room:
             left=tuple(free(state, node) for node in state.nodes),
             runtime=state.runtime,
             has_ingress=state.policy.ingress is not None,
+            takes_bids=not 0 < state.policy.bids.open_bids_most <= len(state.bids),
         )
 
     def may_have(self, waiting: WaitingOrder) -> bool:
         """Whether a node has as much as the order takes in all, and as many cards of each kind."""
         why, group = waiting.refused.why, waiting.order.group
-        if why not in CURED_BY_ROOM:
+        if why not in CURED_BY_ROOM or not self.takes_bids:
             return False
         if why is Refusal.GPU_BUSY and not any(left.biddable for left in self.left):
             return False

@@ -7,17 +7,18 @@ Invariant: what leases hold is never promised again, and no card is in more bids
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from provider.core import disk_space
 from provider.core.choosing import numbers
-from provider.core.holdings import UNHELD, Held, NodeHoldings, port_bits
-from provider.core.needs import Need
+from provider.core.holdings import NOTHING, UNHELD, Held, NodeHoldings, port_bits
+from provider.core.needs import Need, need
 from provider.core.state import AgentState, holdings
 from provider.core.topology import Topology, topology
 from provider.domain.gpu import Gpu
-from provider.domain.market import Refusal, Refused
+from provider.domain.ids import NodeName
+from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.node import Node
 
 
@@ -33,10 +34,14 @@ class Free:
     open_ports: int
     """Ports of the operator's range that nobody has, one bit each: bit 0 is the first."""
     topology: Topology
-    unheld: int
-    """Healthy cards that nobody holds, as a set of their numbers."""
-    biddable: int
-    """These, and those that so few bids hold that they may be in another."""
+    pools: tuple[int, ...]
+    """Sets of healthy cards: those that nobody holds, these and those in one bid, and so on, as far as bids
+    may overlap. Each is larger than the one before."""
+
+    @property
+    def biddable(self) -> int:
+        """All cards that may be in another bid."""
+        return self.pools[-1]
 
     @property
     def storage_bytes(self) -> int:
@@ -54,10 +59,27 @@ class Free:
         return tuple(self.topology.cards[number] for number in numbers(self.biddable))
 
 
+def is_overdrawn(state: AgentState, group: GroupSpec, node_name: NodeName) -> bool:
+    """Whether a bid for ``group`` that is open on a node cannot be delivered there, or all bids there
+    together stand for more than they may. Not where the node is not known."""
+    node = next((node for node in state.nodes if node.name == node_name), None)
+    if node is None:
+        return False
+    together, needed = free(state, node), need(group)
+    if together.cpu_millis < 0 or together.memory_bytes < 0 or min(together.disks.values()) < 0:
+        return True
+    alone, by_disk = _beside(state, node, NOTHING), disk_space.by_disk(needed.storage, state.runtime)
+    return shortage(alone, replace(needed, ports=0), by_disk) is not None
+
+
 def free(state: AgentState, node: Node) -> Free:
     """What is left of ``node`` beside what open bids and live leases hold of it."""
-    now = holdings(state).get(node.name, UNHELD)
-    bids, leases, policy = now.bids, now.leases, state.policy.bids
+    return _beside(state, node, holdings(state).get(node.name, UNHELD).bids)
+
+
+def _beside(state: AgentState, node: Node, bids: Held) -> Free:
+    now = NodeHoldings(bids=bids, leases=holdings(state).get(node.name, UNHELD).leases)
+    leases, policy = now.leases, state.policy.bids
     cards = topology(node.inventory, state.policy.price.gpu_hour)
     leased = _held(cards, leases, 1)
     cpu = _times(node.capacity.cpu_millis, policy.overcommit.cpu)
@@ -69,8 +91,7 @@ def free(state: AgentState, node: Node) -> Free:
         layers_disk=state.runtime.layers_disk if state.runtime else "",
         open_ports=_open_ports(state, node, now),
         topology=cards,
-        unheld=cards.sound & ~leased & ~_held(cards, bids, 1),
-        biddable=cards.sound & ~leased & ~_held(cards, bids, policy.overbid),
+        pools=_pools(cards.sound & ~leased, cards, bids, policy.overbid),
     )
 
 
@@ -120,6 +141,14 @@ def _open_ports(state: AgentState, node: Node, now: NodeHoldings) -> int:
     if node.busy_ports:
         taken |= port_bits(node.busy_ports)
     return ~(taken >> first) & ((1 << (last - first + 1)) - 1)
+
+
+def _pools(unleased: int, cards: Topology, bids: Held, overbid: int) -> tuple[int, ...]:
+    if overbid == 1 or not bids.gpus:
+        return (unleased & ~_held(cards, bids, 1),)
+    most = min(overbid, max(bids.gpus.values()) + 1)
+    pools = (unleased & ~_held(cards, bids, times) for times in range(1, most + 1))
+    return tuple(dict.fromkeys(pools))
 
 
 def _held(cards: Topology, held: Held, times: int) -> int:

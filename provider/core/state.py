@@ -186,6 +186,10 @@ class AgentState:
     """Its operator wants no new leases."""
     orphans: frozenset[LeaseId] = frozenset()
     """Being removed: found at the engine without a lease."""
+    bid_times: tuple[Instant, ...] = ()
+    """Of the last minute, oldest first, where the operator limits them; a restart forgets them."""
+    look_again_at: Instant | None = None
+    """When time has cured what an order was refused for: the orders are looked at again then."""
     holdings: Holdings | None = field(default=None, compare=False)
     """What ``bids`` and ``leases`` hold, kept as they come and go; None right after a load."""
 

@@ -22,6 +22,10 @@ class SignedBy:
     all_of: tuple[str, ...] | None = None
     any_of: tuple[str, ...] | None = None
 
+    @property
+    def names_somebody(self) -> bool:
+        return bool(self.all_of or self.any_of)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
@@ -132,12 +136,24 @@ class Refusal(StrEnum):
     """Why a provider does not bid, confirm, or take a manifest. One name a reason."""
 
     NOT_BIDDING = "not_bidding"
+    ORDER_INVALID = "order_invalid"
+    """It cannot mean anything, whatever its market let pass."""
+    OWNER_NOT_SERVED = "owner_not_served"
+    ORDER_FILTERED = "order_filtered"
+    """A condition of the operator's own does not hold of it."""
     DENOM_NOT_ACCEPTED = "denom_not_accepted"
     ATTRIBUTES_NOT_MET = "attributes_not_met"
     AUDITORS_NOT_MET = "auditors_not_met"
     ENDPOINT_KIND_UNSUPPORTED = "endpoint_kind_unsupported"
     RUNTIME_UNFIT = "runtime_unfit"
     """The engine, or a part of it, is not fit for strangers."""
+    VOLUMES_TOO_MANY = "volumes_too_many"
+    MAINTENANCE_NEAR = "maintenance_near"
+    """Its lease could reach into a time at which the operator works on the machine."""
+    BID_BUDGET_SPENT = "bid_budget_spent"
+    """As many bids were made in the last minute as the operator allows."""
+    OPEN_BIDS_SPENT = "open_bids_spent"
+    """As many bids are open as the operator allows."""
     GPU_UNKNOWN = "gpu_unknown"
     """No card here matches any alternative, however idle."""
     GPU_BUSY = "gpu_busy"

@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     _setting_up(commands)
     _looking(commands)
     _steering(commands)
+    _signing(commands)
     demo = commands.add_parser("demo", help="run a whole market on this machine, end to end")
     demo.add_argument(
         "--keep", action="store_true", help="leave everything running, and say how to look around"
@@ -108,6 +109,22 @@ def _steering(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     drain = commands.add_parser("drain", help="bid on nothing more; leases run on")
     drain.add_argument("--off", action="store_true", help="bid again")
     drain.set_defaults(run=command(STEERING, "drain"))
+
+
+def _signing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    attributes = commands.add_parser("attributes", help="statements of auditors about providers")
+    signing = attributes.add_subparsers(metavar="COMMAND", required=True)
+    sign = signing.add_parser(
+        "sign", help="as an auditor, sign what a provider may claim; prints a statement"
+    )
+    sign.add_argument("provider", metavar="PROVIDER", help="its name in its market")
+    sign.add_argument("attributes", metavar="KEY=VALUE", nargs="+")
+    sign.add_argument("--key", metavar="FILE", required=True, help="private key, PEM: P-256 or Ed25519")
+    sign.add_argument(
+        "--auditor", metavar="NAME", default="", help="as orders name it (default: the key's fingerprint)"
+    )
+    sign.add_argument("--expires", metavar="INSTANT", help="such as 2027-01-31T00:00:00Z")
+    sign.set_defaults(run=command("attribute_commands", "sign"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

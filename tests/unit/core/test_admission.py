@@ -86,11 +86,8 @@ def test_meaning_comes_before_capacity_and_capacity_before_price() -> None:
         units=(unit(resources(cpu_millis=99_000, gpus=ask(9)), price="0.1"),),
     )
     seen = []
-    for state in (
-        STATE,
-        replace(STATE, policy=replace(STATE.policy, attributes=(Attribute(key="tier", value="gold"),))),
-    ):
-        verdict = consider(order(of=everything_wrong), state, START)
+    for requirements in (wants(("tier", "gold")).requirements, everything_wrong.requirements):
+        verdict = consider(order(of=replace(everything_wrong, requirements=requirements)), STATE, START)
         assert isinstance(verdict, Refused)
         seen.append(verdict.why)
     assert seen == [Refusal.ATTRIBUTES_NOT_MET, Refusal.AUDITORS_NOT_MET]
