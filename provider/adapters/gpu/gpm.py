@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,12 @@ _RATIOS = {
 
 @dataclass(slots=True)
 class _Pair:
-    """``older`` was taken at ``at``; ``spare`` is taken next."""
+    """``older`` was taken at ``at``, if ever; ``spare`` is taken next."""
 
     older: Any
     spare: Any
-    at: float
-    told: dict[str, float]
+    at: float | None = None
+    told: dict[str, float] = field(default_factory=dict)
 
 
 class Gpm:
@@ -50,7 +51,8 @@ class Gpm:
         for uuid in [uuid for uuid in self._pairs if uuid not in uuids]:
             pair = self._pairs.pop(uuid)
             for sample in (pair.older, pair.spare):
-                self._call("nvmlGpmSampleFree", partial(pynvml.nvmlGpmSampleFree, sample))
+                with suppress(CallFailed):
+                    self._call("nvmlGpmSampleFree", partial(pynvml.nvmlGpmSampleFree, sample))
 
     def ratios(self, unit: Unit) -> dict[str, float]:
         """Since the sample before; empty at the first, and where there is no such thing."""
@@ -66,26 +68,24 @@ class Gpm:
             return {}
 
     def _since_last(self, unit: Unit) -> dict[str, float]:
-        pair = self._pairs.get(unit.uuid)
-        if pair is None:
-            self._begin(unit)
-            return {}
+        pair = self._pairs.get(unit.uuid) or self._begin(unit)
         now = time.monotonic()
-        if now - pair.at <= APART_S:
-            return pair.told
+        if pair is None or (pair.at is not None and now - pair.at <= APART_S):
+            return pair.told if pair is not None else {}
+        is_first, pair.at, pair.told = pair.at is None, None, {}
         self._take(unit, pair.spare)
         pair.older, pair.spare, pair.at = pair.spare, pair.older, now
-        pair.told = self._between(unit, pair.spare, pair.older)
+        if not is_first:
+            pair.told = self._between(unit, pair.spare, pair.older)
         return pair.told
 
-    def _begin(self, unit: Unit) -> None:
+    def _begin(self, unit: Unit) -> _Pair | None:
         if unit.parent is None and not self._on(unit, "nvmlGpmQueryDeviceSupport", _is_supported):
             unit.silent.add(SYMBOL)
-            return
-        first, second = (self._call("nvmlGpmSampleAlloc", pynvml.nvmlGpmSampleAlloc) for _ in range(2))
-        self._pairs[unit.uuid] = _Pair(first, second, float("-inf"), {})
-        self._take(unit, first)
-        self._pairs[unit.uuid].at = time.monotonic()
+            return None
+        first = self._call("nvmlGpmSampleAlloc", pynvml.nvmlGpmSampleAlloc)
+        second = self._call("nvmlGpmSampleAlloc", pynvml.nvmlGpmSampleAlloc)
+        return self._pairs.setdefault(unit.uuid, _Pair(first, second))
 
     def _take(self, unit: Unit, sample: Any) -> None:
         if unit.parent is None:

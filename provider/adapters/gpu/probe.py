@@ -19,7 +19,7 @@ from provider.adapters.gpu import process as worker_process
 from provider.adapters.gpu import rows as worker_rows
 from provider.adapters.gpu.fault_sources import FaultSources
 from provider.adapters.gpu.policy import NO_DRIVER, meaning
-from provider.adapters.gpu.process import WorkerProcess
+from provider.adapters.gpu.process import Task, WorkerProcess
 from provider.adapters.gpu.roster import Roster
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.gpu.slot import NO_GPU, Lane
@@ -72,6 +72,7 @@ class NvmlProbe:
         self._changed = asyncio.Condition()
         self._hurry = asyncio.Event()
         self._hung: dict[int, float] = {}
+        self._deaf_until = float("-inf")
         self._restarts: Counter[str] = Counter()
         self._failures: Counter[tuple[str, int]] = Counter()
         self._past_failures: Counter[tuple[str, int]] = Counter()
@@ -190,7 +191,9 @@ class NvmlProbe:
         asked = self._asked
         try:
             worker = await WorkerProcess.start(
-                self._settings, answer=asked, skip=frozenset(self._hung), kill=self._kill
+                self._settings,
+                Task(answer=asked, skip=frozenset(self._hung), hears_events=now >= self._deaf_until),
+                self._kill,
             )
         except OSError as error:
             self._roster.blind(f"the process that reads the GPUs cannot be started: {error}")
@@ -252,8 +255,11 @@ class NvmlProbe:
         self._on_sweep(message["took_s"])
 
     def _retry_hung(self, worker: WorkerProcess) -> None:
-        """A card that was left alone long enough is read again: at the inventory after this one."""
+        """What was left alone long enough is tried again: a card at the inventory after this one."""
         now = asyncio.get_running_loop().time()
+        if float("-inf") < self._deaf_until <= now:
+            self._deaf_until = float("-inf")
+            worker.send("hear")
         over = {index for index, until in self._hung.items() if until <= now}
         if over:
             self._hung = {index: until for index, until in self._hung.items() if index not in over}
@@ -262,6 +268,10 @@ class NvmlProbe:
     def _blame(self, worker: WorkerProcess, lane: Lane) -> None:
         """A thread of the worker is silent: find out on whose account."""
         call = worker.call_in_progress(lane)
+        if lane is Lane.WATCHER and (call is None or call.index == NO_GPU):
+            # Cards are read all the same, and the kernel's log is heard: do without events for a while.
+            self._deaf_until = asyncio.get_running_loop().time() + self._settings.quarantine_s
+            return
         if call is None or call.index == NO_GPU:
             where = f"in {call.symbol}" if call else "outside of any call"
             self._roster.blind(f"NVML does not answer, it hangs {where}")

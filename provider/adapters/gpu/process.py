@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from provider.adapters.gpu.settings import NvmlSettings
@@ -20,6 +21,17 @@ from provider.adapters.gpu.slot import CallInProgress, CallSlot, Lane
 
 _LINE_LIMIT = 1 << 20
 """Bytes of one message; sixteen cards take about 10 kB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a worker begins with."""
+
+    answer: int
+    """Of its first inventory: the question that it answers."""
+    skip: frozenset[int] = frozenset()
+    """Indexes of cards that it leaves alone."""
+    hears_events: bool = True
 
 
 class WorkerProcess:
@@ -34,7 +46,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, settings: NvmlSettings, *, answer: int, skip: frozenset[int], kill: Callable[[int, int], None]
+        cls, settings: NvmlSettings, task: Task, kill: Callable[[int, int], None]
     ) -> WorkerProcess:
         """Spawned, never forked: NVML must not be carried over a fork. Its stderr is ours."""
         slot = CallSlot.create()
@@ -45,8 +57,9 @@ class WorkerProcess:
             "pci_devices": str(settings.pci_devices),
             "library": settings.nvml_library,
             "slot_fd": slot.fd,
-            "skip": sorted(skip),
-            "answer": answer,
+            "skip": sorted(task.skip),
+            "answer": task.answer,
+            "hears_events": task.hears_events,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,

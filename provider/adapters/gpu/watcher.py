@@ -4,7 +4,7 @@ Owns the event set and its life: made anew when cards come or go or a wait fails
 only for kinds of events that it knows; a timeout is how the driver says that nothing happened. Calls
 through a lane of the slot of its own, so that a hang here is blamed here.
 
-Invariant: nothing that fails here ends the worker; ``alive_at`` says that the thread is.
+Invariant: nothing that fails here ends the worker; ``silent_s`` tells when it hangs.
 """
 
 from __future__ import annotations
@@ -41,13 +41,20 @@ class Watcher:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nvml-events", daemon=True)
         self._cards: tuple[Unit, ...] = ()
-        self.alive_at = time.monotonic()
-        """When it last came out of the driver."""
+        self._alive_at = time.monotonic()
         self.is_reconfigured = False
         """MIG instances were made or destroyed."""
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin to wait; fine when it does already."""
+        if not self._thread.is_alive():
+            self._alive_at = time.monotonic()
+            self._thread.start()
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago it last came out of the driver; 0 where it was not started."""
+        return time.monotonic() - self._alive_at if self._thread.is_alive() else 0.0
 
     def look_at(self, cards: tuple[Unit, ...]) -> None:
         """These are there from now on. The same ones again change nothing: a new set would miss something."""
@@ -101,13 +108,13 @@ class Watcher:
                 raise
             return False
         finally:
-            self.alive_at = time.monotonic()
+            self._alive_at = time.monotonic()
 
     def _wait(self, events: Any, names: dict[int, str]) -> None:
         try:
             event = self._call("nvmlEventSetWait_v2", lambda: _next(events))
         finally:
-            self.alive_at = time.monotonic()
+            self._alive_at = time.monotonic()
         if event is None:
             return
         uuid = names.get(_address(event.device))
@@ -122,7 +129,7 @@ class Watcher:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._stopped.wait(0.5)
-            self.alive_at = time.monotonic()
+            self._alive_at = time.monotonic()
 
 
 def _next(events: Any) -> Any:

@@ -8,7 +8,8 @@ Two threads: this one samples, ``watcher`` waits for what the driver reports.
 Lines out: ``inventory`` (at the start, when asked, and now and then), ``readings`` (every tick), ``beat``
 (before each tick and each discovery: alive, however slow the driver), ``fault`` (from the watcher, at any
 time), ``unavailable`` (then it ends).
-Lines in: ``discover N`` (the answer carries N) and ``skip 0,3`` (leave these GPUs alone).
+Lines in: ``discover N`` (the answer carries N), ``skip 0,3`` (leave these GPUs alone), ``hear`` (start the
+watcher).
 """
 
 from __future__ import annotations
@@ -47,11 +48,13 @@ class Worker:
         self._reader = Reader(self._callers[0], Path(options["pci_devices"]))
         self._reader.skipped = frozenset(options["skip"])
         self._watcher = Watcher(self._callers[1], _say)
+        self._hears_events: bool = options["hears_events"]
 
     def run(self) -> None:
         """Until stdin ends. Raises ``LibraryGone``."""
         self._discover()
-        self._watcher.start()
+        if self._hears_events:
+            self._watcher.start()
         next_tick = next_medium = time.monotonic()
         next_discovery = next_tick + self._discover_every_s
         while True:
@@ -87,7 +90,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Alive; and for how long the other thread has been inside of one call."""
-        _say(kind="beat", watcher_silent_s=time.monotonic() - self._watcher.alive_at)
+        _say(kind="beat", watcher_silent_s=self._watcher.silent_s)
 
     def _commands(self) -> bool:
         """False at the end of stdin: the daemon has gone."""
@@ -97,6 +100,8 @@ class Worker:
             word, _, argument = line.decode().partition(" ")
             if word == "skip":
                 self._reader.skipped = frozenset(int(index) for index in argument.split(",") if index)
+            elif word == "hear":
+                self._watcher.start()
             elif word == "discover":
                 self._answer = int(argument)
                 self._discover()

@@ -128,6 +128,25 @@ def test_a_hang_of_the_other_thread_is_blamed_on_its_card_while_samples_go_on(
     run(body())
 
 
+def test_waiting_that_hangs_costs_events_and_no_card(driver: SimulatedDriver) -> None:
+    driver.hang("nvmlEventSetWait_v2")
+    settings = replace(IMPATIENT, quarantine_s=4.0)
+
+    async def body() -> None:
+        async with probing(driver, settings) as probe:
+            before = await probe.discover()
+            await until(lambda: probe.status().restarts == (("timeout", 1),))
+            driver.clear_faults()
+            assert await probe.discover() == before
+            await until(lambda: len(probe.readings()) == 3)
+            assert not driver.hears_events
+            pid = probe.status().worker_pid
+            await until(lambda: driver.hears_events, bound_s=40)
+            assert probe.status().worker_pid == pid, "in the same worker, once the time is over"
+
+    run(body())
+
+
 def test_a_storm_of_errors_hides_no_hang(driver: SimulatedDriver) -> None:
     """What the second thread says is no sign that the first is alive."""
 

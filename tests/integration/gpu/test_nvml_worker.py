@@ -270,7 +270,9 @@ def test_the_worker_ends_with_its_daemon(driver: SimulatedDriver) -> None:
             sys.executable,
             "-m",
             "provider.adapters.gpu.worker",
-            json.dumps(options | {"skip": [], "answer": 0, "pci_devices": "/sys/bus/pci/devices"}),
+            json.dumps(
+                options | {"skip": [], "answer": 0, "pci_devices": "/nonexistent", "hears_events": True}
+            ),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
