@@ -203,6 +203,13 @@ class TelemetryConfig:
     listen: str = "127.0.0.1:9464"
     token: Secret | None = None
     """Bearer token that scrapes must carry."""
+    certificate: Path | None = None
+    """Chain in PEM; with it metrics are served over TLS."""
+    key: Path | None = None
+    client_ca: Path | None = None
+    """Authority whose certificates scrapers must show."""
+    dcgm: bool = False
+    """Serve the cards under dcgm-exporter's names too, at /metrics/dcgm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

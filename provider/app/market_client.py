@@ -199,5 +199,10 @@ class Daemon:
         request = operator_pb2.ExplainOrderRequest(order=order)
         return await answered(self._stub.ExplainOrder(request, timeout=DEADLINE_S))
 
+    async def metrics(self) -> bytes:
+        """In Prometheus' text format."""
+        answer = await answered(self._stub.GetMetrics(operator_pb2.GetMetricsRequest(), timeout=DEADLINE_S))
+        return answer.exposition
+
     async def status(self) -> operator_pb2.GetStatusResponse:
         return await answered(self._stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=DEADLINE_S))

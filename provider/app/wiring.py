@@ -28,13 +28,15 @@ from provider.adapters.ledger import SqliteLedger
 from provider.adapters.runtime.docker import DockerRuntime
 from provider.adapters.runtime.storage import disks
 from provider.adapters.store.sqlite import SqliteStore
+from provider.adapters.telemetry.dcgm import DcgmMetrics
 from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
 from provider.adapters.telemetry.metrics import Metrics
+from provider.adapters.telemetry.tls import TlsFiles
 from provider.adapters.telemetry.view import Feed
 from provider.adapters.usage import CgroupUsage, SqliteTallies, TallySettings
 from provider.app import addresses
-from provider.app.config import ProviderConfig
+from provider.app.config import ProviderConfig, TelemetryConfig
 from provider.app.engine_settings import docker_settings, journal_settings, ledger_settings
 from provider.app.gpu_findings import nvml_settings
 from provider.app.ingress_settings import ingress_settings
@@ -47,6 +49,7 @@ from provider.app.policy import policy
 from provider.app.pricers import LivePricer, pricer_of
 from provider.core.effects import Effect
 from provider.core.ledger import began
+from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId, MarketId, ProviderId
 from provider.ports import CoordinatorLink, GpuProbe
 from provider.shell.attributing import Attribution, Sources
@@ -147,7 +150,7 @@ async def open_agent(
 
 async def _open_doors(config: ProviderConfig, agent: Agent, stack: AsyncExitStack) -> None:
     """Where people and programs come in: telemetry, tenants' host names and leases, the operator."""
-    await stack.enter_async_context(_telemetry(config, agent))
+    exposition = await stack.enter_async_context(_telemetry(config, agent))
     ingress = ingress_settings(config)
     if ingress is not None:
         await stack.enter_async_context(
@@ -155,7 +158,7 @@ async def _open_doors(config: ProviderConfig, agent: Agent, stack: AsyncExitStac
         )
     for each in agent.joined:
         await stack.enter_async_context(lease_server(config, each, _lease_world(agent)))
-    await stack.enter_async_context(_operator_server(config, agent))
+    await stack.enter_async_context(_operator_server(config, agent, exposition))
 
 
 async def this_machine(
@@ -235,7 +238,10 @@ def _lease_world(agent: Agent) -> LeaseWorld:
     )
 
 
-def _operator_server(config: ProviderConfig, agent: Agent) -> OperatorServer:
+def _operator_server(config: ProviderConfig, agent: Agent, exposition: Exposition) -> OperatorServer:
+    async def text() -> bytes:
+        return (await exposition.page("", gzipped=False)).body
+
     world = OperatorWorld(
         agent=agent.loop,
         probe=agent.machine.gpus,
@@ -244,6 +250,7 @@ def _operator_server(config: ProviderConfig, agent: Agent) -> OperatorServer:
         started_at=agent.machine.clock.now(),
         software=__version__,
         ledger=agent.ledger,
+        exposition=text,
         usage=agent.attribution.of,
         usage_problem=lambda: agent.attribution.problem,
     )
@@ -251,7 +258,7 @@ def _operator_server(config: ProviderConfig, agent: Agent) -> OperatorServer:
 
 
 @asynccontextmanager
-async def _telemetry(config: ProviderConfig, agent: Agent) -> AsyncIterator[None]:
+async def _telemetry(config: ProviderConfig, agent: Agent) -> AsyncIterator[Exposition]:
     host, port = addresses.split(config.telemetry.listen, "telemetry.listen")
     probe, runtime = agent.machine.gpus, agent.machine.runtime
     sizes = Sizes(
@@ -267,14 +274,27 @@ async def _telemetry(config: ProviderConfig, agent: Agent) -> AsyncIterator[None
         links=lambda: tuple(each.facts for each in agent.joined),
         held=sizes.now,
     )
-    settings = HttpSettings(host=host, port=port, token=config.telemetry.token)
+    settings = HttpSettings(host=host, port=port, token=config.telemetry.token, tls=_tls(config.telemetry))
+    exposition = Exposition(agent.metrics, feed)
+    dcgm = Exposition(DcgmMetrics(), feed) if config.telemetry.dcgm else None
     sampling = watch_readings(probe, agent.metrics, agent.attribution.lease_of, every_s=config.gpu.interval_s)
     async with (
         _beside(sizes.watch()),
         _beside(sampling),
-        TelemetryServer(settings, Exposition(agent.metrics, feed), lambda: readiness(agent)),
+        TelemetryServer(settings, exposition, lambda: readiness(agent), dcgm),
     ):
-        yield
+        yield exposition
+
+
+def _tls(config: TelemetryConfig) -> TlsFiles | None:
+    if config.certificate is not None and config.key is not None:
+        return TlsFiles(certificate=config.certificate, key=config.key, client_ca=config.client_ca)
+    if config.certificate is config.key is config.client_ca:  # none of them
+        return None
+    raise ConfigError(
+        "telemetry.certificate and telemetry.key are wanted together, telemetry.client_ca only with both",
+        remedy="set what is missing, or none of them",
+    )
 
 
 def readiness(agent: Agent) -> Readiness:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,8 @@ class OperatorWorld:
     started_at: Instant
     software: str
     ledger: Ledger
+    exposition: Callable[[], Awaitable[bytes]]
+    """The metrics, in Prometheus' text format."""
     usage: Callable[[LeaseId], LeaseUsage | None] = lambda _: None
     """What a lease uses, as last sampled."""
     usage_problem: Callable[[], str | None] = lambda: None
@@ -158,3 +160,6 @@ class OperatorGateway(OperatorServiceServicer):
                 remedy="list those that are kept: provider bids --limit 1000",
             )
         return pb.ExplainOrderResponse(decisions=map(story_to_pb, stories))
+
+    async def GetMetrics(self, request: pb.GetMetricsRequest, context: Any) -> pb.GetMetricsResponse:  # noqa: N802
+        return pb.GetMetricsResponse(exposition=await self._world.exposition())

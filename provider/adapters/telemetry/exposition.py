@@ -10,11 +10,12 @@ import asyncio
 import gzip
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from provider.adapters.telemetry.metrics import Metrics
-from provider.adapters.telemetry.view import Feed, look
+from provider.adapters.telemetry.view import Feed, Snapshot, look
 
 CACHE_S = 1.0
 GZIP_LEVEL = 1
@@ -30,10 +31,20 @@ class Page:
     is_gzipped: bool
 
 
+class Shown(Protocol):
+    """What can be rendered: ``Metrics``, or the same cards under other names."""
+
+    registry: CollectorRegistry
+
+    def show(self, snapshot: Snapshot) -> None: ...
+
+    def rendered(self, seconds: float) -> None: ...
+
+
 class Exposition:
     """Renders ``metrics`` and the state behind ``feed``. Use ``close`` at the end."""
 
-    def __init__(self, metrics: Metrics, feed: Feed, *, cache_s: float = CACHE_S) -> None:
+    def __init__(self, metrics: Shown, feed: Feed, *, cache_s: float = CACHE_S) -> None:
         self._metrics = metrics
         self._feed = feed
         self._cache_s = cache_s

@@ -1,8 +1,9 @@
 """The server for ``/metrics``, ``/healthz`` and ``/readyz``.
 
-Owns connections: how many, how long they may keep silent, how long a slow reader is waited for. Bound to
-loopback unless told otherwise. Invariant: no client, however many, silent or slow, keeps another from an
-answer; when all places are taken, the connection that has kept us waiting longest gives up its own.
+Owns connections: how many, how long they may keep silent, how long a slow reader is waited for. A handshake
+is a wait like any other, in the connection's own task. Bound to loopback unless told otherwise. Invariant: no
+client, however many, silent or slow, keeps another from an answer; when all places are taken, the connection
+that has kept us waiting longest gives up its own.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
 
 from provider.adapters.telemetry.exposition import Exposition
+from provider.adapters.telemetry.tls import TlsFiles, server_context
 from provider.domain.errors import ConfigError
 from provider.domain.secret import Secret
 from provider.rpc.http_message import (
@@ -29,16 +32,22 @@ from provider.rpc.http_message import (
     takes_gzip,
 )
 
+CLOSE_S = 1.0
+"""For the other side to agree that a connection is over."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """``port`` 0 takes a free one. With a ``token``, ``/metrics`` wants it as a bearer token."""
+    """``port`` 0 takes a free one. With a ``token``, metrics want it as a bearer token."""
 
     host: str = "127.0.0.1"
     port: int = 9464
     token: Secret | None = None
+    tls: TlsFiles | None = None
+    """None for plain HTTP."""
     silence_s: float = 5.0
-    """Until a request's head must be complete; a kept-alive connection may idle as long."""
+    """Until a handshake, and then a request's head, must be complete; a kept-alive connection may idle as
+    long."""
     write_s: float = 10.0
     """Until a response must be taken."""
     connections_most: int = 64
@@ -58,17 +67,56 @@ class Readiness:
     reason: str
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Connection:
+    """``outer`` is the TCP connection, by which it is cut; ``reader`` and ``writer`` are talked over."""
+
+    outer: asyncio.StreamWriter
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def secure(self, context: ssl.SSLContext, patience_s: float) -> None:
+        """Shake hands; ``OSError`` when that comes to nothing."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(HEAD_MOST_BYTES, loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport = await loop.start_tls(
+            self.outer.transport,
+            protocol,
+            context,
+            server_side=True,
+            ssl_handshake_timeout=patience_s,
+            ssl_shutdown_timeout=CLOSE_S,
+        )
+        if transport is None:  # how asyncio says that the other side went in the middle of it
+            raise ConnectionResetError
+        protocol.connection_made(transport)
+        self.reader, self.writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    async def close(self) -> None:
+        """In order, if the other side agrees soon."""
+        self.writer.close()
+        async with asyncio.timeout(CLOSE_S):
+            await self.writer.wait_closed()
+
+
 class TelemetryServer:
     """An async context manager: entering binds (``ConfigError`` if it cannot), leaving closes everything."""
 
     def __init__(
-        self, settings: HttpSettings, exposition: Exposition, ready: Callable[[], Readiness]
+        self,
+        settings: HttpSettings,
+        exposition: Exposition,
+        ready: Callable[[], Readiness],
+        dcgm: Exposition | None = None,
     ) -> None:
+        """``dcgm`` is served at ``/metrics/dcgm``, if there is one."""
         self._settings = settings
-        self._exposition = exposition
+        self._pages = {"/metrics": exposition} | ({"/metrics/dcgm": dcgm} if dcgm else {})
         self._ready = ready
-        self._waiting: dict[asyncio.StreamWriter, None] = {}
-        self._open: set[asyncio.StreamWriter] = set()
+        self._tls = None if settings.tls is None else server_context(settings.tls)
+        self._waiting: dict[_Connection, None] = {}
+        self._open: set[_Connection] = set()
 
     async def __aenter__(self) -> Self:
         try:
@@ -86,11 +134,12 @@ class TelemetryServer:
 
     async def __aexit__(self, *exc: object) -> None:
         self._server.close()
-        for writer in tuple(self._open):
-            writer.transport.abort()
+        for connection in tuple(self._open):
+            connection.outer.transport.abort()
         await self._tasks.__aexit__(None, None, None)
         await self._server.wait_closed()
-        self._exposition.close()
+        for exposition in self._pages.values():
+            exposition.close()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -99,79 +148,83 @@ class TelemetryServer:
         return host, port
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.set_write_buffer_limits(0)  # drained is then sent, not merely buffered
-        self._open.add(writer)
-        self._wait_for(writer)
-        self._tasks.create_task(self._serve(reader, writer))
+        if self._tls is not None:
+            # What comes before the handshake has begun would be taken for a request.
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one for both ways
+        connection = _Connection(outer=writer, reader=reader, writer=writer)
+        self._open.add(connection)
+        self._wait_for(connection)
+        self._tasks.create_task(self._serve(connection))
 
-    def _wait_for(self, writer: asyncio.StreamWriter) -> None:
+    def _wait_for(self, connection: _Connection) -> None:
         """From now on it is the client that keeps us waiting, and its place may be wanted."""
-        self._waiting[writer] = None
+        self._waiting[connection] = None
         if len(self._waiting) > self._settings.connections_most:
             longest = next(iter(self._waiting))
             del self._waiting[longest]
-            longest.transport.abort()
+            longest.outer.transport.abort()
 
-    def _forget(self, writer: asyncio.StreamWriter) -> None:
-        self._waiting.pop(writer, None)
-        self._open.discard(writer)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, connection: _Connection) -> None:
         try:
-            while await self._exchange(reader, writer):
+            if self._tls is not None:
+                await connection.secure(self._tls, self._settings.silence_s)
+            connection.writer.transport.set_write_buffer_limits(0)  # drained is then sent, not just buffered
+            while await self._exchange(connection):
                 pass
-        except (ConnectionError, TimeoutError):
-            writer.transport.abort()  # it went away, or does not read
+            await connection.close()
+        except OSError:  # it went away, does not read, or does not get through the handshake
+            pass
         finally:
-            self._forget(writer)
-            writer.close()
+            connection.outer.transport.abort()
+            self._waiting.pop(connection, None)
+            self._open.discard(connection)
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchange(self, connection: _Connection) -> bool:
         """One request and its response; whether another may follow."""
-        self._wait_for(writer)
+        self._wait_for(connection)
         try:
             async with asyncio.timeout(self._settings.silence_s):
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = await connection.reader.readuntil(b"\r\n\r\n")
             request = parse(head)
         except BadRequest as refused:
-            await self._send(writer, plain(refused.status, refused.status.phrase))
+            await self._send(connection, plain(refused.status, refused.status.phrase))
             return False
         except asyncio.LimitOverrunError:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            await self._send(writer, plain(status, status.phrase))
+            await self._send(connection, plain(status, status.phrase))
             return False
         except asyncio.IncompleteReadError:
             return False
         except TimeoutError:
-            await self._send(writer, plain(HTTPStatus.REQUEST_TIMEOUT, "no request came"))
+            await self._send(connection, plain(HTTPStatus.REQUEST_TIMEOUT, "no request came"))
             return False
-        self._waiting.pop(writer, None)
+        self._waiting.pop(connection, None)
         response = await self._answer(request)
-        await self._send(writer, response, keep_alive=request.keep_alive, with_body=request.method != "HEAD")
+        with_body = request.method != "HEAD"
+        await self._send(connection, response, keep_alive=request.keep_alive, with_body=with_body)
         return request.keep_alive
 
     async def _send(
         self,
-        writer: asyncio.StreamWriter,
+        connection: _Connection,
         response: Response,
         *,
         keep_alive: bool = False,
         with_body: bool = True,
     ) -> None:
-        self._wait_for(writer)
-        writer.write(serialize(response, keep_alive=keep_alive, with_body=with_body))
+        self._wait_for(connection)
+        connection.writer.write(serialize(response, keep_alive=keep_alive, with_body=with_body))
         async with asyncio.timeout(self._settings.write_s):
-            await writer.drain()
-        self._waiting.pop(writer, None)
-        if not keep_alive:
-            writer.close()
+            await connection.writer.drain()
+        if keep_alive:
+            self._waiting.pop(connection, None)
 
     async def _answer(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
+        if request.path in self._pages:
+            return await self._metrics(request, self._pages[request.path])
         match request.path:
-            case "/metrics":
-                return await self._metrics(request)
             case "/healthz":
                 return plain(HTTPStatus.OK, "alive")
             case "/readyz":
@@ -181,7 +234,7 @@ class TelemetryServer:
             case _:
                 return plain(HTTPStatus.NOT_FOUND, "there are /metrics, /healthz and /readyz")
 
-    async def _metrics(self, request: Request) -> Response:
+    async def _metrics(self, request: Request, exposition: Exposition) -> Response:
         token = self._settings.token
         if token is not None:
             given = request.headers.get("authorization", "").encode("latin-1")
@@ -190,7 +243,7 @@ class TelemetryServer:
                     HTTPStatus.UNAUTHORIZED, "a bearer token is wanted", ("WWW-Authenticate", "Bearer")
                 )
         gzipped = takes_gzip(request.headers.get("accept-encoding", ""))
-        page = await self._exposition.page(request.headers.get("accept", ""), gzipped=gzipped)
+        page = await exposition.page(request.headers.get("accept", ""), gzipped=gzipped)
         encoding = (("Content-Encoding", "gzip"),) if page.is_gzipped else ()
         headers = (("Content-Type", page.content_type), ("Vary", "Accept, Accept-Encoding"), *encoding)
         return Response(status=HTTPStatus.OK, body=page.body, headers=headers)

@@ -74,6 +74,11 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         looking = commands.add_parser(name, help=text)
         looking.add_argument("--json", action="store_true", help="for programs")
         looking.set_defaults(run=command(COMMANDS, name))
+    metrics = commands.add_parser("metrics", help="what a scrape gives: the daemon's, or a simulated host's")
+    metrics.add_argument(
+        "--simulated", action="store_true", help="of a busy host that does not exist, with every metric in it"
+    )
+    metrics.set_defaults(run=command("metrics_commands", "metrics"))
     bids = commands.add_parser("bids", help="decisions on orders: those that are open, then the newest")
     bids.add_argument("--since", metavar="WHEN", default="", help="10m, 1h30m, 7d or 2026-11-22T17:00:00Z")
     bids.add_argument("--outcome", metavar="NAME", action="append", default=[], help="won, refused, lost ...")

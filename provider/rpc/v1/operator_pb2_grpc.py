@@ -64,6 +64,11 @@ class OperatorServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderResponse.FromString,
                 _registered_method=True)
+        self.GetMetrics = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/GetMetrics',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetMetricsRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer:
@@ -111,6 +116,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMetrics(self, request, context):
+        """What a scrape of /metrics gives, whoever may scrape.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +155,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ExplainOrder,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderResponse.SerializeToString,
+            ),
+            'GetMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMetrics,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetMetricsRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +324,33 @@ class OperatorService:
             '/provider.rpc.v1.OperatorService/ExplainOrder',
             provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_operator__pb2.ExplainOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/GetMetrics',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.GetMetricsRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.GetMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class OperatorServiceStub:
     """Decisions on orders, of bids that are open first, then the newest first."""
     ExplainOrder: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]
     """Every decision on one order that is kept, oldest first. NOT_FOUND where there is none."""
+    GetMetrics: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _operator_pb2.GetMetricsResponse]
+    """What a scrape of /metrics gives, whoever may scrape."""
 
 @_typing.type_check_only
 class OperatorServiceAsyncStub(OperatorServiceStub):
@@ -59,6 +61,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Decisions on orders, of bids that are open first, then the newest first."""
     ExplainOrder: _aio.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]  # type: ignore[assignment]
     """Every decision on one order that is kept, oldest first. NOT_FOUND where there is none."""
+    GetMetrics: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _operator_pb2.GetMetricsResponse]  # type: ignore[assignment]
+    """What a scrape of /metrics gives, whoever may scrape."""
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -108,5 +112,13 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.ExplainOrderResponse, _abc.Awaitable[_operator_pb2.ExplainOrderResponse]]:
         """Every decision on one order that is kept, oldest first. NOT_FOUND where there is none."""
+
+    @_abc_1.abstractmethod
+    def GetMetrics(
+        self,
+        request: _operator_pb2.GetMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.GetMetricsResponse, _abc.Awaitable[_operator_pb2.GetMetricsResponse]]:
+        """What a scrape of /metrics gives, whoever may scrape."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 from provider.adapters.clock import SystemClock
 from provider.adapters.gateway import OperatorGateway, OperatorServer, OperatorWorld
 from provider.adapters.gateway.operator_service import OperatedMarket
+from provider.app.market_client import Daemon
 from provider.core.events import DrainSet, OperatorCloses
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Market
@@ -67,10 +68,15 @@ async def gateway() -> AsyncIterator[OperatorGateway]:
             started_at=Instant(5),
             software="0.1.0",
             ledger=MemoryLedger(),
+            exposition=exposition,
             usage={LEASE: USAGE}.get,
             usage_problem=lambda: "containers are out of sight",
         )
         yield OperatorGateway(world)
+
+
+async def exposition() -> bytes:
+    return "provider_tasks 7.0 \u00e9\n".encode()
 
 
 def run(scenario: Callable[[OperatorGateway], Awaitable[None]]) -> None:
@@ -147,6 +153,15 @@ def agent_of(made: OperatorGateway) -> StillAgent:
     agent = made._world.agent
     assert isinstance(agent, StillAgent)
     return agent
+
+
+def test_metrics_are_those_of_a_scrape(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        path = tmp_path / "provider.sock"
+        async with OperatorServer(path, made), Daemon(path) as daemon:
+            assert await daemon.metrics() == await exposition()
+
+    run(scenario)
 
 
 def test_a_call_without_a_deadline_is_answered_here(tmp_path: Path) -> None:

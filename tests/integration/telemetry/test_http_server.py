@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from provider.adapters.telemetry.dcgm import DcgmMetrics
 from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
 from provider.adapters.telemetry.lag import watch_loop_lag
@@ -246,5 +247,25 @@ def test_a_blocked_loop_is_noticed() -> None:
                 await has_measured.wait()
             watch.cancel()
         assert max(seen) > 0.1
+
+    run(body())
+
+
+def test_dcgms_names_are_on_a_path_of_their_own_where_they_are_wanted() -> None:
+    async def body() -> None:
+        daemon = Daemon()
+        feed = Feed(view=daemon.view, readings=tuple)
+        exposition = Exposition(Metrics(version="0.1.0"), feed)
+        dcgm = Exposition(DcgmMetrics(), feed)
+        settings = HttpSettings(port=0, token=Secret("s3cret"))
+        async with TelemetryServer(settings, exposition, daemon.ready, dcgm) as server:
+            authorized = "Authorization: Bearer s3cret"
+            status, _, text = await talk(server.address, get("/metrics/dcgm", authorized))
+            assert (status, text.count(b"# TYPE DCGM_FI_")) == (200, text.count(b"# TYPE "))
+            status, _, text = await talk(server.address, get("/metrics", authorized))
+            assert (status, b"DCGM_" in text) == (200, False)
+            assert (await talk(server.address, get("/metrics/dcgm")))[0] == 401
+        async with serving(FREE) as address:
+            assert (await talk(address, get("/metrics/dcgm")))[0] == 404
 
     run(body())

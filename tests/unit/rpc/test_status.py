@@ -57,6 +57,9 @@ class Servicer(OperatorServiceServicer):
     async def ExplainOrder(self, request: Any, context: Any) -> pb.ExplainOrderResponse:  # noqa: N802
         raise AssertionError("nobody asks for it here")
 
+    async def GetMetrics(self, request: Any, context: Any) -> pb.GetMetricsResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
 
 @asynccontextmanager
 async def served(
