@@ -38,6 +38,18 @@ class GpuConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthConfig:
+    """How GPUs are judged. The table itself is not for choosing: docs/operating.md."""
+
+    hold_s: float = 300.0
+    """So long the opposite of what held against a card must be so before it does not any more."""
+    check_s: float = 60.0
+    """After a lease, until a card that is not clean counts as degraded."""
+    heat: bool = True
+    """Judge temperatures and slowdowns by heat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
     """The container engine and what tenants get of the network."""
 
@@ -272,6 +284,7 @@ class ProviderConfig:
     """The key that tenants' secrets are sealed with at rest; none: secrets.key in the state folder."""
     log_level: str = "info"
     gpu: GpuConfig = GpuConfig()
+    health: HealthConfig = HealthConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     network: NetworkConfig = NetworkConfig()
     images: ImageConfig = ImageConfig()

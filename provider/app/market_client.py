@@ -190,6 +190,18 @@ class Daemon:
         request = operator_pb2.SetDrainRequest(drain=drain)
         return await answered(self._stub.SetDrain(request, timeout=DEADLINE_S))
 
+    async def gpu_health(self, gpu: str) -> operator_pb2.GetGpuHealthResponse:
+        request = operator_pb2.GetGpuHealthRequest(gpu=gpu)
+        return await answered(self._stub.GetGpuHealth(request, timeout=DEADLINE_S))
+
+    async def cordon_gpu(self, gpu: str, why: str) -> operator_pb2.CordonGpuResponse:
+        request = operator_pb2.CordonGpuRequest(gpu=gpu, why=why)
+        return await answered(self._stub.CordonGpu(request, timeout=DEADLINE_S))
+
+    async def uncordon_gpu(self, gpu: str) -> operator_pb2.UncordonGpuResponse:
+        request = operator_pb2.UncordonGpuRequest(gpu=gpu)
+        return await answered(self._stub.UncordonGpu(request, timeout=DEADLINE_S))
+
     async def decisions(
         self, request: operator_pb2.ListDecisionsRequest
     ) -> operator_pb2.ListDecisionsResponse:

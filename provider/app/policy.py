@@ -11,6 +11,8 @@ from provider.app.bid_settings import bid_policy
 from provider.app.config import ProviderConfig
 from provider.app.ingress_settings import ingress_policy
 from provider.app.pricing_policy import prices
+from provider.core.health import HealthSettings, table
+from provider.core.health_row import Row
 from provider.core.policy import Policy
 from provider.domain.errors import ConfigError
 from provider.domain.ids import MarketId, ProviderId
@@ -46,8 +48,23 @@ def policy(
         deaths_most=max(bidding.deaths_most, 1),
         update_probation=_span(bidding.update_probation_s),
         stop_grace_s=bidding.stop_grace_s,
+        checks_gpus=not config.gpu.simulate,
         bids=bid_policy(bidding, provider),
         ingress=ingress_policy(config),
+    )
+
+
+def health_rows(config: ProviderConfig) -> tuple[Row, ...]:
+    """The health table as the operator wants it. ``ConfigError`` for times that are none."""
+    for name in ("hold_s", "check_s"):
+        if getattr(config.health, name) < 0:
+            raise ConfigError(f"health.{name}: a time is not negative", remedy="write it like 300")
+    return table(
+        HealthSettings(
+            hold=_span(config.health.hold_s),
+            check_within=_span(config.health.check_s),
+            judges_heat=config.health.heat,
+        )
     )
 
 

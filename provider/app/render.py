@@ -128,28 +128,6 @@ def gpu_model(gpu: operator_pb2.GpuStatus) -> str:
     return gpu.model + part + (f" {SIMULATED}" if gpu.simulated else "")
 
 
-def gpus(nodes: Iterable[operator_pb2.NodeStatus]) -> Table:
-    """What ``provider gpus`` shows."""
-    rows = []
-    for node in nodes:
-        for gpu in node.gpus:
-            rows.append(
-                (
-                    str(gpu.index),
-                    gpu.uuid,
-                    gpu_model(gpu),
-                    size(gpu.memory_bytes) if gpu.HasField("memory_bytes") else "-",
-                    gpu.interface or "-",
-                    gpu.health + (f": {gpu.problem}" if gpu.problem else ""),
-                    f"{gpu.utilization_ratio:.0%}" if gpu.HasField("utilization_ratio") else "-",
-                    f"{gpu.power_watts:.0f} W" if gpu.HasField("power_watts") else "-",
-                    f"{gpu.temperature_celsius:.0f} °C" if gpu.HasField("temperature_celsius") else "-",
-                    lease_name(gpu.lease) if gpu.HasField("lease") else "-",
-                )
-            )
-    return table(("#", "UUID", "MODEL", "MEMORY", "BUS", "HEALTH", "BUSY", "POWER", "TEMP", "LEASE"), rows)
-
-
 def agent_leases(leases: Iterable[operator_pb2.AgentLease]) -> Table:
     """What ``provider leases`` shows."""
     return table(

@@ -45,7 +45,7 @@ from provider.app.market_wiring import Joined, check_names, join_up, lease_serve
 from provider.app.measuring import Sizes, TimedPerformer, TimedPulls, TimedStore, watch_readings
 from provider.app.memberships import Memberships, check_all_are_known
 from provider.app.observing import Observing, telemetry_view
-from provider.app.policy import policy
+from provider.app.policy import health_rows, policy
 from provider.app.pricers import LivePricer, pricer_of
 from provider.core.effects import Effect
 from provider.core.ledger import began
@@ -53,6 +53,7 @@ from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId, MarketId, ProviderId
 from provider.ports import CoordinatorLink, GpuProbe
 from provider.shell.attributing import Attribution, Sources
+from provider.shell.health_watch import HealthSources, HealthWatch
 from provider.shell.loop import Loop
 from provider.shell.perform import Performer
 from provider.shell.sources import Machine
@@ -80,6 +81,7 @@ class Agent:
     news: LeaseNews
     ledger: SqliteLedger
     attribution: Attribution
+    health: HealthWatch
 
     @property
     def names(self) -> Mapping[MarketId, str]:
@@ -143,9 +145,20 @@ async def open_agent(
             news=news,
             ledger=ledger,
             attribution=attribution,
+            health=_health(config, loop, machine, attribution),
         )
         await _open_doors(config, agent, stack)
         yield agent
+
+
+def _health(config: ProviderConfig, loop: Loop, machine: Machine, attribution: Attribution) -> HealthWatch:
+    sources = HealthSources(
+        gpus=machine.gpus,
+        clock=machine.clock,
+        lease_of=attribution.lease_of,
+        rows=health_rows(config),
+    )
+    return HealthWatch(sources, loop)
 
 
 async def _open_doors(config: ProviderConfig, agent: Agent, stack: AsyncExitStack) -> None:

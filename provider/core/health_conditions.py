@@ -61,8 +61,8 @@ def trouble(look: Look, _watch: CardWatch) -> Answer:
 
 
 def silence(look: Look, _watch: CardWatch) -> Answer:
-    if look.gpu is None or look.gpu.health is GpuHealth.UNHEALTHY or not look.is_on_time:
-        return None
+    if look.gpu is None or look.gpu.health is GpuHealth.UNHEALTHY or look.gpu.mig is not None:
+        return None  # of a lost card none is expected; an instance is as visible as its card
     return _told(look.reading is None, "no reading of it comes any more")
 
 

@@ -37,8 +37,6 @@ class Look:
     """A lease has it, or an instance of it."""
     strangers: tuple[str, ...] | None = None
     """Processes on it of no lease that has it, each in words; None where they cannot be told."""
-    is_on_time: bool = True
-    """Readings were expected for long enough that none is a sign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

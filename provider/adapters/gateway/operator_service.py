@@ -9,16 +9,20 @@ from typing import Any
 from grpc import StatusCode
 
 from provider.adapters.gateway import status_stream
+from provider.adapters.gateway.gpu_views import known, meant, report_to_pb
 from provider.adapters.gateway.ledger_views import order_from_text, query_from_pb, story_to_pb
 from provider.adapters.gateway.slots import Slots
 from provider.adapters.gateway.streams import until_closing
 from provider.adapters.gateway.views import agent_lease_to_pb, earned_to_pb, node_to_pb
-from provider.core.events import DrainSet, OperatorCloses
+from provider.core.events import DrainSet, GpuCordoned, GpuUncordoned, OperatorCloses
+from provider.core.gpu_records import holders
+from provider.core.health import words
+from provider.core.step import GpuSignalMoved
 from provider.domain.ids import LeaseId, MarketId
 from provider.domain.moment import HOUR, Instant, Span, after
 from provider.domain.usage import LeaseUsage
 from provider.ports import Clock, GpuProbe, Ledger, LiveAgent
-from provider.rpc.codec import own_lease_id_from_pb
+from provider.rpc.codec import lease_id_to_pb, own_lease_id_from_pb
 from provider.rpc.fields import at_least, at_most, line, present, text
 from provider.rpc.identity import LiveIdentity
 from provider.rpc.status import Denied
@@ -142,6 +146,24 @@ class OperatorGateway(OperatorServiceServicer):
     async def SetDrain(self, request: pb.SetDrainRequest, context: Any) -> pb.SetDrainResponse:  # noqa: N802
         step = await self._world.agent.submit(DrainSet(is_draining=request.drain))
         return pb.SetDrainResponse(leases=len(step.state.leases))
+
+    async def GetGpuHealth(self, request: pb.GetGpuHealthRequest, context: Any) -> pb.GetGpuHealthResponse:  # noqa: N802
+        state = self._world.agent.state
+        wanted = [meant(state, request.gpu)] if request.gpu else list(known(state))
+        return pb.GetGpuHealthResponse(gpus=[report_to_pb(state, uuid) for uuid in wanted])
+
+    async def CordonGpu(self, request: pb.CordonGpuRequest, context: Any) -> pb.CordonGpuResponse:  # noqa: N802
+        gpu = meant(self._world.agent.state, text(request.gpu, "gpu"))
+        why = " ".join(text(request.why, "why").split())
+        step = await self._world.agent.submit(GpuCordoned(gpu=gpu, why=why))
+        having = holders(step.state, gpu)
+        return pb.CordonGpuResponse(uuid=gpu, lease=lease_id_to_pb(having[0].id) if having else None)
+
+    async def UncordonGpu(self, request: pb.UncordonGpuRequest, context: Any) -> pb.UncordonGpuResponse:  # noqa: N802
+        gpu = meant(self._world.agent.state, text(request.gpu, "gpu"))
+        step = await self._world.agent.submit(GpuUncordoned(gpu=gpu))
+        over = [each.line.signal for each in step.notes if isinstance(each, GpuSignalMoved)]
+        return pb.UncordonGpuResponse(uuid=gpu, acknowledged=map(words, over))
 
     async def ListDecisions(  # noqa: N802
         self, request: pb.ListDecisionsRequest, context: Any

@@ -11,6 +11,7 @@ from provider.app.cli.entry import main as enter
 
 COMMANDS = "provider_commands"
 STEERING = "steering_commands"
+GPUS = "gpu_commands"
 LEDGER = "ledger_commands"
 MARKETS = "market_commands"
 
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _setting_up(commands)
     _looking(commands)
+    _gpus(commands)
     _steering(commands)
     _signing(commands)
     demo = commands.add_parser("demo", help="run a whole market on this machine, end to end")
@@ -68,7 +70,6 @@ def _setting_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for name, text in (
         ("status", "the daemon, its market and its capacity"),
-        ("gpus", "the GPUs: what they are, how they do, who has them"),
         ("leases", "the leases: what runs, since when, what it earned"),
     ):
         looking = commands.add_parser(name, help=text)
@@ -98,6 +99,26 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     markets = commands.add_parser("markets", help="the markets: connected or not, leases, bids, earnings")
     markets.add_argument("--json", action="store_true", help="for programs")
     markets.set_defaults(run=command(MARKETS, "markets"))
+
+
+def _gpus(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    gpus = commands.add_parser("gpus", help="the GPUs: what they are, how they do, who has them")
+    gpus.add_argument("--watch", action="store_true", help="draw it anew every two seconds, until Ctrl-C")
+    gpus.add_argument("--json", action="store_true", help="for programs")
+    gpus.set_defaults(run=command(GPUS, "gpus"))
+    parts = gpus.add_subparsers(metavar="COMMAND")
+    which = "index, UUID or the beginning of one"
+    health = parts.add_parser("health", help="what holds against a card, how it goes away, and its history")
+    health.add_argument("gpu", metavar="GPU", nargs="?", default="", help=f"{which} (default: all)")
+    health.add_argument("--json", action="store_true", help="for programs")
+    health.set_defaults(run=command(GPUS, "health"))
+    cordon = parts.add_parser("cordon", help="sell a card no more; a lease on it runs on")
+    cordon.add_argument("gpu", metavar="GPU", help=which)
+    cordon.add_argument("--why", metavar="TEXT", default="", help="one line, for its history")
+    cordon.set_defaults(run=command(GPUS, "cordon"))
+    uncordon = parts.add_parser("uncordon", help="sell it again, and acknowledge what holds against it")
+    uncordon.add_argument("gpu", metavar="GPU", help=which)
+    uncordon.set_defaults(run=command(GPUS, "uncordon"))
 
 
 def _steering(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

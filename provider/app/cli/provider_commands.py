@@ -124,20 +124,6 @@ def _gpu_line(node: operator_pb2.NodeStatus) -> str:
     return text + (f": {node.gpu_problem}" if node.gpu_problem else "")
 
 
-def gpus(args: argparse.Namespace) -> int:
-    answer = _ask(args)
-    if args.json:
-        nodes = [render.as_dict(node) for node in answer.nodes]
-        print(json.dumps(nodes, indent=2))
-        return DONE
-    out = render.console()
-    out.print(render.gpus(answer.nodes))
-    for node in answer.nodes:
-        if node.gpu_problem:
-            out.print(f"{node.name}: {node.gpu_problem}")
-    return DONE
-
-
 def leases(args: argparse.Namespace) -> int:
     answer = _ask(args)
     if args.json:

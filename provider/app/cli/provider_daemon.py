@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watch_loop_lag(agent.metrics.loop_lag))
                 group.create_task(agent.attribution.run())
+                group.create_task(agent.health.run())
                 life = group.create_task(
                     live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
                 )

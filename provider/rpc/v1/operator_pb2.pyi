@@ -57,6 +57,307 @@ class GetMetricsResponse(_message.Message):
 Global___GetMetricsResponse: _TypeAlias = GetMetricsResponse  # noqa: Y015
 
 @_typing.final
+class GetGpuHealthRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_FIELD_NUMBER: _builtins.int
+    gpu: _builtins.str
+    """UUID, the beginning of one, or index; empty for all."""
+    def __init__(
+        self,
+        *,
+        gpu: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGpuHealthRequest: _TypeAlias = GetGpuHealthRequest  # noqa: Y015
+
+@_typing.final
+class GetGpuHealthResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedCompositeFieldContainer[Global___GpuHealthReport]: ...
+    def __init__(
+        self,
+        *,
+        gpus: _abc.Iterable[Global___GpuHealthReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpus", b"gpus"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGpuHealthResponse: _TypeAlias = GetGpuHealthResponse  # noqa: Y015
+
+@_typing.final
+class GpuHealthReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UUID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    XIDS_FIELD_NUMBER: _builtins.int
+    uuid: _builtins.str
+    index: _builtins.int
+    """Absent where the GPU is not there any more."""
+    name: _builtins.str
+    health: _builtins.str
+    problem: _builtins.str
+    """The worst that holds against it, one line."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId:
+        """The lease that has it; absent when free."""
+
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldSignal]: ...
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthChange]:
+        """Oldest first."""
+
+    @_builtins.property
+    def xids(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenXid]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        uuid: _builtins.str = ...,
+        index: _builtins.int | None = ...,
+        name: _builtins.str = ...,
+        health: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        lease: _resources_pb2.LeaseId | None = ...,
+        signals: _abc.Iterable[Global___HeldSignal] | None = ...,
+        history: _abc.Iterable[Global___HealthChange] | None = ...,
+        xids: _abc.Iterable[Global___SeenXid] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index", "lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "health", b"health", "history", b"history", "index", b"index", "lease", b"lease", "name", b"name", "problem", b"problem", "signals", b"signals", "uuid", b"uuid", "xids", b"xids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___GpuHealthReport: _TypeAlias = GpuHealthReport  # noqa: Y015
+
+@_typing.final
+class HeldSignal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    CLEARS_FIELD_NUMBER: _builtins.int
+    signal: _builtins.str
+    health: _builtins.str
+    """What it makes of the GPU."""
+    since_ms: _builtins.int
+    """UTC milliseconds."""
+    detail: _builtins.str
+    """One line."""
+    clears: _builtins.str
+    """How it goes away, one line."""
+    def __init__(
+        self,
+        *,
+        signal: _builtins.str = ...,
+        health: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        detail: _builtins.str = ...,
+        clears: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clears", b"clears", "detail", b"detail", "health", b"health", "signal", b"signal", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldSignal: _TypeAlias = HeldSignal  # noqa: Y015
+
+@_typing.final
+class HealthChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_MS_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    RAISED_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    at_ms: _builtins.int
+    """UTC milliseconds."""
+    signal: _builtins.str
+    raised: _builtins.bool
+    """Whether it came or went."""
+    detail: _builtins.str
+    """One line."""
+    health: _builtins.str
+    """Of the GPU from then on."""
+    def __init__(
+        self,
+        *,
+        at_ms: _builtins.int = ...,
+        signal: _builtins.str = ...,
+        raised: _builtins.bool = ...,
+        detail: _builtins.str = ...,
+        health: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "detail", b"detail", "health", b"health", "raised", b"raised", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HealthChange: _TypeAlias = HealthChange  # noqa: Y015
+
+@_typing.final
+class SeenXid(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    XID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    xid: _builtins.int
+    kind: _builtins.str
+    """"app", "info", "suspect", "contained", "link", "reset", "node" or "unknown"."""
+    meaning: _builtins.str
+    at_ms: _builtins.int
+    """UTC milliseconds, of the last one."""
+    count: _builtins.int
+    """How many together."""
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId:
+        """Whose process it was; absent where nobody knows."""
+
+    def __init__(
+        self,
+        *,
+        xid: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        meaning: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        count: _builtins.int = ...,
+        lease: _resources_pb2.LeaseId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "count", b"count", "kind", b"kind", "lease", b"lease", "meaning", b"meaning", "xid", b"xid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenXid: _TypeAlias = SeenXid  # noqa: Y015
+
+@_typing.final
+class CordonGpuRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    gpu: _builtins.str
+    """UUID, the beginning of one, or index."""
+    why: _builtins.str
+    """One line, for the history."""
+    def __init__(
+        self,
+        *,
+        gpu: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CordonGpuRequest: _TypeAlias = CordonGpuRequest  # noqa: Y015
+
+@_typing.final
+class CordonGpuResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UUID_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    uuid: _builtins.str
+    @_builtins.property
+    def lease(self) -> _resources_pb2.LeaseId:
+        """The lease that runs on; absent where there is none."""
+
+    def __init__(
+        self,
+        *,
+        uuid: _builtins.str = ...,
+        lease: _resources_pb2.LeaseId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "uuid", b"uuid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CordonGpuResponse: _TypeAlias = CordonGpuResponse  # noqa: Y015
+
+@_typing.final
+class UncordonGpuRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_FIELD_NUMBER: _builtins.int
+    gpu: _builtins.str
+    """UUID, the beginning of one, or index."""
+    def __init__(
+        self,
+        *,
+        gpu: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UncordonGpuRequest: _TypeAlias = UncordonGpuRequest  # noqa: Y015
+
+@_typing.final
+class UncordonGpuResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UUID_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    uuid: _builtins.str
+    @_builtins.property
+    def acknowledged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Signals that held against it and were acknowledged."""
+
+    def __init__(
+        self,
+        *,
+        uuid: _builtins.str = ...,
+        acknowledged: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "uuid", b"uuid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UncordonGpuResponse: _TypeAlias = UncordonGpuResponse  # noqa: Y015
+
+@_typing.final
 class ListDecisionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

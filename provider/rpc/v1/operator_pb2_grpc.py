@@ -54,6 +54,21 @@ class OperatorServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.FromString,
                 _registered_method=True)
+        self.GetGpuHealth = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/GetGpuHealth',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetGpuHealthRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetGpuHealthResponse.FromString,
+                _registered_method=True)
+        self.CordonGpu = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/CordonGpu',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CordonGpuRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CordonGpuResponse.FromString,
+                _registered_method=True)
+        self.UncordonGpu = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/UncordonGpu',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuResponse.FromString,
+                _registered_method=True)
         self.ListDecisions = channel.unary_unary(
                 '/provider.rpc.v1.OperatorService/ListDecisions',
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsRequest.SerializeToString,
@@ -102,6 +117,27 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGpuHealth(self, request, context):
+        """What holds against GPUs, since when, how it goes away, and what held before. NOT_FOUND for no such GPU.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CordonGpu(self, request, context):
+        """Sell a GPU no more; a lease on it runs on. Kept over restarts. Twice is once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UncordonGpu(self, request, context):
+        """Sell it again, and acknowledge what holds against it: what is still so comes again. Twice is once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDecisions(self, request, context):
         """Decisions on orders, of bids that are open first, then the newest first.
         """
@@ -145,6 +181,21 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.SetDrain,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.SerializeToString,
+            ),
+            'GetGpuHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGpuHealth,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetGpuHealthRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.GetGpuHealthResponse.SerializeToString,
+            ),
+            'CordonGpu': grpc.unary_unary_rpc_method_handler(
+                    servicer.CordonGpu,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CordonGpuRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.CordonGpuResponse.SerializeToString,
+            ),
+            'UncordonGpu': grpc.unary_unary_rpc_method_handler(
+                    servicer.UncordonGpu,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuResponse.SerializeToString,
             ),
             'ListDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDecisions,
@@ -270,6 +321,87 @@ class OperatorService:
             '/provider.rpc.v1.OperatorService/SetDrain',
             provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_operator__pb2.SetDrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGpuHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/GetGpuHealth',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.GetGpuHealthRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.GetGpuHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CordonGpu(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/CordonGpu',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.CordonGpuRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.CordonGpuResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UncordonGpu(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/UncordonGpu',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuResponse.FromString,
             options,
             channel_credentials,
             insecure,

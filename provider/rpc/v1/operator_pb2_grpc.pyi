@@ -39,6 +39,12 @@ class OperatorServiceStub:
     """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
     SetDrain: _grpc.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]
     """Stop bidding, or begin again. Leases run on. Kept over restarts."""
+    GetGpuHealth: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetGpuHealthRequest, _operator_pb2.GetGpuHealthResponse]
+    """What holds against GPUs, since when, how it goes away, and what held before. NOT_FOUND for no such GPU."""
+    CordonGpu: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CordonGpuRequest, _operator_pb2.CordonGpuResponse]
+    """Sell a GPU no more; a lease on it runs on. Kept over restarts. Twice is once."""
+    UncordonGpu: _grpc.UnaryUnaryMultiCallable[_operator_pb2.UncordonGpuRequest, _operator_pb2.UncordonGpuResponse]
+    """Sell it again, and acknowledge what holds against it: what is still so comes again. Twice is once."""
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]
     """Decisions on orders, of bids that are open first, then the newest first."""
     ExplainOrder: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]
@@ -57,6 +63,12 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Take a lease back: its tenant is given notice, then its processes are asked to end, then ended."""
     SetDrain: _aio.UnaryUnaryMultiCallable[_operator_pb2.SetDrainRequest, _operator_pb2.SetDrainResponse]  # type: ignore[assignment]
     """Stop bidding, or begin again. Leases run on. Kept over restarts."""
+    GetGpuHealth: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetGpuHealthRequest, _operator_pb2.GetGpuHealthResponse]  # type: ignore[assignment]
+    """What holds against GPUs, since when, how it goes away, and what held before. NOT_FOUND for no such GPU."""
+    CordonGpu: _aio.UnaryUnaryMultiCallable[_operator_pb2.CordonGpuRequest, _operator_pb2.CordonGpuResponse]  # type: ignore[assignment]
+    """Sell a GPU no more; a lease on it runs on. Kept over restarts. Twice is once."""
+    UncordonGpu: _aio.UnaryUnaryMultiCallable[_operator_pb2.UncordonGpuRequest, _operator_pb2.UncordonGpuResponse]  # type: ignore[assignment]
+    """Sell it again, and acknowledge what holds against it: what is still so comes again. Twice is once."""
     ListDecisions: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     """Decisions on orders, of bids that are open first, then the newest first."""
     ExplainOrder: _aio.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]  # type: ignore[assignment]
@@ -96,6 +108,30 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.SetDrainResponse, _abc.Awaitable[_operator_pb2.SetDrainResponse]]:
         """Stop bidding, or begin again. Leases run on. Kept over restarts."""
+
+    @_abc_1.abstractmethod
+    def GetGpuHealth(
+        self,
+        request: _operator_pb2.GetGpuHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.GetGpuHealthResponse, _abc.Awaitable[_operator_pb2.GetGpuHealthResponse]]:
+        """What holds against GPUs, since when, how it goes away, and what held before. NOT_FOUND for no such GPU."""
+
+    @_abc_1.abstractmethod
+    def CordonGpu(
+        self,
+        request: _operator_pb2.CordonGpuRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.CordonGpuResponse, _abc.Awaitable[_operator_pb2.CordonGpuResponse]]:
+        """Sell a GPU no more; a lease on it runs on. Kept over restarts. Twice is once."""
+
+    @_abc_1.abstractmethod
+    def UncordonGpu(
+        self,
+        request: _operator_pb2.UncordonGpuRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.UncordonGpuResponse, _abc.Awaitable[_operator_pb2.UncordonGpuResponse]]:
+        """Sell it again, and acknowledge what holds against it: what is still so comes again. Twice is once."""
 
     @_abc_1.abstractmethod
     def ListDecisions(

@@ -51,6 +51,15 @@ class Servicer(OperatorServiceServicer):
     async def SetDrain(self, request: Any, context: Any) -> pb.SetDrainResponse:  # noqa: N802
         raise AssertionError("nobody asks for it here")
 
+    async def GetGpuHealth(self, request: Any, context: Any) -> pb.GetGpuHealthResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
+    async def CordonGpu(self, request: Any, context: Any) -> pb.CordonGpuResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
+    async def UncordonGpu(self, request: Any, context: Any) -> pb.UncordonGpuResponse:  # noqa: N802
+        raise AssertionError("nobody asks for it here")
+
     async def ListDecisions(self, request: Any, context: Any) -> pb.ListDecisionsResponse:  # noqa: N802
         raise AssertionError("nobody asks for it here")
 
