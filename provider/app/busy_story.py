@@ -12,10 +12,10 @@ from decimal import Decimal
 
 from provider.app.busy_host import PROVIDER, BusyHost
 from provider.core.effects import ConfirmLease, PlaceBid
-from provider.core.events import DrainSet, ManifestArrived
+from provider.core.events import DrainSet, GpuFaultSeen, ManifestArrived
 from provider.core.lease import Phase
 from provider.domain.errors import Temporary
-from provider.domain.gpu import GpuHealth
+from provider.domain.gpu import GpuFault, GpuHealth
 from provider.domain.ids import LeaseId, OrderId, Owner
 from provider.domain.manifest import Manifest, ManifestGroup, Service
 from provider.domain.market import Award, CloseReason, GroupSpec, Order
@@ -62,6 +62,7 @@ async def happen(host: BusyHost) -> None:
     host.market.end_lease(ended, CloseReason.TENANT_CLOSED)
     await host.until(lambda: ended not in host.loop.state.leases)
     await _bad_minutes(host, leases)
+    await _driver_errors(host)
     await _bid(host, _order(30, "rtx4090", 1))
     last = host.loop.state.nodes[0].gpus[5]
     host.probe.judge(last.uuid, GpuHealth.DEGRADED, "an uncorrectable memory error")
@@ -104,6 +105,14 @@ async def _bad_minutes(host: BusyHost, leases: list[LeaseId]) -> None:
     await host.until(lambda: host.loop.state.connected)
     host.store.refusals = 2
     await asyncio.sleep(900)
+
+
+async def _driver_errors(host: BusyHost) -> None:
+    """One that a tenant's program made, and one that is the card's."""
+    first, second = (gpu.uuid for gpu in host.loop.state.nodes[0].gpus[:2])
+    for uuid, xid in ((first, 31), (first, 31), (second, 94)):
+        fault = GpuFault(uuid=uuid, xid=xid, at=host.clock.now())
+        await host.loop.submit(GpuFaultSeen(fault=fault))
 
 
 async def _rent(host: BusyHost, number: int, model: str, gpus: int, *, image: str = _WEB) -> LeaseId:

@@ -113,15 +113,16 @@ class Observing:
         if isinstance(note, OrderConsidered | BidEnded):
             self._market_note(note, at)
         elif isinstance(note, GpuFaulted | GpuSignalMoved):
-            self._gpu_note(note)
+            self._gpu_note(note, at)
         else:
             self._lease_note(note, at)
 
-    def _gpu_note(self, note: GpuNote) -> None:
+    def _gpu_note(self, note: GpuNote, at: Instant) -> None:
         match note:
             case GpuFaulted():
                 lease = str(note.lease) if note.lease else None
                 log.warning("gpu_faulted", gpu=note.gpu, xid=note.xid, kind=note.kind, lease=lease)
+                self._metrics.gpu_faulted(note.gpu, note.xid, note.kind, note.count, at)
             case GpuSignalMoved(line=line) if line.is_raised:
                 log.warning("gpu_signal_raised", gpu=note.gpu, signal=line.signal, detail=line.detail)
             case GpuSignalMoved(line=line):
@@ -216,6 +217,9 @@ def telemetry_view(
     return TelemetryView(
         nodes=state.nodes,
         leases=tuple(leases),
+        signals=tuple(
+            (uuid, each.signal) for uuid, record in state.gpu_records.items() for each in record.active
+        ),
         bids_open=len(state.bids),
         markets=tuple(
             MarketView(name=name, is_connected=state.market(market).connected)

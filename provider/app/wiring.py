@@ -289,7 +289,7 @@ async def _telemetry(config: ProviderConfig, agent: Agent) -> AsyncIterator[Expo
     )
     settings = HttpSettings(host=host, port=port, token=config.telemetry.token, tls=_tls(config.telemetry))
     exposition = Exposition(agent.metrics, feed)
-    dcgm = Exposition(DcgmMetrics(), feed) if config.telemetry.dcgm else None
+    dcgm = Exposition(DcgmMetrics(agent.metrics.xids), feed) if config.telemetry.dcgm else None
     sampling = watch_readings(probe, agent.metrics, agent.attribution.lease_of, every_s=config.gpu.interval_s)
     async with (
         _beside(sizes.watch()),

@@ -10,14 +10,17 @@ Counters keep their bare names, which the library gives only to untyped families
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 
 from provider.adapters.telemetry.rows.sample import Cards
 from provider.adapters.telemetry.view import Snapshot
+from provider.adapters.telemetry.xids import CardXids
 from provider.domain.gpu import Gpu, GpuReading
+from provider.domain.ids import GpuUuid
 
 MIB = 1024**2
 LABELS = ("gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "GPU_I_PROFILE", "GPU_I_ID")
@@ -79,19 +82,22 @@ FIGURES: tuple[tuple[str, str, str, _Figure], ...] = (
 )
 """Name, type, help, and the figure in dcgm-exporter's unit."""
 FREE = "DCGM_FI_DEV_FB_FREE"
+XID = "DCGM_FI_DEV_XID_ERRORS"
 
 
 class DcgmMetrics:
     """``exposition.Shown``, over a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, xids: Callable[[], Mapping[GpuUuid, CardXids]] = dict) -> None:
+        """``xids`` is asked on the event loop."""
         self.registry = CollectorRegistry()
+        self._xids = xids
         self._snapshot: Snapshot | None = None
         self.registry.register(self)
 
     def show(self, snapshot: Snapshot) -> None:
         """What the next rendering shows."""
-        self._snapshot = snapshot
+        self._snapshot = replace(snapshot, xids=self._xids())
 
     def rendered(self, seconds: float) -> None:
         """Not counted: ``/metrics`` is what is measured."""
@@ -121,6 +127,11 @@ def _families(cards: Cards, snapshot: Snapshot) -> Iterable[Family]:
             used = reading.memory_used_bytes + (reading.memory_reserved_bytes or 0)
             free.add_sample(FREE, labels, (gpu.memory_bytes - used) / MIB)
     yield free
+    last = Family(XID, "Number of the driver's last error; 0 for none yet.", "gauge")
+    for labels, gpu, _ in present:
+        card = snapshot.xids.get(gpu.uuid)
+        last.add_sample(XID, labels, float(card.last_xid if card else 0))
+    yield last
 
 
 def _labels(host: str, gpu: Gpu) -> dict[str, str]:

@@ -27,9 +27,12 @@ from provider.adapters.telemetry.collector import StateCollector
 from provider.adapters.telemetry.table.metric import Kind, Metric
 from provider.adapters.telemetry.totals import GpuTotals
 from provider.adapters.telemetry.view import GpuProcesses, Snapshot, TelemetryView
+from provider.adapters.telemetry.xids import CardXids, GpuXids
 from provider.domain.gpu import GpuReading
+from provider.domain.gpu_health import XidClass
 from provider.domain.ids import GpuUuid
 from provider.domain.market import CloseReason, Refusal
+from provider.domain.moment import Instant
 from provider.domain.money import Money
 from provider.domain.workload import ExitCause
 
@@ -118,6 +121,7 @@ class Metrics:
         self._reconcile = self._histogram(table.daemon.RECONCILE)
         self._reconcile_errors = self._counter(table.daemon.RECONCILE_ERRORS)
         self._totals = GpuTotals()
+        self._xids = GpuXids()
         self._expected: dict[bool, int] = {}
         self._processes: Mapping[GpuUuid, GpuProcesses] = {}
         self._begin_at_zero()
@@ -150,6 +154,10 @@ class Metrics:
     def nvml_sweep(self, seconds: float) -> None:
         """One sample of all cards was taken."""
         self._sweep.observe(seconds)
+
+    def gpu_faulted(self, uuid: GpuUuid, xid: int, kind: XidClass, count: int, at: Instant) -> None:
+        """The driver reported ``count`` errors of a card."""
+        self._xids.note(uuid, xid, kind, count, at)
 
     def order_seen(self, refusal: Refusal | None) -> None:
         """An order was looked at; None: it gets a bid."""
@@ -249,6 +257,10 @@ class Metrics:
         if processes is not None:
             self._processes = processes
 
+    def xids(self) -> Mapping[GpuUuid, CardXids]:
+        """What the driver reported of each card so far."""
+        return self._xids.now()
+
     def show(self, snapshot: Snapshot) -> None:
         """What the next rendering shows of the state."""
         self._note_view(snapshot.view)
@@ -258,11 +270,13 @@ class Metrics:
             self._expected[simulated] = max(there, self._expected.get(simulated, 0))
         self.sampled(snapshot.readings)
         self._totals.keep_only({gpu.uuid for gpu in gpus})
+        self._xids.keep_only({gpu.uuid for gpu in gpus})
         self.state.snapshot = replace(
             snapshot,
             totals=self._totals.now(),
             gpus_expected=dict(self._expected),
             processes=self._processes,
+            xids=self._xids.now(),
         )
 
     def _note_view(self, view: TelemetryView) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from provider.adapters.telemetry.totals import CardTotals
+from provider.adapters.telemetry.xids import CardXids
 from provider.core.lease import Phase
 from provider.domain.gpu import GpuReading
 from provider.domain.ids import GpuUuid
@@ -52,6 +53,8 @@ class TelemetryView:
 
     nodes: tuple[Node, ...] = ()
     leases: tuple[LeaseView, ...] = ()
+    signals: tuple[tuple[GpuUuid, str], ...] = ()
+    """What holds against cards now: card, ``domain.gpu_health.GpuSignal``."""
     bids_open: int = 0
     markets: tuple[MarketView, ...] = ()
     blocked: tuple[str, ...] = ()
@@ -134,6 +137,7 @@ class Snapshot:
     gpus_expected: Mapping[bool, int] = field(default_factory=dict)
     """The most cards there were, simulated ones and others."""
     processes: Mapping[GpuUuid, GpuProcesses] = field(default_factory=dict)
+    xids: Mapping[GpuUuid, CardXids] = field(default_factory=dict)
 
 
 def look(feed: Feed) -> Snapshot:

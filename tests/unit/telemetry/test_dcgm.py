@@ -7,10 +7,13 @@ from dataclasses import replace
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from provider.adapters.telemetry.dcgm import FIGURES, FREE, LABELS, DcgmMetrics
+from provider.adapters.telemetry.dcgm import FIGURES, FREE, LABELS, XID, DcgmMetrics
 from provider.adapters.telemetry.view import Snapshot, TelemetryView
+from provider.adapters.telemetry.xids import GpuXids
+from provider.core.xids import xid_class
 from provider.domain.gpu import MigSlice
 from provider.domain.ids import GpuUuid
+from provider.domain.moment import Instant
 from provider.sim import vtime
 from provider.sim.clock import LoopClock
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
@@ -57,7 +60,7 @@ def simulated() -> str:
 
 def test_a_server_card_tells_all_of_it() -> None:
     found = values(simulated())
-    assert set(found) == {name for name, _, _, _ in FIGURES} | {FREE}
+    assert set(found) == {name for name, _, _, _ in FIGURES} | {FREE, XID}
     assert set(found) >= DASHBOARD_12239
     assert all(set(labels) <= set(LABELS) for labels, _ in found.values())
 
@@ -90,6 +93,19 @@ def test_names_are_bare_and_what_is_not_told_is_absent() -> None:
     assert "# TYPE DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION untyped" in text
     assert "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{" not in text
     assert "DCGM_FI_DEV_MEMORY_TEMP{" not in text
+
+
+def test_the_last_error_is_told_by_its_number() -> None:
+    counts = GpuXids()
+    for xid in (31, 79):
+        counts.note(FIRST, xid, xid_class(xid), 1, Instant(5))
+    metrics = DcgmMetrics(counts.now)
+    gpus = node(card(FIRST, 0), card(SECOND, 1))
+    readings = (READING, replace(READING, uuid=SECOND))
+    metrics.show(Snapshot(view=TelemetryView(nodes=(gpus,)), readings=readings))
+    text = generate_latest(metrics.registry).decode()
+    told = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{XID}{{")]
+    assert told == ["79.0", "0.0"]
 
 
 def test_an_instance_says_which_and_a_card_without_a_sample_says_nothing() -> None:

@@ -22,6 +22,12 @@ def cards(cards: Cards, snapshot: Snapshot) -> Rows:
         table.gpu.HEALTH_STATE,
         [((gpu.uuid, state), float(gpu.health is state)) for gpu in gpus for state in GpuHealth],
     )
+    present = {gpu.uuid for gpu in gpus}
+    yield (
+        table.gpu.HEALTH_REASON,
+        [((uuid, signal), 1) for uuid, signal in snapshot.view.signals if uuid in present],
+    )
+    yield from _xids(snapshot)
     yield table.gpu.SCHEDULABLE, [((gpu.uuid,), float(gpu.health is GpuHealth.HEALTHY)) for gpu in gpus]
     yield table.gpu.LEASED, [((gpu.uuid,), float(gpu.uuid in leased)) for gpu in gpus]
     for metric, fact in _PLAIN:
@@ -40,6 +46,19 @@ def cards(cards: Cards, snapshot: Snapshot) -> Rows:
             for state, is_in in states.items()
         ]
     yield table.nvml.GPUS, counts
+
+
+def _xids(snapshot: Snapshot) -> Rows:
+    """Of the cards that are here: ``metrics`` forgets the others."""
+    yield (
+        table.gpu.XIDS,
+        [
+            ((uuid, str(xid), kind), count)
+            for uuid, card in snapshot.xids.items()
+            for (xid, kind), count in card.counts.items()
+        ],
+    )
+    yield table.gpu.XID_LAST, [((uuid,), card.last / 1000) for uuid, card in snapshot.xids.items()]
 
 
 _PLAIN: tuple[tuple[Metric, Callable[[Gpu], float | None]], ...] = (

@@ -24,6 +24,11 @@ MIG_INFO = gauge(
 HEALTH_STATE = gauge(
     "provider_gpu_health_state", "1 for the state the card is in, 0 for the others.", "uuid", "state"
 )
+HEALTH_REASON = gauge(
+    "provider_gpu_health_reason",
+    "1 while this holds against the card; gone when it does no more.",
+    *("uuid", "reason"),
+)
 SCHEDULABLE = gauge("provider_gpu_schedulable", "1 while the card is healthy and may be sold.", "uuid")
 LEASED = gauge("provider_gpu_leased", "1 while a lease holds the card.", "uuid")
 
@@ -116,4 +121,12 @@ RECOVERY_ACTION = gauge(
     "provider_gpu_recovery_action",
     "What the driver wants done: 0 nothing, 1 reset, 2 reboot, 3 drain peers, 4 drain and reset.",
     "uuid",
+)
+XIDS = counter(
+    "provider_gpu_xid_total",
+    "Errors that the driver reported, by number and what kind of error that is; from the first one on.",
+    *("uuid", "xid", "class"),
+)
+XID_LAST = gauge(
+    "provider_gpu_xid_last_timestamp_seconds", "When the driver last reported an error of the card.", "uuid"
 )
