@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pynvml
 
-from provider.adapters.gpu.policy import FUNCTION_NOT_FOUND, UNREADABLE_TEXT, Treatment, treatment
+from provider.adapters.gpu.policy import FUNCTION_NOT_FOUND, UNREADABLE, Treatment, treatment
 from provider.adapters.gpu.slot import NO_GPU, CallSlot
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class Caller:
             code: int = error.value
         except pynvml.NVMLLibraryMismatchError:  # how the bindings say that a symbol is missing, twice
             code = FUNCTION_NOT_FOUND
-        except UnicodeDecodeError:
-            code = UNREADABLE_TEXT
+        except ValueError:  # UnicodeDecodeError among them
+            code = UNREADABLE
         finally:
             self._slot.leave()
         raise self.failed(symbol, code)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import pynvml
@@ -108,7 +109,9 @@ class Gpm:
         self._on(unit, "nvmlGpmMetricsGet", lambda _: pynvml.nvmlGpmMetricsGet(wanted))
         answers = wanted.metrics[: len(_RATIOS)]
         return {
-            _RATIOS[each.metricId]: min(each.value / 100, 1.0) for each in answers if each.nvmlReturn == 0
+            _RATIOS[each.metricId]: min(each.value / 100, 1.0)
+            for each in answers
+            if each.nvmlReturn == 0 and isfinite(each.value) and each.value >= 0
         }
 
     def _on(self, unit: Unit, symbol: str, ask: Callable[[Any], Any]) -> Any:

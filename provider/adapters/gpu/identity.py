@@ -19,6 +19,7 @@ from provider.adapters.gpu.nvml import (
     Handle,
     call,
     field,
+    nvlinks,
     sysfs_bus_id,
 )
 
@@ -51,16 +52,6 @@ def _threshold(which: int) -> Callable[[Handle], Any]:
 
 def _clock(domain: int) -> Callable[[Handle], Any]:
     return lambda handle: pynvml.nvmlDeviceGetMaxClockInfo(handle, domain)
-
-
-def _links_by_asking(handle: Handle) -> int:
-    """For drivers that do not tell their number: so many answer, from the first on."""
-    for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
-        try:
-            pynvml.nvmlDeviceGetNvLinkState(handle, link)
-        except pynvml.NVMLError_InvalidArgument:
-            return link
-    return int(pynvml.NVML_NVLINK_MAX_LINKS)
 
 
 _MEMORY: tuple[Call, ...] = tuple(
@@ -126,7 +117,7 @@ IDENTITY: Group = (
     ),
     (
         field("NVLINK_LINK_COUNT", 91, "nvlinks"),
-        call("nvmlDeviceGetNvLinkState(all)", _links_by_asking, "nvlinks"),
+        Call("nvmlDeviceGetNvLinkState(all)", nvlinks, (Given("nvlinks", "", len),)),
     ),
     *(
         (call(f"nvmlDeviceGetTemperatureThreshold({short})", _threshold(which), name, "°C"),)

@@ -93,12 +93,12 @@ def _note(call: Caller, card: Unit, number: int, ends: _Ends) -> None:
     if remote == _TO_A_SWITCH:
         ends.switches += 1
     elif remote == _TO_A_GPU:
-        pci = call(
+        bus_id = call(
             "nvmlDeviceGetNvLinkRemotePciInfo_v2",
-            lambda: pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number),
+            lambda: sysfs_bus_id(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number)),
             *where,
         )
-        ends.cards[sysfs_bus_id(pci)] += 1
+        ends.cards[bus_id] += 1
 
 
 def _over_pcie(call: Caller, first: Unit, second: Unit) -> str | None:

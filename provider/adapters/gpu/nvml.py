@@ -83,8 +83,24 @@ def call(symbol: str, ask: Callable[[Handle], Any], name: str, unit: str = "") -
 
 
 def field_value(value: Any) -> Any:
-    """The number in a field's answer, which says itself of what type it is."""
+    """The number in a field's answer, which says itself of what type it is. May raise ``ValueError``."""
+    if value.valueType >= len(_MEMBERS):
+        raise ValueError(f"a value of type {value.valueType}")
     return getattr(value.value, _MEMBERS[value.valueType])
+
+
+def nvlinks(handle: Handle) -> list[bool]:
+    """Of each NVLink whether it is up. The first that does not exist ends them; where there is none the
+    driver's error is raised."""
+    links: list[bool] = []
+    for number in range(pynvml.NVML_NVLINK_MAX_LINKS):
+        try:
+            links.append(bool(pynvml.nvmlDeviceGetNvLinkState(handle, number)))
+        except (pynvml.NVMLError_InvalidArgument, pynvml.NVMLError_NotSupported):
+            if not links:
+                raise
+            break
+    return links
 
 
 def sysfs_bus_id(pci: Any) -> str:

@@ -61,19 +61,19 @@ RETURN_CODES: dict[int, tuple[str, Treatment]] = {
     999: ("unknown error", Treatment.SUSPECT),
 }
 
-UNREADABLE_TEXT = -1
-"""Not NVIDIA's: the driver returned text that is not UTF-8, which nvidia-ml-py cannot decode."""
+UNREADABLE = -1
+"""Not NVIDIA's: the driver returned something that makes no sense, such as text that is not UTF-8."""
 
 
 def meaning(code: int) -> str:
     """The code in words, for a sentence."""
-    if code == UNREADABLE_TEXT:
-        return "the text is not readable"
+    if code == UNREADABLE:
+        return "what it answered is not readable"
     return RETURN_CODES[code][0] if code in RETURN_CODES else f"return code {code}"
 
 
 def treatment(code: int) -> Treatment:
     """How to treat it. A code that NVIDIA adds after this was written is suspect."""
-    if code == UNREADABLE_TEXT:
+    if code == UNREADABLE:
         return Treatment.SKIP
     return RETURN_CODES[code][1] if code in RETURN_CODES else Treatment.SUSPECT

@@ -20,12 +20,13 @@ from provider.adapters.gpu.identity import IDENTITY, INSTANCE_IDENTITY
 from provider.adapters.gpu.links import read_links
 from provider.adapters.gpu.nvml import IN_OUR_UNIT, Call, Field, Given, Group, Handle, field_value
 from provider.adapters.gpu.pci import nvidia_gpus
-from provider.adapters.gpu.policy import NO_INSTANCE, SUCCESS, Treatment, treatment
-from provider.adapters.gpu.sampling import FAST, INSTANCE, MEDIUM
+from provider.adapters.gpu.policy import NO_INSTANCE, SUCCESS, UNREADABLE, Treatment, treatment
+from provider.adapters.gpu.sampling import FAST, INSTANCE, MEDIUM, PROCESSES
 
 T = TypeVar("T")
 Row = dict[str, Any]
 """One unit's part of a message: its fields, and ``trouble`` as pairs of symbol and return code."""
+_STRANGE_PROCESSES = ((535, 43), (535, 86))
 _INSTANCES_MOST = 16
 """More than any card has; where a driver tells a larger number it is not believed."""
 
@@ -42,8 +43,8 @@ class Unit:
     parent: Unit | None = None
     gpu_instance: int | None = None
     bus_id: str | None = None
-    answers: dict[Field, tuple[int, Any]] = field(default_factory=dict)
-    """Of the last call for numbered fields: return code and value."""
+    answers: dict[Field, tuple[int, Row]] = field(default_factory=dict)
+    """Of the last call for numbered fields: return code and facts."""
 
 
 class Reader:
@@ -55,6 +56,7 @@ class Reader:
         self._gpm = Gpm(call)
         self._units: dict[str, Unit] = {}
         self._silent: dict[str, set[str]] = {}
+        self._always_silent: frozenset[str] = frozenset()
         self.skipped: frozenset[int] = frozenset()
         """Indexes that are left alone, because a call on them hung."""
         self._call("nvmlInitWithFlags", pynvml.nvmlInit)
@@ -66,11 +68,13 @@ class Reader:
     def inventory(self) -> Row:
         """What there is, with fresh handles: versions, links, a row for each index, dead ones included."""
         self._units.clear()
+        driver = self._system("nvmlSystemGetDriverVersion", pynvml.nvmlSystemGetDriverVersion)
+        self._always_silent = frozenset() if _tells_processes(driver) else frozenset({PROCESSES})
         count = self._call("nvmlDeviceGetCount_v2", pynvml.nvmlDeviceGetCount)
         rows = [row for index in range(count) for row in self._card(index)]
         self._gpm.keep(self._units)
         return {
-            "driver_version": self._system("nvmlSystemGetDriverVersion", pynvml.nvmlSystemGetDriverVersion),
+            "driver_version": driver,
             "cuda_version": self._system(
                 "nvmlSystemGetCudaDriverVersion", pynvml.nvmlSystemGetCudaDriverVersion
             ),
@@ -147,7 +151,8 @@ class Reader:
         except CallFailed as failure:
             row["trouble"].append((failure.symbol, failure.code))
             return None
-        unit = Unit(index, handle, row["uuid"], self._silent.setdefault(row["uuid"], set()))
+        silent = self._silent.setdefault(row["uuid"], set(self._always_silent))
+        unit = Unit(index, handle, row["uuid"], silent)
         self._units[unit.uuid] = unit
         return unit
 
@@ -212,23 +217,22 @@ class Reader:
             if treatment(failure.code) is not Treatment.ABSENT:
                 row["trouble"].append((failure.symbol, failure.code))
             else:
-                unit.answers = dict.fromkeys(wanted, (failure.code, None))
+                unit.answers = dict.fromkeys(wanted, (failure.code, {}))
             return
         for way, value in zip(wanted, values, strict=True):
-            code = value.nvmlReturn
-            unit.answers[way] = (code, None if code else field_value(value))
+            unit.answers[way] = _answer(way, value)
 
     def _take(self, unit: Unit, row: Row, into: Row, way: Call | Field) -> bool:
         """Get one fact and write down what it gives. False: this unit cannot tell, try an older way."""
+        if isinstance(way, Field) and way not in unit.answers:
+            return True  # the call for all of them failed, which is noted
         try:
             if isinstance(way, Field):
-                if way not in unit.answers:
-                    return True  # the call for all of them failed, which is noted
-                code, answer = unit.answers[way]
+                code, facts = unit.answers[way]
                 if code != SUCCESS:
                     raise self._call.failed(way.symbol, code)
             else:
-                answer = self._call(way.symbol, partial(way.ask, unit.handle), unit.index, unit.uuid)
+                facts = self._call(way.symbol, partial(_asked, way, unit.handle), unit.index, unit.uuid)
         except LibraryGone:
             raise
         except CallFailed as failure:
@@ -237,8 +241,7 @@ class Reader:
                 return False
             row["trouble"].append((failure.symbol, failure.code))
             return True
-        for given in way.gives:
-            into[given.field] = _in_our_unit(given, answer)
+        into.update(facts)
         return True
 
     def _confidential(self) -> Row:
@@ -276,6 +279,29 @@ def _is_lost(row: Row) -> bool:
     return any(treatment(code) is Treatment.LOST for _, code in row["trouble"])
 
 
+def _asked(way: Call, handle: Handle) -> Row:
+    return {given.field: _in_our_unit(given, told) for told in [way.ask(handle)] for given in way.gives}
+
+
+def _answer(way: Field, value: Any) -> tuple[int, Row]:
+    """Return code and facts of one numbered field."""
+    if value.nvmlReturn:
+        return value.nvmlReturn, {}
+    try:
+        told = field_value(value)
+        return SUCCESS, {given.field: _in_our_unit(given, told) for given in way.gives}
+    except ValueError:
+        return UNREADABLE, {}
+
+
 def _in_our_unit(given: Given, answer: Any) -> Any:
     value = given.pick(answer)
     return None if value is None else IN_OUR_UNIT[given.unit](value)
+
+
+def _tells_processes(driver_version: str | None) -> bool:
+    """535.43 to 535.86 fill in another structure than their headers say: garbage, read by it."""
+    numbers = [int(part) for part in (driver_version or "").split(".")[:2] if part.isdecimal()]
+    return len(numbers) < 2 or not (
+        _STRANGE_PROCESSES[0] <= (numbers[0], numbers[1]) <= _STRANGE_PROCESSES[1]
+    )

@@ -22,7 +22,10 @@ from provider.adapters.gpu.nvml import (
     Handle,
     call,
     field,
+    field_value,
+    nvlinks,
 )
+from provider.adapters.gpu.policy import SUCCESS
 
 _CORRECTED, _UNCORRECTED, _SINCE_LOADED = 0, 1, 0
 _FABRIC_COMPLETED = 3
@@ -66,15 +69,18 @@ def _is_fabric_ready(told: Any) -> bool | None:
     return getattr(told, "healthSummary", 0) not in _FABRIC_NOT_IN_FULL_HEALTH
 
 
-def _links_up(handle: Handle) -> int:
-    """How many NVLinks are; the first that does not exist ends the count."""
-    up = 0
-    for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
-        try:
-            up += bool(pynvml.nvmlDeviceGetNvLinkState(handle, link))
-        except pynvml.NVMLError_InvalidArgument:
-            break
-    return up
+def _sum_over_links(number: int) -> Callable[[Handle], Any]:
+    """For drivers that do not add a field up over the links themselves."""
+
+    def ask(handle: Handle) -> Any:
+        links = range(pynvml.NVML_NVLINK_MAX_LINKS)
+        values = pynvml.nvmlDeviceGetFieldValues(handle, [(number, link) for link in links])
+        told = [field_value(value) for value in values if value.nvmlReturn == SUCCESS]
+        if not told:
+            raise pynvml.NVMLError(values[0].nvmlReturn)
+        return sum(told)
+
+    return ask
 
 
 def _exhausted_banks(banks: Any) -> int:
@@ -91,9 +97,10 @@ _MEMORY: tuple[Call, ...] = (
     ),
     Call(*MEMORY_OLDER, (Given("memory_used_bytes", "B", lambda memory: memory.used),)),
 )
+PROCESSES = "nvmlDeviceGetComputeRunningProcesses_v3"
 _PROCESSES = (
     Call(
-        "nvmlDeviceGetComputeRunningProcesses_v3",
+        PROCESSES,
         pynvml.nvmlDeviceGetComputeRunningProcesses,
         (Given("processes", "", _processes),),
     ),
@@ -216,13 +223,21 @@ MEDIUM: Group = (
             "pcie_generation",
         ),
     ),
-    (call("nvmlDeviceGetNvLinkState", _links_up, "nvlink_up"),),
-    (field("NVLINK_THROUGHPUT_DATA_RX", 139, "nvlink_received_bytes", "KiB", ALL_LINKS),),
-    (field("NVLINK_THROUGHPUT_DATA_TX", 138, "nvlink_sent_bytes", "KiB", ALL_LINKS),),
-    # Absent on Blackwell, which counts otherwise.
-    (field("NVLINK_ERROR_DL_REPLAY", 161, "nvlink_replays", "", ALL_LINKS),),
-    (field("NVLINK_ERROR_DL_RECOVERY", 162, "nvlink_recoveries", "", ALL_LINKS),),
-    (field("NVLINK_ERROR_DL_CRC", 163, "nvlink_crc_errors", "", ALL_LINKS),),
+    (Call("nvmlDeviceGetNvLinkState", nvlinks, (Given("nvlink_up", "", sum),)),),
+    *(
+        (
+            field(symbol, number, name, unit, ALL_LINKS),
+            call(f"field {symbol} by link", _sum_over_links(number), name, unit),
+        )
+        for symbol, number, name, unit in (
+            ("NVLINK_THROUGHPUT_DATA_RX", 139, "nvlink_received_bytes", "KiB"),
+            ("NVLINK_THROUGHPUT_DATA_TX", 138, "nvlink_sent_bytes", "KiB"),
+            # Absent on Blackwell, which counts otherwise.
+            ("NVLINK_ERROR_DL_REPLAY", 161, "nvlink_replays", ""),
+            ("NVLINK_ERROR_DL_RECOVERY", 162, "nvlink_recoveries", ""),
+            ("NVLINK_ERROR_DL_CRC", 163, "nvlink_crc_errors", ""),
+        )
+    ),
     (
         Call(
             "nvmlDeviceGetGpuFabricInfoV(3)",

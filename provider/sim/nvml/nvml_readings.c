@@ -218,6 +218,11 @@ struct field_value { /* nvmlFieldValue_t, 40 bytes */
 /* Counters of NVLinks (138 to 141, 161 to 163) are per link; the sum over all is asked for by scope ~0. */
 static int needs_scope(uint32_t id) { return (id >= 138 && id <= 141) || (id >= 161 && id <= 163); }
 
+static int is_scope(const struct gpu *gpu, uint32_t scope)
+{
+    return gpu->counts_links_apart ? scope < gpu->link_count : scope == ~0u;
+}
+
 /* Succeeds as a whole; each field carries a return code of its own. */
 EXPORT int nvmlDeviceGetFieldValues(struct device *device, int count, struct field_value *values)
 {
@@ -226,7 +231,7 @@ EXPORT int nvmlDeviceGetFieldValues(struct device *device, int count, struct fie
         uint32_t id = values[i].id;
         int is_known = id < MAX_FIELDS && gpu->fields[id].is_supported;
         values[i].status = is_known ? SUCCESS : NOT_SUPPORTED;
-        if (is_known && needs_scope(id) && values[i].scope != ~0u)
+        if (is_known && needs_scope(id) && !is_scope(gpu, values[i].scope))
             values[i].status = INVALID_ARGUMENT;
         if (values[i].status)
             continue;

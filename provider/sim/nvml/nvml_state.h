@@ -103,6 +103,7 @@ struct gpu {
     struct instance instances[MAX_INSTANCES];
     uint32_t link_count;
     struct link links[MAX_LINKS];
+    uint32_t counts_links_apart;    /* no sums of counters over the links: each is asked for alone */
     uint32_t place[4];              /* PCIe switch, group of switches, host bridge, NUMA node */
     uint32_t has_fabric;
     uint32_t fabric_state;          /* 3 is completed */

@@ -108,6 +108,7 @@ class SimulatedCard(ctypes.Structure):
         ("instances", SimulatedInstance * INSTANCES_MOST),
         ("link_count", U32),
         ("links", SimulatedLink * LINKS_MOST),
+        ("counts_links_apart", U32),
         ("place", U32 * 4),
         ("has_fabric", U32),
         ("fabric_state", U32),

@@ -182,6 +182,84 @@ def test_an_unreadable_name_is_no_crash_and_no_sale(driver: SimulatedDriver) -> 
     run(body())
 
 
+def test_answers_that_make_no_sense_are_gaps_and_no_crash(driver: SimulatedDriver) -> None:
+    strange = driver.add("h100")
+    strange.pci_bus_id = b"\xff\xfe:00.0"
+    strange.fields[82].is_supported, strange.fields[82].value_type = 1, 99
+    driver.add("h100").pci_bus_id = b"nonsense"
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            inventory = await probe.discover()
+            assert [gpu.pci_bus_id for gpu in inventory.gpus] == [None, None]
+            assert [gpu.model for gpu in inventory.gpus] == ["h100", "h100"]
+            await until(lambda: len(probe.readings()) == 2)
+            assert probe.readings()[0].temperature_memory_celsius is None
+            assert probe.readings()[0].power_watts == 70.0
+            assert probe.status().restarts == ()
+            assert {code for _, code, _ in probe.status().failures} == {-1}
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("version", "is_told"),
+    [(b"535.54.03", False), (b"535.86.10", False), (b"535.104.05", True), (b"590.48.01", True), (b"?", True)],
+)
+def test_drivers_whose_list_of_processes_is_garbage_are_not_asked_for_it(
+    driver: SimulatedDriver, version: bytes, is_told: bool
+) -> None:
+    driver.state.driver_version = version
+    driver.add("h100").run(7)
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            await until(lambda: bool(probe.readings()))
+            told = probe.readings()[0].processes
+            assert (told is not None) is is_told
+
+    run(body())
+
+
+def test_what_a_card_is_comes_each_from_its_own_call(driver: SimulatedDriver) -> None:
+    card = driver.add("h100")
+    card.vbios = b"96.00.A5.00.01"
+    card.power_limit_milliwatts, card.power_default_milliwatts = 500_000, 700_000
+    card.has_ecc, card.is_ecc_on, card.is_ecc_pending = 1, 1, 0
+    card.is_mig_pending = 1
+    card.clock_most_megahertz[:] = (1980, 1981, 2619, 1545)
+    card.pcie_width_most, card.pcie_generation_most = 16, 5
+    card.thresholds_celsius[:3] = (95, 92, 105)
+    card.link_count = 6
+    driver.state.has_confidential = driver.state.is_confidential = 1
+    driver.add("l40s")
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            gpu, older = (await probe.discover()).gpus
+            assert (gpu.vbios, gpu.power_limit_watts, gpu.power_limit_default_watts) == (
+                "96.00.A5.00.01",
+                500.0,
+                700.0,
+            )
+            assert (gpu.is_ecc_on, gpu.is_ecc_to_change) == (True, True)
+            assert (gpu.is_mig_on, gpu.is_mig_to_change) == (False, True)
+            assert (gpu.clock_graphics_most_hertz, gpu.clock_sm_most_hertz) == (1.98e9, 1.981e9)
+            assert (gpu.clock_memory_most_hertz, gpu.clock_video_most_hertz) == (2.619e9, 1.545e9)
+            assert (gpu.pcie_width_most, gpu.pcie_generation_most) == (16, 5)
+            assert (gpu.shutdown_celsius, gpu.slowdown_celsius, gpu.memory_most_celsius) == (95, 92, 105)
+            assert gpu.nvlinks == 6, "counted, where the driver does not tell"
+            assert (gpu.is_confidential, gpu.is_confidential_ready) == (True, False)
+            assert (older.is_confidential, older.is_ecc_on, older.nvlinks) == (None, None, None)
+            driver.state.is_confidential_ready = 1
+            ready = await change(probe, lambda told: bool(told.gpus[0].is_confidential_ready))
+            driver.state.is_confidential = 0
+            off = await change(probe, lambda told: told.gpus[0].is_confidential is False)
+            assert (ready.gpus[1], off.gpus[0].is_confidential_ready) == (older, None)
+
+    run(body())
+
+
 def test_a_card_that_comes_or_goes_is_noticed(driver: SimulatedDriver) -> None:
     driver.add("h100")
 

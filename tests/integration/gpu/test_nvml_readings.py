@@ -163,6 +163,23 @@ def test_what_is_known_to_be_absent_is_not_asked_again(driver: SimulatedDriver) 
     run(body())
 
 
+def test_counters_of_links_are_added_up_where_the_driver_does_not(driver: SimulatedDriver) -> None:
+    card = driver.add("h100")
+    driver.link(0, None, 4)
+    card.counts_links_apart = 1
+    card.tell(161, 5)
+    card.tell(139, 100, is_long=True)
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            await until(lambda: bool(probe.readings()))
+            (reading,) = probe.readings()
+            assert (reading.nvlink_replays, reading.nvlink_received_bytes) == (20, 400 * 1024)
+            assert (reading.nvlink_crc_errors, reading.nvlink_sent_bytes) == (None, None)
+
+    run(body())
+
+
 COMPLETED = {"fabric_state": 3, "fabric_summary": 1}
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.adapters.gpu.policy import RETURN_CODES, UNREADABLE_TEXT, Treatment, meaning, treatment
+from provider.adapters.gpu.policy import RETURN_CODES, UNREADABLE, Treatment, meaning, treatment
 from provider.adapters.gpu.roster import Roster
 from provider.adapters.gpu.rows import cuda_version, reading
 from provider.domain.gpu import GpuHealth, GpuReading
@@ -150,7 +150,7 @@ def test_cuda_version(number: int | None, text: str | None) -> None:
         (16, Treatment.LOST),
         (18, Treatment.LIBRARY),
         (999, Treatment.SUSPECT),
-        (UNREADABLE_TEXT, Treatment.SKIP),
+        (UNREADABLE, Treatment.SKIP),
         (31337, Treatment.SUSPECT),
     ],
 )
