@@ -7,7 +7,7 @@ Owns deadlines, and which road is taken; every call is cancelled and every failu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -111,6 +111,14 @@ class LeaseCalls:
         return await self._ask(
             self._stub.GetLeaseStatus(request, timeout=DEADLINE_S, metadata=self._metadata)
         )
+
+    async def statuses(self) -> AsyncGenerator[lease_pb2.GetLeaseStatusResponse, None]:
+        """Again and again, until the lease ends."""
+        request = lease_pb2.StreamLeaseStatusRequest(lease=self._wire_id)
+        call = self._stub.StreamLeaseStatus(request, metadata=self._metadata)
+        async with self._reaching(), cancelled_after(call):
+            async for told in call:
+                yield told.status
 
     async def logs(self, wanted: LogRequest) -> AsyncIterator[lease_pb2.StreamLogsResponse]:
         """Following, until the lease ends."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from provider.app import render
-from provider.rpc.v1 import lease_pb2
+from provider.app import render, usage_tables
+from provider.rpc.v1 import lease_pb2, usage_pb2
 
 
 def show(out: Console, answer: lease_pb2.GetLeaseStatusResponse) -> None:
@@ -34,9 +34,25 @@ def show(out: Console, answer: lease_pb2.GetLeaseStatusResponse) -> None:
         out.print("GPUs: " + ", ".join(answer.gpu_uuids) + simulated)
     if answer.ports:
         out.print("Ports: " + render.ports(answer.ports, answer.host))
+    for part in usage_drawn(answer.usage):
+        out.print(part)
     if answer.ends_ms:
         ends = datetime.fromtimestamp(answer.ends_ms / 1000, UTC)
         out.print(f"[yellow]The provider ends this lease at {ends:%Y-%m-%dT%H:%M:%SZ}[/yellow]")
+
+
+def usage_drawn(
+    usage: usage_pb2.LeaseUsage, before: usage_pb2.LeaseUsage | None = None
+) -> list[RenderableType]:
+    """A table of services, one of cards, and the disk; how fast they grow where there was a look before."""
+    parts: list[RenderableType] = []
+    if usage.services:
+        parts.append(usage_tables.services(usage, usage_tables.rates(before, usage)))
+    if usage.gpus:
+        parts.append(usage_tables.gpus(usage))
+    if usage.HasField("disk_bytes"):
+        parts.append(f"Disk: {usage_tables.amount(usage.disk_bytes)}")
+    return parts
 
 
 def _replica(replica: lease_pb2.ReplicaStatus) -> str:

@@ -7,7 +7,7 @@ answers stay in the wire's own messages: they are shown, not decided upon.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -215,6 +215,13 @@ class Daemon:
         """In Prometheus' text format."""
         answer = await answered(self._stub.GetMetrics(operator_pb2.GetMetricsRequest(), timeout=DEADLINE_S))
         return answer.exposition
+
+    async def statuses(self) -> AsyncGenerator[operator_pb2.GetStatusResponse, None]:
+        """Again and again, until it is left."""
+        call = self._stub.StreamStatus(operator_pb2.StreamStatusRequest())
+        async with cancelled_after(call):
+            async for told in call:
+                yield told.status
 
     async def status(self) -> operator_pb2.GetStatusResponse:
         return await answered(self._stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=DEADLINE_S))

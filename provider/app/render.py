@@ -128,26 +128,6 @@ def gpu_model(gpu: operator_pb2.GpuStatus) -> str:
     return gpu.model + part + (f" {SIMULATED}" if gpu.simulated else "")
 
 
-def agent_leases(leases: Iterable[operator_pb2.AgentLease]) -> Table:
-    """What ``provider leases`` shows."""
-    return table(
-        ("LEASE", "KEY", "STATE", "GPUS", "PRICE", "RAN", "EARNED", "NOTE"),
-        [
-            (
-                lease_name(lease.id),
-                lease.key,
-                enum_word(resources_pb2.LeaseHealth, lease.health, "LEASE_HEALTH_"),
-                "\n".join(lease.gpu_uuids) or "-",
-                hourly(lease.rate),
-                duration(lease.running_ms),
-                money(lease.earned),
-                lease.detail,
-            )
-            for lease in leases
-        ],
-    )
-
-
 def markets(markets: Iterable[operator_pb2.MarketStatus]) -> Table:
     """What ``provider markets`` shows."""
     return table(

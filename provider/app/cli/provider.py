@@ -10,6 +10,7 @@ from provider.app.cli.entry import command
 from provider.app.cli.entry import main as enter
 
 COMMANDS = "provider_commands"
+USAGE = "usage_commands"
 STEERING = "steering_commands"
 GPUS = "gpu_commands"
 LEDGER = "ledger_commands"
@@ -68,13 +69,13 @@ def _setting_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name, text in (
-        ("status", "the daemon, its market and its capacity"),
-        ("leases", "the leases: what runs, since when, what it earned"),
-    ):
-        looking = commands.add_parser(name, help=text)
-        looking.add_argument("--json", action="store_true", help="for programs")
-        looking.set_defaults(run=command(COMMANDS, name))
+    status = commands.add_parser("status", help="the daemon, its market and its capacity")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=command(COMMANDS, "status"))
+    leases = commands.add_parser("leases", help="the leases: what they run, use, and have earned")
+    leases.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    leases.add_argument("--json", action="store_true", help="for programs; with --watch a line each time")
+    leases.set_defaults(run=command(USAGE, "leases"))
     metrics = commands.add_parser("metrics", help="what a scrape gives: the daemon's, or a simulated host's")
     metrics.add_argument(
         "--simulated", action="store_true", help="of a busy host that does not exist, with every metric in it"

@@ -124,17 +124,6 @@ def _gpu_line(node: operator_pb2.NodeStatus) -> str:
     return text + (f": {node.gpu_problem}" if node.gpu_problem else "")
 
 
-def leases(args: argparse.Namespace) -> int:
-    answer = _ask(args)
-    if args.json:
-        print(json.dumps([render.as_dict(lease) for lease in answer.leases], indent=2))
-    elif answer.leases:
-        render.console().print(render.agent_leases(answer.leases))
-    else:
-        print("no leases")
-    return DONE
-
-
 def _ask(args: argparse.Namespace) -> operator_pb2.GetStatusResponse:
     async def ask() -> operator_pb2.GetStatusResponse:
         async with Daemon(config(args).state_dir / SOCKET) as daemon:

@@ -12,6 +12,7 @@ from provider.app.cli.entry import main as enter
 
 COMMANDS = "tenant_commands"
 ACCESS = "tenant_access"
+USAGE = "usage_commands"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -151,6 +152,11 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     events.add_argument("-f", "--follow", action="store_true", help="go on until the lease ends")
     events.add_argument("--json", action="store_true", help="for programs, one a line")
     events.set_defaults(run=command(ACCESS, "events"))
+    usage = commands.add_parser("usage", help="what a deployment uses: GPUs, CPU, memory, network, disks")
+    usage.add_argument("dseq", type=int)
+    usage.add_argument("--watch", action="store_true", help="go on, with rates, until the lease ends")
+    usage.add_argument("--json", action="store_true", help="for programs; with --watch a line each time")
+    usage.set_defaults(run=command(USAGE, "usage"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
