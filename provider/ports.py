@@ -320,6 +320,19 @@ class TallyBook(Protocol):
         """It has ended: kept for a while, then forgotten."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    """What came of reading the configuration again."""
+
+    changes: tuple[str, ...] = ()
+    """What counts from now on, a line each."""
+    waits: tuple[str, ...] = ()
+    """What counts from the next start of the daemon, a line each."""
+    problem: str = ""
+    """Why nothing was changed; it may have several lines."""
+    remedy: str = ""
+
+
 class LiveAgent(Protocol):
     """The running agent as the gateway sees it: a state to read, a queue to put events in."""
 

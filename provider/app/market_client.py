@@ -202,6 +202,9 @@ class Daemon:
         request = operator_pb2.UncordonGpuRequest(gpu=gpu)
         return await answered(self._stub.UncordonGpu(request, timeout=DEADLINE_S))
 
+    async def reload(self) -> operator_pb2.ReloadResponse:
+        return await answered(self._stub.Reload(operator_pb2.ReloadRequest(), timeout=DEADLINE_S))
+
     async def decisions(
         self, request: operator_pb2.ListDecisionsRequest
     ) -> operator_pb2.ListDecisionsResponse:

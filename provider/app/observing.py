@@ -23,6 +23,7 @@ from provider.core.events import (
     Failed,
     NodesRead,
     Performed,
+    PolicyChanged,
     WorkloadsListed,
 )
 from provider.core.ledger import records
@@ -90,6 +91,8 @@ class Observing:
                 self._unfit(event.runtime)
             case WorkloadsListed():
                 self.on_workloads(event.workloads)
+            case PolicyChanged():
+                log.info("policy_changed", changes=list(event.changes))
             case CoordinatorLost():
                 market = self._markets[event.market_id].name
                 log.warning("coordinator_lost", market=market, problem=event.why)

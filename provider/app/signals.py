@@ -1,9 +1,11 @@
-"""The end of a daemon: SIGTERM or SIGINT asks for it, a second one does not wait."""
+"""Signals: SIGTERM or SIGINT asks a daemon to end, a second one does not wait; SIGHUP to read its file
+again."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 
 _ASKING = (signal.SIGTERM, signal.SIGINT)
 
@@ -18,3 +20,16 @@ async def until_signalled() -> None:
     finally:
         for number in _ASKING:
             loop.remove_signal_handler(number)
+
+
+async def at_each_hangup(act: Callable[[], Awaitable[object]]) -> None:
+    """``act`` after each SIGHUP, one after the other, for ever. Several that come meanwhile are one."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    try:
+        while True:
+            await asked.wait()
+            asked.clear()
+            await act()
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)

@@ -47,6 +47,7 @@ from provider.app.memberships import Memberships, check_all_are_known
 from provider.app.observing import Observing, telemetry_view
 from provider.app.policy import health_rows, policy
 from provider.app.pricers import LivePricer, pricer_of
+from provider.app.reloading import Reloading
 from provider.core.effects import Effect
 from provider.core.ledger import began
 from provider.domain.errors import ConfigError
@@ -82,6 +83,7 @@ class Agent:
     ledger: SqliteLedger
     attribution: Attribution
     health: HealthWatch
+    reloading: Reloading
 
     @property
     def names(self) -> Mapping[MarketId, str]:
@@ -101,11 +103,14 @@ MakeMachine = Callable[
 
 @asynccontextmanager
 async def open_agent(
-    config: ProviderConfig, markets: Memberships, make_machine: MakeMachine | None = None
+    config: ProviderConfig,
+    markets: Memberships,
+    make_machine: MakeMachine | None = None,
+    reread: Callable[[], ProviderConfig] | None = None,
 ) -> AsyncIterator[Agent]:
     """All parts, connected and listening. ``ConfigError`` where a setting or the machine forbids it.
 
-    ``make_machine`` in place of this machine's engine and GPUs.
+    ``make_machine`` in place of this machine's engine and GPUs; ``reread`` reads the configuration again.
     """
     async with AsyncExitStack() as stack:
         clock, metrics = SystemClock(), Metrics(version=__version__)
@@ -117,8 +122,7 @@ async def open_agent(
         store = TimedStore(opened, metrics)
         state, unfinished = store.load()
         check_all_are_known(state)
-        journal = SqliteJournal(journal_settings(config))
-        stack.callback(journal.close)
+        journal = _journal(config, stack)
         news = LeaseNews(journal, clock)
         ledger = SqliteLedger(ledger_settings(config), metrics.ledger_lost)
         stack.callback(ledger.close)
@@ -129,9 +133,7 @@ async def open_agent(
         machine, disk_bytes = await make(config, markets.provider, metrics, news, stack)
         attribution = _attribution(config, loop, machine, disk_bytes, stack)
         observing.on_workloads = attribution.note_workloads
-        joined = tuple(join_up(config, each, lambda: loop.state, clock, random) for each in markets.all)
-        for each in joined:
-            await stack.enter_async_context(each.link)
+        joined = await _joined(config, markets, loop, random, stack)
         links = {each.membership.id: each.link for each in joined}
         pricer = LivePricer(await pricer_of(config.pricing))
         agent = Agent(
@@ -146,6 +148,7 @@ async def open_agent(
             ledger=ledger,
             attribution=attribution,
             health=_health(config, loop, machine, attribution),
+            reloading=Reloading(config, reread or (lambda: config), loop, pricer),
         )
         await _open_doors(config, agent, stack)
         yield agent
@@ -159,6 +162,23 @@ def _health(config: ProviderConfig, loop: Loop, machine: Machine, attribution: A
         rows=health_rows(config),
     )
     return HealthWatch(sources, loop)
+
+
+def _journal(config: ProviderConfig, stack: AsyncExitStack) -> SqliteJournal:
+    journal = SqliteJournal(journal_settings(config))
+    stack.callback(journal.close)
+    return journal
+
+
+async def _joined(
+    config: ProviderConfig, markets: Memberships, loop: Loop, random: Random, stack: AsyncExitStack
+) -> tuple[Joined, ...]:
+    """The markets, their links up or on their way."""
+    clock = SystemClock()
+    joined = tuple(join_up(config, each, lambda: loop.state, clock, random) for each in markets.all)
+    for each in joined:
+        await stack.enter_async_context(each.link)
+    return joined
 
 
 async def _open_doors(config: ProviderConfig, agent: Agent, stack: AsyncExitStack) -> None:
@@ -266,6 +286,7 @@ def _operator_server(config: ProviderConfig, agent: Agent, exposition: Expositio
         exposition=text,
         usage=agent.attribution.of,
         usage_problem=lambda: agent.attribution.problem,
+        reload=agent.reloading.reload,
     )
     return OperatorServer(config.state_dir / OPERATOR_SOCKET, OperatorGateway(world))
 

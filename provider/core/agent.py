@@ -47,6 +47,7 @@ from provider.core.events import (
     OrderClosed,
     OrderOpened,
     Performed,
+    PolicyChanged,
     RestartRequested,
     TimeReached,
     WorkloadsListed,
@@ -57,7 +58,7 @@ from provider.core.step import EffectGaveUp, OrphanFound, Step
 from provider.domain.ids import EffectId
 from provider.domain.moment import Instant
 
-Asked = ManifestArrived | RestartRequested | MigrationRequested | OperatorCloses | DrainSet
+Asked = ManifestArrived | RestartRequested | MigrationRequested | OperatorCloses | DrainSet | PolicyChanged
 
 
 def transition(state: AgentState, event: Event, at: Instant) -> Step:
@@ -77,7 +78,14 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             markets.connected(draft, event, at)
         case CoordinatorLost():
             markets.lost(draft, event, at)
-        case ManifestArrived() | RestartRequested() | MigrationRequested() | OperatorCloses() | DrainSet():
+        case (
+            ManifestArrived()
+            | RestartRequested()
+            | MigrationRequested()
+            | OperatorCloses()
+            | DrainSet()
+            | PolicyChanged()
+        ):
             _asked(draft, event, at)
         case NodesRead() | GpuSignalsChanged() | GpuFaultSeen() | GpuCordoned() | GpuUncordoned():
             gpu_upkeep.happened(draft, event, at)
@@ -109,6 +117,8 @@ def _asked(draft: Draft, event: Asked, at: Instant) -> None:
             requests.operator_closes(draft, event, at)
         case DrainSet():
             bidding.set_drain(draft, is_draining=event.is_draining)
+        case PolicyChanged():
+            bidding.change_policy(draft, event.policy)
         case _:
             assert_never(event)
 

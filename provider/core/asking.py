@@ -41,14 +41,14 @@ def ask(draft: Draft, bid: OpenBid, accepted: Accepted) -> None:
         picked=accepted.picked,
     )
     draft.put_bid(replace(bid, is_asking=True))
-    draft.want(AskPrice(id=_asking(bid), bid=bid.bid.id, question=question))
+    draft.want(AskPrice(id=latest(bid), bid=bid.bid.id, question=question))
 
 
 def answered(draft: Draft, effect: AskPrice, price: Rate | None, why: str = "") -> None:
     """Bid at ``price``, within what it costs and what the order allows; or say that there is none, and
     why."""
     bid = draft.state.bids.get(effect.bid)
-    if bid is None or not bid.is_asking or effect.id != _asking(bid):
+    if bid is None or not bid.is_asking or effect.id != latest(bid):
         return
     if price is None:
         _refuse(draft, bid, Refused(why=Refusal.PRICE_NOT_GIVEN, required="a price", available=why))
@@ -64,8 +64,9 @@ def answered(draft: Draft, effect: AskPrice, price: Rate | None, why: str = "") 
         _refuse(draft, bid, quote)
         return
     made = replace(bid.bid, rate=quote.rate)
-    draft.put_bid(replace(bid, bid=made, is_asking=False, effects_issued=2))
-    draft.want(PlaceBid(id=placing(bid), bid=made))
+    placed = replace(bid, bid=made, is_asking=False, effects_issued=bid.effects_issued + 1)
+    draft.put_bid(placed)
+    draft.want(PlaceBid(id=latest(placed), bid=made))
     accepted = Accepted(
         bid=made,
         placement=bid.placement,
@@ -85,18 +86,16 @@ def give_up(draft: Draft, bid: LeaseId, why: str) -> None:
     _note(draft, asking, Decision(verdict=refused, passed=PASSED, rule=PRICE))
 
 
-def placing(bid: OpenBid) -> EffectId:
-    """Of the effect that places a bid whose price was asked for."""
-    return EffectId(f"{bid.bid.id}@{bid.version}#2")
-
-
-def _asking(bid: OpenBid) -> EffectId:
-    return EffectId(f"{bid.bid.id}@{bid.version}#1")
+def latest(bid: OpenBid) -> EffectId:
+    """Of the effect that a bid wanted last."""
+    return EffectId(f"{bid.bid.id}@{bid.version}#{bid.effects_issued}")
 
 
 def _refuse(draft: Draft, bid: OpenBid, refused: Refused) -> None:
     draft.drop_bid(bid.bid.id)
-    draft.put_order(WaitingOrder(order=bid.order, refused=refused, version=bid.version))
+    draft.put_order(
+        WaitingOrder(order=bid.order, refused=refused, version=bid.version, effects_issued=bid.effects_issued)
+    )
     _note(draft, bid, Decision(verdict=refused, passed=PASSED, rule=PRICE))
 
 

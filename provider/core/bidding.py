@@ -14,6 +14,7 @@ from provider.core.draft import Draft
 from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
 from provider.core.holdings import UNHELD
 from provider.core.order_rules import CURED_BY_TIME, again_at, bid_times
+from provider.core.policy import Policy
 from provider.core.room import Room
 from provider.core.space import is_overdrawn
 from provider.core.state import OpenBid, WaitingOrder, holdings
@@ -58,7 +59,7 @@ def reconsider(draft: Draft, at: Instant) -> None:
         verdict = considered.decision.verdict
         if isinstance(verdict, Accepted):
             draft.drop_order(waiting.order.id)
-            _bid(draft, considered, verdict, at)
+            _bid(draft, considered, verdict, at, issued=waiting.effects_issued)
             room = Room.of(draft.state)
             continue
         _mind(draft, verdict, at)
@@ -81,22 +82,24 @@ def look_again(draft: Draft, at: Instant) -> None:
         draft.lapsed = True
 
 
-def _bid(draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Instant) -> None:
+def _bid(
+    draft: Draft, considered: OrderConsidered, accepted: Accepted, at: Instant, *, issued: int = 0
+) -> None:
     bid = OpenBid(
         bid=accepted.bid,
         order=considered.order,
         placement=accepted.placement,
         expires_at=after(at, draft.state.policy.bid_lifetime),
         version=considered.version,
-        effects_issued=1,
+        effects_issued=issued + 1,
     )
+    if draft.state.policy.bids.bids_per_minute:
+        draft.state = replace(draft.state, bid_times=bid_times(draft.state, at))
     if accepted.is_asking:
         asking.ask(draft, bid, accepted)
         return
     draft.put_bid(bid)
-    if draft.state.policy.bids.bids_per_minute:
-        draft.state = replace(draft.state, bid_times=bid_times(draft.state, at))
-    draft.want(PlaceBid(id=_placing(bid), bid=accepted.bid))
+    draft.want(PlaceBid(id=asking.latest(bid), bid=accepted.bid))
     draft.note(considered)
 
 
@@ -111,13 +114,8 @@ def order_closed(draft: Draft, order: OrderId) -> None:
 def bid_rejected(draft: Draft, effect: PlaceBid, what: str) -> None:
     """The market did not take it. An answer to an earlier bid on the same order says nothing of this one."""
     bid = draft.state.bids.get(effect.bid.id)
-    if bid is not None and not bid.is_asking and effect.id in (_placing(bid), asking.placing(bid)):
+    if bid is not None and not bid.is_asking and effect.id.startswith(f"{bid.bid.id}@{bid.version}#"):
         _end(draft, bid.bid.id, "rejected", what)
-
-
-def _placing(bid: OpenBid) -> EffectId:
-    """Of the first effect that a bid has, unless its price was asked for."""
-    return EffectId(f"{bid.bid.id}@{bid.version}#1")
 
 
 def award_ended(draft: Draft, bid: LeaseId) -> None:
@@ -180,6 +178,13 @@ def set_drain(draft: Draft, *, is_draining: bool) -> None:
     if is_draining:
         for bid in list(draft.state.bids):
             withdraw(draft, bid, "withdrawn", "the operator drains this provider")
+
+
+def change_policy(draft: Draft, policy: Policy) -> None:
+    """Other prices, other wishes: what was refused is looked at again, what was bid stays as it was bid."""
+    assert policy.provider == draft.state.policy.provider, "a provider does not change its name"
+    draft.state = replace(draft.state, policy=policy)
+    draft.capacity_changed = True
 
 
 def withdraw_undeliverable(draft: Draft) -> None:

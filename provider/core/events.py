@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provider.core.effects import Effect
+from provider.core.policy import Policy
 from provider.domain.gpu import GpuFault
 from provider.domain.gpu_health import ActiveSignal, GpuSignal
 from provider.domain.ids import HOME, GpuUuid, LeaseId, MarketId, OrderId
@@ -141,6 +142,15 @@ class GpuUncordoned:
     gpu: GpuUuid
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChanged:
+    """The operator's choices were read again. Open bids and leases stay as they are."""
+
+    policy: Policy
+    changes: tuple[str, ...] = ()
+    """What is another, a line each, for people."""
+
+
 # --- from this machine
 
 
@@ -233,6 +243,7 @@ Event = (
     | MigrationRequested
     | OperatorCloses
     | DrainSet
+    | PolicyChanged
     | GpuCordoned
     | GpuUncordoned
     | NodesRead

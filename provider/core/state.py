@@ -56,6 +56,8 @@ class WaitingOrder:
     refused: Refused
     version: int
     """The market's change counter when it opened."""
+    effects_issued: int = 0
+    """By bids on it so far: its price was asked for, and there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

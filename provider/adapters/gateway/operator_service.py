@@ -21,7 +21,7 @@ from provider.core.step import GpuSignalMoved
 from provider.domain.ids import LeaseId, MarketId
 from provider.domain.moment import HOUR, Instant, Span, after
 from provider.domain.usage import LeaseUsage
-from provider.ports import Clock, GpuProbe, Ledger, LiveAgent
+from provider.ports import Clock, GpuProbe, Ledger, LiveAgent, Reloaded
 from provider.rpc.codec import lease_id_to_pb, own_lease_id_from_pb
 from provider.rpc.fields import at_least, at_most, line, present, text
 from provider.rpc.identity import LiveIdentity
@@ -57,6 +57,7 @@ class OperatorWorld:
     started_at: Instant
     software: str
     ledger: Ledger
+    reload: Callable[[], Awaitable[Reloaded]]
     exposition: Callable[[], Awaitable[bytes]]
     """The metrics, in Prometheus' text format."""
     usage: Callable[[LeaseId], LeaseUsage | None] = lambda _: None
@@ -142,6 +143,12 @@ class OperatorGateway(OperatorServiceServicer):
                 remedy="list them with `provider leases`",
             )
         return pb.CloseLeaseResponse(ends_ms=ends_at)
+
+    async def Reload(self, request: pb.ReloadRequest, context: Any) -> pb.ReloadResponse:  # noqa: N802
+        done = await self._world.reload()
+        return pb.ReloadResponse(
+            changes=done.changes, waits=done.waits, problem=done.problem, remedy=done.remedy
+        )
 
     async def SetDrain(self, request: pb.SetDrainRequest, context: Any) -> pb.SetDrainResponse:  # noqa: N802
         step = await self._world.agent.submit(DrainSet(is_draining=request.drain))

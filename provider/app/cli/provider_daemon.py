@@ -1,6 +1,7 @@
 """``provider run``: the daemon, from its configuration to its last signal.
 
-SIGTERM and SIGINT end it in order; leases go on running, and the next start takes them up again.
+SIGTERM and SIGINT end it in order; leases go on running, and the next start takes them up again. SIGHUP has
+it read prices and what is bid on again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from functools import partial
 
 import structlog
 
@@ -18,7 +20,7 @@ from provider.app.cli.entry import DONE
 from provider.app.cli.provider_commands import config_path
 from provider.app.config_reading import load
 from provider.app.memberships import memberships
-from provider.app.signals import until_signalled
+from provider.app.signals import at_each_hangup, until_signalled
 from provider.app.wiring import open_agent
 from provider.shell.daemon import live
 
@@ -31,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     log = structlog.get_logger()
 
     async def serve() -> None:
-        async with open_agent(config, joined) as agent:
+        reread = partial(load, config_path(args), os.environ)
+        async with open_agent(config, joined, reread=reread) as agent:
             log.info(
                 "provider_started",
                 provider=joined.provider,
@@ -45,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
                 life = group.create_task(
                     live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
                 )
+                group.create_task(at_each_hangup(agent.reloading.reload))
                 stopping = group.create_task(until_signalled())
                 await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
                 raise _Stopping

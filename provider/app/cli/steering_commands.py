@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import sys
 from collections.abc import Awaitable, Callable
 
 from provider.app import render
-from provider.app.cli.entry import DONE
+from provider.app.cli.entry import DONE, USAGE
 from provider.app.cli.provider_commands import SOCKET, config
 from provider.app.market_client import Daemon
 from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId
 from provider.domain.moment import HOUR, MINUTE, SECOND, Instant, Span, rfc3339
 from provider.rpc import codec
+from provider.rpc.v1 import operator_pb2
 
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR}
 _NOTICE = re.compile(r"([0-9]{1,6})([smh])", re.ASCII)
@@ -49,6 +51,33 @@ def drain(args: argparse.Namespace) -> int:
         return DONE
 
     return _with_daemon(args, ask)
+
+
+def reload(args: argparse.Namespace) -> int:
+    """2 where the configuration cannot be, and the daemon goes on with what it had."""
+
+    async def ask(daemon: Daemon) -> int:
+        answer = await daemon.reload()
+        if args.json:
+            print(render.as_json(answer))
+        else:
+            _show_reloaded(answer)
+        return USAGE if answer.problem else DONE
+
+    return _with_daemon(args, ask)
+
+
+def _show_reloaded(answer: operator_pb2.ReloadResponse) -> None:
+    if answer.problem:
+        print(f"nothing was changed: {answer.problem}", file=sys.stderr)
+        print(f"  Try: {answer.remedy}", file=sys.stderr)
+        return
+    for change in answer.changes:
+        print(change)
+    if not answer.changes:
+        print("nothing is different, of what can change while the daemon runs")
+    for waiting in answer.waits:
+        print(f"{waiting} (from the next start of the daemon)", file=sys.stderr)
 
 
 def _span(text: str) -> Span:

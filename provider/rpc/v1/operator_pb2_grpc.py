@@ -69,6 +69,11 @@ class OperatorServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuResponse.FromString,
                 _registered_method=True)
+        self.Reload = channel.unary_unary(
+                '/provider.rpc.v1.OperatorService/Reload',
+                request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ReloadRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ReloadResponse.FromString,
+                _registered_method=True)
         self.ListDecisions = channel.unary_unary(
                 '/provider.rpc.v1.OperatorService/ListDecisions',
                 request_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ListDecisionsRequest.SerializeToString,
@@ -138,6 +143,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reload(self, request, context):
+        """Read the configuration again: prices and what is bid on count from now on, or nothing of it does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDecisions(self, request, context):
         """Decisions on orders, of bids that are open first, then the newest first.
         """
@@ -196,6 +208,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.UncordonGpu,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuResponse.SerializeToString,
+            ),
+            'Reload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reload,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ReloadRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_operator__pb2.ReloadResponse.SerializeToString,
             ),
             'ListDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDecisions,
@@ -402,6 +419,33 @@ class OperatorService:
             '/provider.rpc.v1.OperatorService/UncordonGpu',
             provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_operator__pb2.UncordonGpuResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.OperatorService/Reload',
+            provider_dot_rpc_dot_v1_dot_operator__pb2.ReloadRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_operator__pb2.ReloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class OperatorServiceStub:
     """Sell a GPU no more; a lease on it runs on. Kept over restarts. Twice is once."""
     UncordonGpu: _grpc.UnaryUnaryMultiCallable[_operator_pb2.UncordonGpuRequest, _operator_pb2.UncordonGpuResponse]
     """Sell it again, and acknowledge what holds against it: what is still so comes again. Twice is once."""
+    Reload: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReloadRequest, _operator_pb2.ReloadResponse]
+    """Read the configuration again: prices and what is bid on count from now on, or nothing of it does."""
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]
     """Decisions on orders, of bids that are open first, then the newest first."""
     ExplainOrder: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]
@@ -69,6 +71,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Sell a GPU no more; a lease on it runs on. Kept over restarts. Twice is once."""
     UncordonGpu: _aio.UnaryUnaryMultiCallable[_operator_pb2.UncordonGpuRequest, _operator_pb2.UncordonGpuResponse]  # type: ignore[assignment]
     """Sell it again, and acknowledge what holds against it: what is still so comes again. Twice is once."""
+    Reload: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReloadRequest, _operator_pb2.ReloadResponse]  # type: ignore[assignment]
+    """Read the configuration again: prices and what is bid on count from now on, or nothing of it does."""
     ListDecisions: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     """Decisions on orders, of bids that are open first, then the newest first."""
     ExplainOrder: _aio.UnaryUnaryMultiCallable[_operator_pb2.ExplainOrderRequest, _operator_pb2.ExplainOrderResponse]  # type: ignore[assignment]
@@ -132,6 +136,14 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.UncordonGpuResponse, _abc.Awaitable[_operator_pb2.UncordonGpuResponse]]:
         """Sell it again, and acknowledge what holds against it: what is still so comes again. Twice is once."""
+
+    @_abc_1.abstractmethod
+    def Reload(
+        self,
+        request: _operator_pb2.ReloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ReloadResponse, _abc.Awaitable[_operator_pb2.ReloadResponse]]:
+        """Read the configuration again: prices and what is bid on count from now on, or nothing of it does."""
 
     @_abc_1.abstractmethod
     def ListDecisions(

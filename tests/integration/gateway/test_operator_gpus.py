@@ -23,6 +23,7 @@ from provider.domain.gpu import MigSlice
 from provider.domain.gpu_health import GpuSignal
 from provider.domain.ids import HOME, GpuUuid
 from provider.domain.moment import Instant
+from provider.ports import Reloaded
 from provider.rpc.identity import LiveIdentity
 from provider.rpc.member import Role
 from provider.sim.authority import ThrowawayAuthority
@@ -71,10 +72,15 @@ async def daemon(folder: Path, card: Card) -> AsyncIterator[None]:
             software="0.1.0",
             ledger=MemoryLedger(),
             exposition=no_metrics,
+            reload=nothing_to_reload,
         )
         (folder / "provider.yaml").write_text(f"state_dir: {folder}\n")
         async with OperatorServer(folder / "operator.sock", OperatorGateway(world)):
             yield
+
+
+async def nothing_to_reload() -> Reloaded:
+    return Reloaded()
 
 
 async def no_metrics() -> bytes:

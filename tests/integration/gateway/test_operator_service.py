@@ -29,6 +29,7 @@ from provider.domain.moment import Instant
 from provider.domain.node import HostCapacity, Node
 from provider.domain.resources import GIB
 from provider.domain.workload import GpuAttachment, RuntimeCapabilities
+from provider.ports import Reloaded
 from provider.rpc.calls import cancelled_after, unary
 from provider.rpc.codec import lease_id_to_pb
 from provider.rpc.identity import LiveIdentity
@@ -71,12 +72,17 @@ async def gateway() -> AsyncIterator[OperatorGateway]:
             exposition=exposition,
             usage={LEASE: USAGE}.get,
             usage_problem=lambda: "containers are out of sight",
+            reload=reload,
         )
         yield OperatorGateway(world)
 
 
 async def exposition() -> bytes:
     return "provider_tasks 7.0 \u00e9\n".encode()
+
+
+async def reload() -> Reloaded:
+    return Reloaded(changes=("pricing.ip_hour: 0 -> 1",), waits=("log_level: info -> debug",))
 
 
 def run(scenario: Callable[[OperatorGateway], Awaitable[None]]) -> None:
@@ -130,6 +136,20 @@ def test_a_lease_is_closed_after_a_notice_in_one_line(tmp_path: Path) -> None:
                 with pytest.raises(Denied, match="notice_ms: is"):
                     await unary(stub.CloseLease(wrong))
             assert len(agent.events) == 2
+
+    run(scenario)
+
+
+def test_a_reload_says_what_is_different(tmp_path: Path) -> None:
+    async def scenario(made: OperatorGateway) -> None:
+        path = tmp_path / "provider.sock"
+        async with OperatorServer(path, made), unix_channel(path) as channel:
+            said = await unary(OperatorServiceStub(channel).Reload(pb.ReloadRequest(), timeout=5))
+        assert (list(said.changes), list(said.waits), said.problem) == (
+            ["pricing.ip_hour: 0 -> 1"],
+            ["log_level: info -> debug"],
+            "",
+        )
 
     run(scenario)
 

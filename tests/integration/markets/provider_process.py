@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from provider.adapters.clock import SystemClock
@@ -19,7 +20,7 @@ from provider.app.config import ProviderConfig
 from provider.app.config_reading import load
 from provider.app.lease_news import LeaseNews
 from provider.app.memberships import memberships
-from provider.app.signals import until_signalled
+from provider.app.signals import at_each_hangup, until_signalled
 from provider.app.wiring import open_agent
 from provider.domain.ids import LeaseId, NodeName, ProviderId
 from provider.shell.daemon import live
@@ -45,20 +46,24 @@ async def simulated_machine(
     return machine, lambda _lease: None
 
 
-async def main(config: ProviderConfig) -> None:
+async def main(config: ProviderConfig, path: Path) -> None:
     joined = memberships(config.state_dir, CLOCK.now())
-    async with open_agent(config, joined, simulated_machine) as agent:
+    reread = partial(load, path, os.environ)
+    async with open_agent(config, joined, simulated_machine, reread) as agent:
+        rereading = asyncio.create_task(at_each_hangup(agent.reloading.reload))
         life = asyncio.create_task(
             live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
         )
         stopping = asyncio.create_task(until_signalled())
         await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        rereading.cancel()
         life.cancel()
         await asyncio.wait([life])
 
 
 if __name__ == "__main__":
-    settings = load(Path(sys.argv[1]), os.environ)
+    file = Path(sys.argv[1])
+    settings = load(file, os.environ)
     logs.configure(settings.log_level)
-    asyncio.run(main(settings))
+    asyncio.run(main(settings, file))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from provider.core.admission import Accepted
 from provider.core.effects import AskPrice, PlaceBid, RefuseLease
-from provider.core.events import DrainSet, Failed, Performed
+from provider.core.events import DrainSet, Failed, Performed, PolicyChanged
 from provider.core.floor import WEEK_HOURS
 from provider.core.policy import PriceFloor, PriceStrategy
 from provider.core.space import free
@@ -210,3 +210,27 @@ def test_every_minute_counts() -> None:
     agent.passes(4 * MINUTE)
     answers(agent, LATER)
     assert agent.kinds(agent.later(MINUTE)) == ["WithdrawBid"]
+
+
+def test_other_prices_leave_bids_alone_and_give_refused_orders_another_look() -> None:
+    agent = Agent(HUNGRY, gpu(1), policy=SCRIPTED)
+    agent.opens()
+    answers(agent, LATER)
+    agent.opens(2)
+    answers(agent, None)
+    agent.opens(3, group(unit(price=5)))
+    answers(agent, LATER)
+    step = agent.take(PolicyChanged(policy=POLICY))
+    assert agent.state.bids[lease_of()].bid.rate == LATER
+    assert agent.state.bids[lease_of(2)].bid.rate == rate("10.5"), "by the list now"
+    assert agent.state.orders[lease_of(3).order].refused.why is not Refusal.PRICE_NOT_GIVEN
+    assert agent.kinds(step) == ["PlaceBid"]
+
+
+def test_what_was_asked_before_the_policy_changed_is_held_to_the_new_one() -> None:
+    agent = asking()
+    agent.take(
+        PolicyChanged(policy=replace(POLICY, price=replace(POLICY.price, minimum_hour=Decimal(30_000))))
+    )
+    answers(agent, LATER)
+    assert agent.last(PlaceBid).bid.rate == rate(50)

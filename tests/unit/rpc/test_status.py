@@ -48,6 +48,9 @@ class Servicer(OperatorServiceServicer):
     async def CloseLease(self, request: Any, context: Any) -> pb.CloseLeaseResponse:  # noqa: N802
         raise AssertionError("nobody asks for it here")
 
+    async def Reload(self, request: Any, context: Any) -> pb.ReloadResponse:  # noqa: N802
+        raise AssertionError("not called here")
+
     async def SetDrain(self, request: Any, context: Any) -> pb.SetDrainResponse:  # noqa: N802
         raise AssertionError("nobody asks for it here")
 
