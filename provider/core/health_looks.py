@@ -137,4 +137,6 @@ def _idle_bytes(watch: CardWatch, look: Look, reading: GpuReading) -> int | None
     is_doubtful = look.record.has(GpuSignal.AWAITING_CHECK) or look.record.has(GpuSignal.NOT_CLEAN)
     if not is_idle or is_doubtful or reading.memory_used_bytes is None:
         return watch.idle_bytes
-    return min(reading.memory_used_bytes, watch.idle_bytes or reading.memory_used_bytes)
+    if watch.idle_bytes is None:
+        return reading.memory_used_bytes
+    return min(reading.memory_used_bytes, watch.idle_bytes)

@@ -68,7 +68,7 @@ class SimulatedDriver:
         card.memory_total = kind.memory_bytes or 0
         card.memory_reserved = 500 * 1024**2 if kind.memory_bytes else 0
         card.power_limit_milliwatts = card.power_default_milliwatts = kind.power_limit_watts * 1000
-        card.temperature_celsius = 34
+        card.temperature_celsius, card.margin_celsius = 34, 50
         card.has_fan = kind.has_fan
         card.fan_percent = 30 if kind.has_fan else 0
         for domain in range(4):

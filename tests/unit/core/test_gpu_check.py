@@ -65,6 +65,13 @@ def test_a_card_that_is_not_clean_within_its_minute_is_degraded_until_it_is() ->
     assert card.now() is GpuHealth.HEALTHY
 
 
+def test_memory_that_fills_up_while_nobody_has_the_card_is_somebodys() -> None:
+    card = Card()
+    card.look(memory_used_bytes=0)
+    card.looks_for(MINUTE + 5 * SECOND, memory_used_bytes=501 * MIB)
+    assert card.signals == {S.NOT_CLEAN}
+
+
 def test_a_process_that_stayed_keeps_a_card_off_sale() -> None:
     card = closed()
     card.looks_for(5 * MINUTE, strangers=("process 42 (python)",), memory_used_bytes=0)
