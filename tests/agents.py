@@ -32,7 +32,7 @@ from provider.core.events import (
     WorkloadsListed,
 )
 from provider.core.lease import Trigger
-from provider.core.ledger import Record, records
+from provider.core.ledger import Record, Seen, began, records, seen
 from provider.core.policy import Policy, PriceScale
 from provider.core.space import free
 from provider.core.state import AgentState, Lease, holdings, sum_of_holdings
@@ -186,6 +186,7 @@ class Agent:
         self.notes: list[Note] = []
         self.records: list[Record] = []
         """As the ledger would get them."""
+        self._seen: Seen | None = None
         self.version = 0
         self._ids: set[EffectId] = set()
         self._billed: dict[LeaseId, int] = {}
@@ -196,6 +197,10 @@ class Agent:
         step = transition(self.state, event, self.at)
         self._check(event, step)
         self.state = step.state
+        there_is = seen(event, step, self.at, self._seen)
+        if there_is is not None:
+            self._seen = there_is
+            self.records.append(there_is)
         self.records += records(event, step, self.at, 40)
         self.wanted += step.effects
         self.open |= {effect.id: effect for effect in step.effects}
@@ -203,6 +208,11 @@ class Agent:
             self.open.pop(settled, None)
         self.notes += step.notes
         return step
+
+    def starts_again(self) -> None:
+        """The daemon tells the ledger what it has in its store."""
+        self._seen = None
+        self.records.append(began(self.state, self.at))
 
     def passes(self, span: int) -> None:
         """Time goes by, and nobody wakes the core."""

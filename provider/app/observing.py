@@ -26,7 +26,7 @@ from provider.core.events import (
     PolicyChanged,
     WorkloadsListed,
 )
-from provider.core.ledger import records
+from provider.core.ledger import Seen, records, seen
 from provider.core.state import AgentState, Market
 from provider.core.step import (
     BidEnded,
@@ -66,6 +66,7 @@ class Observing:
         self._clock = clock
         self._news = news
         self._ledger = ledger
+        self._seen: Seen | None = None
         self._told_unfit: tuple[Unfit, ...] = ()
         self.on_workloads: Callable[[tuple[Workload, ...]], None] = lambda _: None
         """Told what each look at the engine found; quick, and fails never."""
@@ -80,8 +81,15 @@ class Observing:
             if self._news is not None:
                 self._news.note(note, at)
         if self._ledger is not None:
-            for record in records(event, step, at, took_us):
-                self._ledger.keep(record)
+            self._keep(self._ledger, event, step, at, took_us)
+
+    def _keep(self, ledger: Ledger, event: Event, step: Step, at: Instant, took_us: int) -> None:
+        there_is = seen(event, step, at, self._seen)
+        if there_is is not None:
+            self._seen = there_is
+            ledger.keep(there_is)
+        for record in records(event, step, at, took_us):
+            ledger.keep(record)
 
     def _event(self, event: Event) -> None:
         match event:

@@ -8,16 +8,17 @@ opened and closed, what was held, what there was. No manifest is among them, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from provider.core.admission import Accepted, Decision
 from provider.core.effects import PlaceBid
-from provider.core.events import DrainSet, Event, NodesRead, OrderClosed, Performed
+from provider.core.events import DrainSet, Event, NodesRead, OrderClosed, Performed, TimeReached
 from provider.core.state import AgentState
 from provider.core.step import BidEnded, LeaseClosed, Note, OrderConsidered, Step
-from provider.domain.ids import OrderId
+from provider.domain.gpu_health import GpuRecord
+from provider.domain.ids import GpuUuid, OrderId
 from provider.domain.market import Bid, Order, Placement, Refusal
 from provider.domain.moment import Instant
 from provider.domain.money import Money
@@ -101,13 +102,27 @@ class Seen:
 
     at: Instant
     nodes: tuple[Node, ...]
+    """As they were read."""
     runtime: RuntimeCapabilities
+    gpu_records: Mapping[GpuUuid, GpuRecord] = field(default_factory=dict)
+    """What held against cards."""
+
+    def is_as(self, other: Seen | None) -> bool:
+        """Whether it says what ``other`` said before."""
+        return other is not None and replace(other, at=self.at) == self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
     at: Instant
     is_draining: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Woke:
+    """An instant that the core had asked for came, and something followed."""
+
+    at: Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +133,8 @@ class Held:
     bid: Bid
     placement: Placement
     version: int
+    expires_at: Instant | None = None
+    """Of a bid."""
     is_lease: bool = False
 
 
@@ -130,7 +147,7 @@ class Began:
     is_draining: bool = False
 
 
-Record = Decided | Turned | OrderGone | Seen | Drained | Began
+Record = Decided | Turned | OrderGone | Seen | Drained | Woke | Began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +172,15 @@ class LedgerQuery:
 def began(state: AgentState, at: Instant) -> Began:
     """What an agent starts with."""
     bids = tuple(
-        Held(order=each.order, bid=each.bid, placement=each.placement, version=each.version)
+        Held(
+            order=each.order,
+            bid=each.bid,
+            placement=each.placement,
+            version=each.version,
+            expires_at=each.expires_at,
+        )
         for each in state.bids.values()
+        if not each.is_asking  # nothing is decided before its price is known
     )
     leases = tuple(
         Held(
@@ -182,13 +206,23 @@ def of_held(held: Held, began: Began) -> Decided:
     )
 
 
+def seen(event: Event, step: Step, at: Instant, last: Seen | None) -> Seen | None:
+    """What there is after a step, where that differs from what was told ``last``, or orders were looked at
+    again because of it; comes before the step's other records."""
+    state = step.state
+    if state.runtime is None:
+        return None
+    now = Seen(at=at, nodes=state.nodes_as_read, runtime=state.runtime, gpu_records=state.gpu_records)
+    return None if now.is_as(last) and not (isinstance(event, NodesRead) and step.notes) else now
+
+
 def records(event: Event, step: Step, at: Instant, took_us: int) -> Iterator[Record]:
-    """What one step adds, in the order in which it came to be."""
+    """What else one step adds, in the order in which it came to be."""
     match event:
         case OrderClosed(order=order):
             yield OrderGone(at=at, order=order)
-        case NodesRead(nodes=nodes, runtime=runtime):
-            yield Seen(at=at, nodes=nodes, runtime=runtime)
+        case TimeReached() if step.notes:
+            yield Woke(at=at)
         case DrainSet(is_draining=is_draining):
             yield Drained(at=at, is_draining=is_draining)
         case Performed(effect=PlaceBid(bid=bid)):

@@ -37,7 +37,7 @@ def screened_to_pb(verdict: Accepted | Refused) -> pb.ScreenBidResponse:
     if isinstance(verdict, Accepted):
         return pb.ScreenBidResponse(
             would_bid=True,
-            rate=rate_to_pb(verdict.bid.rate),
+            rate=None if verdict.is_asking else rate_to_pb(verdict.bid.rate),
             gpus=map(gpu_offer_to_pb, verdict.bid.gpus),
         )
     told = for_strangers(verdict)

@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _setting_up(commands)
     _looking(commands)
+    _explaining(commands)
     _gpus(commands)
     _steering(commands)
     _signing(commands)
@@ -81,6 +82,12 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--simulated", action="store_true", help="of a busy host that does not exist, with every metric in it"
     )
     metrics.set_defaults(run=command("metrics_commands", "metrics"))
+    markets = commands.add_parser("markets", help="the markets: connected or not, leases, bids, earnings")
+    markets.add_argument("--json", action="store_true", help="for programs")
+    markets.set_defaults(run=command(MARKETS, "markets"))
+
+
+def _explaining(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     bids = commands.add_parser("bids", help="decisions on orders: those that are open, then the newest")
     bids.add_argument("--since", metavar="WHEN", default="", help="10m, 1h30m, 7d or 2026-11-22T17:00:00Z")
     bids.add_argument("--outcome", metavar="NAME", action="append", default=[], help="won, refused, lost ...")
@@ -96,10 +103,21 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     why.add_argument("order", metavar="ORDER", help="as `provider bids` names it; a lease's name will do")
     why.add_argument("--json", action="store_true", help="for programs")
     why.set_defaults(run=command(LEDGER, "why"))
-
-    markets = commands.add_parser("markets", help="the markets: connected or not, leases, bids, earnings")
-    markets.add_argument("--json", action="store_true", help="for programs")
-    markets.set_defaults(run=command(MARKETS, "markets"))
+    simulate = commands.add_parser("simulate", help="what another configuration would have won and earned")
+    simulate.add_argument("--since", metavar="WHEN", default="", help="7d, 12h or 2026-11-22T17:00:00Z")
+    simulate.add_argument(
+        "--config", metavar="FILE", dest="policy", help="the changed configuration (default: the one in use)"
+    )
+    simulate.add_argument(
+        "--inventory",
+        choices=("recorded", "now"),
+        default="recorded",
+        help="with the GPUs that there were, or with those that there are (default: %(default)s)",
+    )
+    simulate.add_argument("--ledger", metavar="FILE", help="another ledger than the daemon's")
+    simulate.add_argument("--orders", action="store_true", help="show each order that comes out otherwise")
+    simulate.add_argument("--json", action="store_true", help="for programs")
+    simulate.set_defaults(run=command("simulate_actions", "run"))
 
 
 def _gpus(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

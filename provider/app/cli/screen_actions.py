@@ -42,7 +42,8 @@ def _row(said: screening.Said) -> tuple[str, ...]:
     answer = said.answer
     if answer.would_bid:
         gpus = ", ".join(render.gpu_offer(gpu) for gpu in answer.gpus) or "-"
-        return said.group, said.provider, "[green]yes[/green]", render.hourly(answer.rate), gpus, ""
+        price = render.hourly(answer.rate) if answer.HasField("rate") else "made on order"
+        return said.group, said.provider, "[green]yes[/green]", price, gpus, ""
     why = render.refusal(answer.reason, answer.required, answer.available)
     return said.group, said.provider, "[yellow]no[/yellow]", "-", "-", escape(why)
 

@@ -62,7 +62,7 @@ class ScreenBidResponse(_message.Message):
     available: _builtins.str
     @_builtins.property
     def rate(self) -> _resources_pb2.Rate:
-        """Of the bid, for the whole group."""
+        """Of the bid, for the whole group; absent where its price is made only once there is an order."""
 
     @_builtins.property
     def gpus(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.GpuOffer]: ...

@@ -138,7 +138,7 @@ def test_the_page_of_a_lease_says_where_for_how_much_and_what_happened(run: Run)
         for part in (
             "alice/1/1/1 ended bid 0.0063 ACT/h",
             "1 x 0.5 cores, 1.0 GiB memory, 1.0 GiB storage 1 x h100 1 HTTP port at most 0.0600 ACT/h",
-            "✓ is ready ✓ is fit",
+            "✓ is ready",
             "✓ capacity ✓ price",
             "node-1 replica 0 GPU-0",
             "host ports 31000",

@@ -229,6 +229,7 @@ def test_the_observer_feeds_it_with_what_the_step_took() -> None:
     agent = Agent(*healthy(0))
     event = OrderOpened(order=order(), version=1)
     observing.step(event, transition(agent.state, event, START), START, 77)
-    (decided,) = ledger.records
+    there_is, decided = ledger.records
+    assert isinstance(there_is, Seen)
     assert isinstance(decided, Decided)
     assert (decided.order, decided.took_us, decided.at) == (order(), 77, START)

@@ -1,0 +1,397 @@
+"""Recorded orders decided again, under another policy: the very core, fed with what the ledger kept.
+
+Owns the way back from records to events, and what may be said of bids that were never made. Does not own the
+decisions: those are ``agent.transition``'s. Invariant: under the policy and the inventory that there were,
+the decisions are those that were recorded, all of them, in their order.
+
+What becomes of a bid is known only where the market was asked. One that won still wins at the same price or a
+lower one; one that was lost is still lost at the same price or a higher one. All else is ``Fate.UNKNOWN``,
+holds nothing, and earns nothing. A lease that is won runs as long as the real one did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from provider.core.admission import Accepted
+from provider.core.agent import transition
+from provider.core.effects import PlaceBid, StopWorkload
+from provider.core.events import (
+    DrainSet,
+    Event,
+    Failed,
+    LeaseAwarded,
+    LeaseEnded,
+    NodesRead,
+    OrderClosed,
+    OrderOpened,
+    Performed,
+    TimeReached,
+)
+from provider.core.lease import Phase
+from provider.core.ledger import (
+    LIVE,
+    Began,
+    Decided,
+    Drained,
+    Fate,
+    Held,
+    OrderGone,
+    Record,
+    Seen,
+    Turned,
+    Woke,
+    records,
+)
+from provider.core.policy import Policy
+from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
+from provider.domain.ids import EffectId, LeaseId, OrderId
+from provider.domain.market import Award, CloseReason, Order
+from provider.domain.moment import MINUTE, Instant, after
+from provider.domain.money import Rate, earned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Real:
+    """What was really done about an order, as far as the records go."""
+
+    order: Order
+    rate: Rate | None
+    """Of the last bid on it; None where there was none."""
+    fate: Fate
+
+
+class Replay:
+    """Of one run of records, in their order. ``made`` are the records of what would have been."""
+
+    def __init__(self, policy: Policy, *, inventory: Seen | None = None) -> None:
+        """``inventory`` was there all the time, in place of what was recorded."""
+        self._inventory = inventory
+        self.state = AgentState(policy=policy)
+        self.made: list[Record] = []
+        self._real: dict[OrderId, Real] = {}
+        self._placed: dict[LeaseId, PlaceBid] = {}
+
+    def begin(self, before: Iterable[Record]) -> None:
+        """Take what was held, waited for and there at the end of ``before``, without deciding anything:
+        orders that waited then are looked at again when something changes."""
+        past = _Past()
+        for record in before:
+            past.take(record)
+        policy = self.state.policy
+        self.state = past.state(policy)
+        self._real = dict(past.real)
+        if past.seen is not None:
+            waiting = self.state.orders
+            self.state = replace(self.state, orders={})
+            self._see(past.seen)
+            self.state = replace(self.state, orders=waiting)
+            self.made.clear()
+
+    def take(self, record: Record) -> None:
+        """What was recorded next."""
+        self._withdraw_overdue(record.at)
+        match record:
+            case Decided():
+                self._decided(record)
+            case Turned():
+                self._turned(record)
+            case OrderGone(order=order):
+                self._gone(order, record.at)
+            case Seen():
+                self._see(record)
+            case Drained(is_draining=is_draining):
+                self._happens(DrainSet(is_draining=is_draining), record.at)
+            case Woke():
+                self._happens(TimeReached(), record.at)
+            case Began():
+                self._began(record)
+            case _:
+                assert_never(record)
+
+    # --- what was recorded, as events
+
+    def _decided(self, record: Decided) -> None:
+        order = record.order
+        known = self._real.get(order.id)
+        rate = record.decision.rate or (known.rate if known else None)
+        self._real[order.id] = Real(order=order, rate=rate, fate=record.fate)
+        if not record.is_again:
+            version = self._next_version(order.id)
+            self._happens(OrderOpened(order=order, version=version), record.at)
+
+    def _turned(self, record: Turned) -> None:
+        real = self._real.get(record.order)
+        if real is not None:
+            self._real[record.order] = replace(real, fate=record.fate)
+        lease = self._lease_id(record.order)
+        bid = self.state.bids.get(lease)
+        match record.fate:
+            case Fate.WON if bid is not None:
+                self._won(bid, real, record.at)
+            case Fate.LOST | Fate.REJECTED if bid is not None:
+                self._lost(bid, real, record)
+            case Fate.EXPIRED if bid is not None and bid.expires_at == NEVER:
+                self._expires(bid, record.at)
+            case Fate.ENDED if lease in self.state.leases:
+                self._ended(self.state.leases[lease], record)
+            case Fate.SUBMITTED if bid is not None:
+                self.made.append(record)
+            case _:
+                pass  # what the core does by itself, or what was never held here
+
+    def _won(self, bid: OpenBid, real: Real | None, at: Instant) -> None:
+        if real is None or real.rate is None or not _at_most(bid.bid.rate, real.rate):
+            self._is_unknown(bid, at)
+            return
+        award = Award(
+            id=bid.bid.id,
+            rate=bid.bid.rate,
+            manifest_hash=bid.order.manifest_hash,
+            confirm_by=after(at, MINUTE),
+        )
+        self._happens(LeaseAwarded(award=award, version=self._next_version(bid.order.id)), at)
+        self._let_it_run(bid.bid.id)
+
+    def _lost(self, bid: OpenBid, real: Real | None, record: Turned) -> None:
+        """Without the order being closed: not taken, or the market gave up an award that we never heard
+        of."""
+        lease, placed = bid.bid.id, self._placed.get(bid.bid.id)
+        if real is None or real.rate is None or not _at_most(real.rate, bid.bid.rate):
+            self._is_unknown(bid, record.at)
+        elif record.fate is Fate.REJECTED and placed is not None:
+            self._happens(Failed(effect=placed, what=record.detail, is_final=True), record.at)
+        else:
+            version = self._next_version(bid.order.id)
+            ended = LeaseEnded(lease=lease, reason=CloseReason.NOT_CONFIRMED, version=version)
+            self._happens(ended, record.at)
+
+    def _expires(self, bid: OpenBid, at: Instant) -> None:
+        """It was there before the first record that counts; when it would expire was not written."""
+        bids = {**self.state.bids, bid.bid.id: replace(bid, expires_at=at)}
+        self.state = replace(self.state, bids=bids)
+        self._happens(TimeReached(), at)
+
+    def _gone(self, order: OrderId, at: Instant) -> None:
+        bid = self.state.bids.get(self._lease_id(order))
+        real = self._real.get(order)
+        known = real is not None and real.rate is not None and real.fate in LIVE
+        if bid is not None and not (known and real is not None and _at_most(_rate(real), bid.bid.rate)):
+            self._is_unknown(bid, at)
+            return
+        self._happens(OrderClosed(order=order, version=self._next_version(order)), at)
+
+    def _ended(self, lease: Lease, record: Turned) -> None:
+        ran_ms = record.ran_ms or 0
+        version = self._next_version(lease.id.order)
+        reason = next((each for each in CloseReason if each == record.detail), CloseReason.TENANT_CLOSED)
+        self._happens(LeaseEnded(lease=lease.id, reason=reason, version=version), record.at, quietly=True)
+        if lease.id not in self.state.leases:
+            return
+        self.made.append(replace(record, ran_ms=ran_ms, earned=earned(lease.rate, ran_ms)))
+        self._happens(Performed(effect=_removal(lease.id)), record.at, without=Fate.ENDED)
+
+    def _see(self, record: Seen) -> None:
+        there_is = self._inventory or record
+        self.state = replace(self.state, gpu_records=dict(there_is.gpu_records))
+        read = NodesRead(nodes=there_is.nodes, runtime=there_is.runtime)
+        self._happens(read, record.at)
+
+    def _began(self, record: Began) -> None:
+        """A restart: nothing is known of the machine until it is read. What was held is held on; of what was
+        not any more the end was not written."""
+        held = {each.order.id: each for each in record.held}
+        for order, real in list(self._real.items()):
+            if real.fate in LIVE and order not in held:
+                self._real[order] = replace(real, fate=Fate.UNKNOWN)
+                self._end_unseen(order, record.at)
+        for order, each in held.items():
+            if order not in self._real:
+                self._lost_record(each, record.at)
+            elif each.is_lease and self._real[order].fate is not Fate.WON:
+                self._turned(Turned(at=record.at, order=order, fate=Fate.WON))
+        self.state = replace(
+            self.state,
+            nodes=(),
+            nodes_as_read=(),
+            runtime=None,
+            is_draining=record.is_draining,
+        )
+
+    def _end_unseen(self, order: OrderId, at: Instant) -> None:
+        lease_id = self._lease_id(order)
+        if lease_id in self.state.bids:
+            self._is_unknown(self.state.bids[lease_id], at)
+        elif lease_id in self.state.leases:
+            version = self._next_version(order)
+            ended = LeaseEnded(lease=lease_id, reason=CloseReason.LEASE_FORGOTTEN, version=version)
+            self._happens(ended, at, quietly=True)
+            self._happens(Performed(effect=_removal(lease_id)), at, without=Fate.ENDED)
+            self.made.append(Turned(at=at, order=order, fate=Fate.UNKNOWN))
+
+    def _lost_record(self, held: Held, at: Instant) -> None:
+        """The decision behind it was not written: it is made as if it had come just now."""
+        self._real[held.order.id] = Real(order=held.order, rate=held.bid.rate, fate=Fate.DECIDED)
+        version = self._next_version(held.order.id)
+        self._happens(OrderOpened(order=held.order, version=version), at)
+        if held.is_lease:
+            self._turned(Turned(at=at, order=held.order.id, fate=Fate.WON))
+
+    # --- the core
+
+    def _happens(
+        self, event: Event, at: Instant, *, quietly: bool = False, without: Fate | None = None
+    ) -> None:
+        step = transition(self.state, event, at)
+        self.state = step.state
+        for effect in step.effects:
+            if isinstance(effect, PlaceBid):
+                self._placed[effect.bid.id] = effect
+        if not quietly:
+            made = records(event, step, at, 0)
+            self.made += [each for each in made if not (isinstance(each, Turned) and each.fate is without)]
+
+    def _withdraw_overdue(self, at: Instant) -> None:
+        """Bids that were never made expire, too; of those that were, a record says when."""
+        made_up = (
+            bid
+            for bid in self.state.bids.values()
+            if bid.expires_at < at
+            and (real := self._real.get(bid.order.id)) is not None
+            and real.fate not in LIVE
+        )
+        if any(made_up):
+            self._happens(TimeReached(), at)
+
+    def _is_unknown(self, bid: OpenBid, at: Instant) -> None:
+        """Nobody asked the market at this price. It holds nothing from now on."""
+        self.made.append(Turned(at=at, order=bid.order.id, fate=Fate.UNKNOWN))
+        closed = OrderClosed(order=bid.order.id, version=self._next_version(bid.order.id))
+        self._happens(closed, at, without=Fate.LOST)
+
+    def _let_it_run(self, lease_id: LeaseId) -> None:
+        """Until the real one ended: its tenant's doings are not recorded, so nothing of it is ever due."""
+        lease = self.state.leases.get(lease_id)
+        if lease is not None:
+            leases = {**self.state.leases, lease_id: replace(lease, due=None)}
+            self.state = replace(self.state, leases=leases)
+
+    def _lease_id(self, order: OrderId) -> LeaseId:
+        return order.lease(self.state.policy.name_in(order.market))
+
+    def _next_version(self, order: OrderId) -> int:
+        return self.state.market(order.market).version + 1
+
+
+class _Past:
+    """What the records before the first one that counts come to."""
+
+    def __init__(self) -> None:
+        self.real: dict[OrderId, Real] = {}
+        self.seen: Seen | None = None
+        self._held: dict[OrderId, Held] = {}
+        self._waiting: dict[OrderId, WaitingOrder] = {}
+        self._is_draining = False
+        self._is_new = True
+
+    def take(self, record: Record) -> None:
+        match record:
+            case Decided():
+                self._decided(record)
+            case Turned():
+                self._turned(record)
+            case OrderGone(order=order):
+                self._waiting.pop(order, None)
+                self._held = {key: held for key, held in self._held.items() if key != order or held.is_lease}
+            case Seen():
+                self.seen = record
+            case Drained(is_draining=is_draining):
+                self._is_draining = is_draining
+            case Began():
+                self._held = {each.order.id: each for each in record.held}
+                self._is_draining = record.is_draining
+                self.seen = None
+            case Woke():
+                pass
+            case _:
+                assert_never(record)
+
+    def _decided(self, record: Decided) -> None:
+        order = record.order
+        known = self.real.get(order.id)
+        rate = record.decision.rate or (known.rate if known else None)
+        self.real[order.id] = Real(order=order, rate=rate, fate=record.fate)
+        verdict = record.decision.verdict
+        self._waiting.pop(order.id, None)
+        if isinstance(verdict, Accepted):
+            self._held[order.id] = Held(
+                order=order, bid=verdict.bid, placement=verdict.placement, version=record.version
+            )
+        else:
+            self._waiting[order.id] = WaitingOrder(order=order, refused=verdict, version=record.version)
+
+    def _turned(self, record: Turned) -> None:
+        real = self.real.get(record.order)
+        if real is not None:
+            self.real[record.order] = replace(real, fate=record.fate)
+        held = self._held.get(record.order)
+        if held is None:
+            return
+        if record.fate is Fate.WON:
+            self._held[record.order] = replace(held, is_lease=True)
+        elif record.fate not in LIVE:
+            del self._held[record.order]
+
+    def state(self, policy: Policy) -> AgentState:
+        bids = {
+            held.bid.id: OpenBid(
+                bid=held.bid,
+                order=held.order,
+                placement=held.placement,
+                expires_at=held.expires_at or NEVER,
+                version=held.version,
+            )
+            for held in self._held.values()
+            if not held.is_lease
+        }
+        leases = {held.bid.id: _running(held) for held in self._held.values() if held.is_lease}
+        return AgentState(
+            policy=policy,
+            bids=bids,
+            leases=leases,
+            orders=dict(self._waiting),
+            is_draining=self._is_draining,
+        )
+
+
+NEVER = Instant(2**62)
+"""When a bid expires of which that is not known."""
+
+
+def _running(held: Held) -> Lease:
+    return Lease(
+        id=held.bid.id,
+        group=held.order.group,
+        rate=held.bid.rate,
+        manifest_hash=held.order.manifest_hash,
+        placement=held.placement,
+        version=held.version,
+        phase=Phase.AWARDED,
+        due=None,
+    )
+
+
+def _removal(lease: LeaseId) -> StopWorkload:
+    return StopWorkload(id=EffectId(f"{lease}#replay"), lease=lease, grace_s=0)
+
+
+def _at_most(rate: Rate, other: Rate) -> bool:
+    """Whether it is no dearer; not to be said where the denoms differ."""
+    return rate.denom == other.denom and rate.amount <= other.amount
+
+
+def _rate(real: Real) -> Rate:
+    assert real.rate is not None, "asked where there was a bid"
+    return real.rate
