@@ -69,6 +69,17 @@ def test_cards_are_what_nvml_says_and_not_labelled_as_simulated(world: World) ->
     ] * 2
     assert not any(card["simulated"] or "SIM" in card["uuid"] for card in found)
     until(lambda: "utilization_ratio" in cards(world)[0], "a reading")
+    facts, sample = cards(world)[0]["facts"], cards(world)[0]["sample"]
+    assert (facts["pci_bus_id"], facts["is_mig_on"], facts["clock_sm_most_hertz"]) == (
+        "0000:18:00.0",
+        False,
+        1.98e9,
+    )
+    assert (sample["is_persistent"], sample["clock_reasons"]) == (True, [])
+    assert "vbios" not in facts, "this driver tells none"
+    (node,) = world.provider("gpus", "--json").json
+    (link,) = node["gpu_links"]
+    assert {link["first"], link["second"]} == {card["uuid"] for card in found}
     metrics = fetch(f"http://127.0.0.1:{world.metrics_port}/metrics").decode()
     assert "provider_nvml_up 1.0" in metrics
     assert 'simulated="false"' in metrics

@@ -95,7 +95,13 @@ IDENTITY: Group = (
             "mW",
         ),
     ),
-    (call("nvmlDeviceGetVbiosVersion", pynvml.nvmlDeviceGetVbiosVersion, "vbios"),),
+    (
+        Call(
+            "nvmlDeviceGetVbiosVersion",
+            pynvml.nvmlDeviceGetVbiosVersion,
+            (Given("vbios", "", lambda text: text or None),),
+        ),
+    ),
     (Call("nvmlDeviceGetEccMode", pynvml.nvmlDeviceGetEccMode, _modes("ecc")),),
     (Call("nvmlDeviceGetMigMode", pynvml.nvmlDeviceGetMigMode, _modes("mig")),),
     *(

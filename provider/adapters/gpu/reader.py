@@ -73,6 +73,7 @@ class Reader:
         count = self._call("nvmlDeviceGetCount_v2", pynvml.nvmlDeviceGetCount)
         rows = [row for index in range(count) for row in self._card(index)]
         self._gpm.keep(self._units)
+        self._silent = {uuid: unit.silent for uuid, unit in self._units.items()}
         return {
             "driver_version": driver,
             "cuda_version": self._system(
