@@ -284,7 +284,7 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(data: bytes) -> None:
         (
             codec_market.refusal_from_pb,
             market_pb2.LeaseRefused(lease=codec.lease_id_to_pb(LeaseId.parse("alice/1/1/1/p1")), reason="x"),
-            "lease_refused.reason: 'x' is none of not_bidding, denom_not_accepted",
+            "lease_refused.reason: 'x' is none of not_bidding, order_invalid",
         ),
         (
             codec.money_from_pb,
