@@ -145,7 +145,7 @@ def bare_ignores() -> Iterator[str]:
 def machine_paths() -> Iterator[str]:
     """Nothing in the project may hold a path of the machine that it was made on."""
     told = re.compile(r"(?<![\w.])/(work|farm|home/\w+)/")
-    folders = ("provider", "tests", "docs", "scripts", "manifests", "proto")
+    folders = ("provider", "tests", "docs", "scripts", "manifests", "monitoring", "proto")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix in {".md", ".toml", ""}]
     files = [path for path in files if path.name != ".git"]  # a linked work tree has a file of that name
