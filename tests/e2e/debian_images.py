@@ -8,6 +8,7 @@ fetches the page that it is to guard, keeps a file in its volume; and serves wha
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,48 @@ KEEPS = r"""#!/bin/sh
 date >>/baserow/data/starts
 cd /baserow/data && exec httpd -f -p 80 -h /baserow/data
 """
+ECHOES = "#!/bin/sh\nexec /bin/echoes {ports}\n"
+ECHO_C = """
+#include <arpa/inet.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+int main(int count, char **ports) {
+    struct pollfd each[8];
+    for (int n = 1; n < count; n++) {
+        struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(ports[n]))};
+        each[n - 1] = (struct pollfd){.fd = socket(AF_INET, SOCK_DGRAM, 0), .events = POLLIN};
+        if (bind(each[n - 1].fd, (struct sockaddr *)&at, sizeof at)) return 1;
+    }
+    for (;;) {
+        poll(each, count - 1, -1);
+        for (int n = 0; n < count - 1; n++) {
+            char text[512];
+            struct sockaddr_in from;
+            struct sockaddr *whom = (struct sockaddr *)&from;
+            socklen_t size = sizeof from;
+            ssize_t got = recvfrom(each[n].fd, text, sizeof text, MSG_DONTWAIT, whom, &size);
+            if (got > 0) sendto(each[n].fd, text, got, 0, whom, size);
+        }
+    }
+}
+"""
+"""Sends each datagram back, on all of its ports."""
+BASH = '#!/bin/sh\nexec /bin/sh "$@"\n'
+SERVES_A_MODEL = r"""#!/bin/sh
+# In the place of: python3 -m sglang.launch_server --model-path MODEL --tp 1 --host 0.0.0.0 --port PORT
+while [ $# -gt 0 ]; do
+  case "$1" in --model-path) model=$2 ;; --port) port=$2 ;; esac
+  shift
+done
+mkdir -p /www && echo "model $model" >>/root/.cache/models
+{
+  cat /root/.cache/models
+  echo "shm $(df -k /dev/shm | tail -n 1)"
+  echo "GPUs $PROVIDER_SIMULATED_GPUS"
+} >/www/index.html
+exec httpd -f -p "$port" -h /www
+"""
 ACCOUNTS = {
     "etc/passwd": "root:x:0:0::/:/bin/sh\npostgres:x:999:999::/tmp:/bin/sh\nwww-data:x:33:33::/:/bin/sh\n",
     "etc/group": "root:x:0:\npostgres:x:999:\nwww-data:x:33:\n",
@@ -80,13 +123,34 @@ def root(
         for name, text in {**ACCOUNTS, **(files or {})}.items():
             _file(tar, name, text.encode(), 0o644)
         _file(tar, "bin/busybox", busybox_image.find_busybox(TOOLS).read_bytes(), 0o755)
-        for applet in ("sh", "su", "chown", "chmod", "mkdir", "httpd", "wget", "sleep", "date", "df", "tail"):
+        for applet in (
+            "sh",
+            "su",
+            "chown",
+            "chmod",
+            "mkdir",
+            "httpd",
+            "wget",
+            "sleep",
+            "date",
+            "df",
+            "tail",
+            "cat",
+        ):
             _link(tar, f"bin/{applet}", "/bin/busybox")
         for name, content in (programs or {}).items():
             _file(tar, name, content, 0o755)
         _file(tar, ENTRY, entry.encode(), 0o755)
         _link(tar, "usr/local/bin/n8n", ENTRY)
     return buffer.getvalue()
+
+
+def compiled(source: str, folder: Path) -> bytes:
+    """A program that needs nothing of the image that it is in."""
+    (folder / "main.c").write_text(source)
+    made = folder / "main"
+    subprocess.run(["gcc", "-static", "-O1", "-o", str(made), str(folder / "main.c")], check=True)
+    return made.read_bytes()
 
 
 def _without_what_only_people_read(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 from provider.app import busybox_image
 from provider.app.loopback_registry import ImageConfig, Registry
 from tests.e2e import debian_images as images
+from tests.e2e.datagrams import echo
 from tests.e2e.leftovers import containers_of
 from tests.e2e.world import ROOT, TOOLS, World, running, until
 from tests.prometheus import fetch
@@ -26,23 +26,6 @@ from tests.prometheus import fetch
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 WEB = ROOT / "manifests" / "web-with-database.yaml"
 DATA = "/var/lib/postgresql/data"
-ECHOES = "#!/bin/sh\nexec /bin/echoes\n"
-ECHO_C = """
-#include <arpa/inet.h>
-#include <sys/socket.h>
-int main(void) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(9005)};
-    int s = socket(AF_INET, SOCK_DGRAM, 0);
-    if (bind(s, (struct sockaddr *)&at, sizeof at)) return 1;
-    for (;;) {
-        char text[512];
-        struct sockaddr_in from;
-        socklen_t size = sizeof from;
-        ssize_t got = recvfrom(s, text, sizeof text, 0, (struct sockaddr *)&from, &size);
-        if (got > 0) sendto(s, text, got, 0, (struct sockaddr *)&from, size);
-    }
-}
-"""
 UDP_AND_RAM = """
 version: "2.0"
 services:
@@ -141,7 +124,10 @@ def test_a_slice_is_told_from_a_card_by_its_memory(world: World, hello: str) -> 
 
 
 def test_udp_and_shared_memory(world: World, registry: Registry, tmp_path: Path) -> None:
-    root = images.root(entry=ECHOES, programs={"bin/echoes": compiled(ECHO_C, tmp_path)})
+    root = images.root(
+        entry=images.ECHOES.format(ports=9005),
+        programs={"bin/echoes": images.compiled(images.ECHO_C, tmp_path)},
+    )
     image = asyncio.run(registry.push(root, "echoes:1", ImageConfig(entrypoint=(images.ENTRY,))))
     file = tmp_path / "echoes.yaml"
     file.write_text(UDP_AND_RAM.format(image=image))
@@ -155,22 +141,6 @@ def test_udp_and_shared_memory(world: World, registry: Registry, tmp_path: Path)
     assert shm.out.split()[1] == str(48 * 1024), shm.out + shm.err
     assert world.tenant("close", str(dseq)).status == 0
     until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
-
-
-def compiled(source: str, folder: Path) -> bytes:
-    """A program that needs nothing of the image that it is in."""
-    (folder / "main.c").write_text(source)
-    made = folder / "main"
-    subprocess.run(["gcc", "-static", "-O1", "-o", str(made), str(folder / "main.c")], check=True)
-    return made.read_bytes()
-
-
-def echo(client: socket.socket, port: int) -> bytes | None:
-    client.sendto(b"hello", ("127.0.0.1", port))
-    try:
-        return client.recv(64)
-    except OSError:
-        return None
 
 
 def answer(url: str) -> str | None:

@@ -73,3 +73,9 @@ def has_apparmor(info: Mapping[str, object]) -> bool:
     """Whether the engine confines containers with AppArmor (``SecurityOptions`` of ``GET /info``)."""
     options = info.get("SecurityOptions")
     return isinstance(options, list) and any("name=apparmor" in str(option) for option in options)
+
+
+def cpus_of(info: Mapping[str, object]) -> int | None:
+    """Cores of the engine's machine (``NCPU`` of ``GET /info``); None where it does not tell."""
+    told = info.get("NCPU")
+    return told if isinstance(told, int) and told > 0 else None

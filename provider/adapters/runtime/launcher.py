@@ -20,7 +20,7 @@ from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.egress.warden import Warden
 from provider.adapters.runtime.engine import Engine, together
 from provider.adapters.runtime.gpu_sight import GpuSight, Watched
-from provider.adapters.runtime.host import has_apparmor, open_files_ceiling
+from provider.adapters.runtime.host import cpus_of, has_apparmor, open_files_ceiling
 from provider.adapters.runtime.images.stock import Images, Wanted
 from provider.adapters.runtime.storage.volumes import Volumes
 from provider.core import launching
@@ -170,6 +170,7 @@ class Launcher:
             open_files=open_files_ceiling(self._engine.settings.socket_path),
             limits_storage=await self._volumes.layers_are_held(),
             has_apparmor=has_apparmor(info),
+            cpus=cpus_of(info),
         )
         name = naming.container_name(launch.lease, *key(replica))
         config = spec.container_config(launch, replica, ground)

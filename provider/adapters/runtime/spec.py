@@ -82,6 +82,8 @@ class Ground:
     """Whether the engine can limit the writable layer."""
     has_apparmor: bool = False
     """Whether the kernel has it and the engine uses it."""
+    cpus: int | None = None
+    """Cores of the engine's machine; None where it does not tell."""
 
 
 def spec_hash(launch: Launch, replica: ReplicaLaunch) -> str:
@@ -183,7 +185,7 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "MemorySwap": memory,
         "MemorySwappiness": 0,
         "OomScoreAdj": OOM_SCORE,
-        "NanoCpus": max(resources.cpu_millis, CPU_MILLIS_MIN) * 1_000_000,
+        "NanoCpus": _cpu_millis(resources.cpu_millis, ground) * 1_000_000,
         # Where cores are short each gets its part of them: 1024 is the engine's weight of one core.
         "CpuShares": max(resources.cpu_millis * 1024 // 1000, CPU_SHARES_MIN),
         "Ulimits": [
@@ -214,6 +216,12 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
     if ground.limits_storage:
         config["StorageOpt"] = {"size": str(mounts.layer_bytes(replica.service))}
     return config
+
+
+def _cpu_millis(rented: int, ground: Ground) -> int:
+    """What the engine takes: cores that are promised several times over may be more than there are."""
+    most = rented if ground.cpus is None else ground.cpus * 1000
+    return max(min(rented, most), CPU_MILLIS_MIN)
 
 
 def _security_options(ground: Ground) -> Iterable[str]:

@@ -195,3 +195,12 @@ def test_every_example_manifest_becomes_containers(path: Path) -> None:
         assert bounds == {point.mount: ram[point.name] for point in asked if point.name in ram}
         assert host["Memory"] == each.resources.memory_bytes + sum(ram.values())
         assert config["Cmd"] == (None if each.args is None else list(each.args))
+
+
+def test_more_cores_than_there_are_is_all_of_them_at_the_weight_that_is_rented() -> None:
+    asked = service(resources=replace(service().resources, cpu_millis=12_000))
+
+    config = host(launch(replica(asked)), replace(GROUND, cpus=2))
+
+    assert (config["NanoCpus"], config["CpuShares"]) == (2_000_000_000, 12_288)
+    assert host(launch(replica(asked)))["NanoCpus"] == 12_000_000_000
