@@ -10,7 +10,7 @@ kernel or the driver tells, and left out where only a moment's figure would have
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
@@ -188,21 +188,32 @@ def gpu_usage(tally: CardTally, sample: CardSample, allocated_s: float) -> GpuUs
 
 def service_usages(tally: Tally, now: Mapping[tuple[str, int], ContainerReading]) -> tuple[ServiceUsage, ...]:
     """As they are shown, replicas of a service together; ``now`` are the readings of those that run."""
-    services: dict[str, ServiceUsage] = {}
+    services: dict[str, list[ReplicaTally]] = {}
     for each in tally.replicas:
-        so_far = services.get(each.service, ServiceUsage(service=each.service))
-        reading = now.get((each.service, each.replica), ContainerReading())
-        counters = dict(so_far.counters)
+        services.setdefault(each.service, []).append(each)
+    return tuple(_together(services[name], now) for name in sorted(services))
+
+
+def _together(
+    replicas: Sequence[ReplicaTally], now: Mapping[tuple[str, int], ContainerReading]
+) -> ServiceUsage:
+    counters: dict[UsageCounter, int] = {}
+    memory: int | None = None
+    limit: int | None = None
+    for each in replicas:
         for counter, total in each.totals.items():
             counters[counter] = counters.get(counter, 0) + total
-        services[each.service] = replace(
-            so_far,
-            counters=counters,
-            memory_bytes=_sum(so_far.memory_bytes, reading.memory_bytes),
-            memory_limit_bytes=_sum(so_far.memory_limit_bytes, reading.memory_limit_bytes),
-            restarts=so_far.restarts + each.restarts,
-        )
-    return tuple(services[name] for name in sorted(services))
+        reading = now.get((each.service, each.replica))
+        if reading is not None:
+            memory = _sum(memory, reading.memory_bytes)
+            limit = _sum(limit, reading.memory_limit_bytes)
+    return ServiceUsage(
+        service=replicas[0].service,
+        counters=counters,
+        memory_bytes=memory,
+        memory_limit_bytes=limit,
+        restarts=sum(each.restarts for each in replicas),
+    )
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

@@ -210,5 +210,12 @@ class Attribution:
         for lease in ended:
             del tallies[lease]
             await self._sources.book.close_lease(lease, self._sources.clock.now())
-        self._tallies = tallies
-        await self._sources.book.save(tuple(tallies[lease] for lease in sorted(tallies)))
+        before, self._tallies = self._tallies or {}, tallies
+        changed = [tally for lease, tally in tallies.items() if not _is_same(before.get(lease), tally)]
+        if changed:
+            await self._sources.book.save(changed)
+
+
+def _is_same(before: Tally | None, now: Tally) -> bool:
+    """Nothing was used: that it was looked at again is not worth a row."""
+    return before is not None and (before.cards, before.replicas) == (now.cards, now.replicas)

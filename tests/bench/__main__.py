@@ -23,6 +23,7 @@ from tests.bench import (
     bench_reconcile,
     bench_sdl,
     bench_tunnel,
+    bench_usage,
 )
 
 Row = dict[str, object]
@@ -36,6 +37,7 @@ BENCHES: dict[str, Callable[[], list[Row]]] = {
     "tunnel": bench_tunnel.rows,
     "sdl": bench_sdl.rows,
     "idle": bench_idle.rows,
+    "usage": bench_usage.rows,
 }
 OUTPUT = Path("build") / "bench.json"
 

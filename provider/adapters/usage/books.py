@@ -17,6 +17,8 @@ from provider.domain.usage import ContainerReading, UsageCounter
 UNLIMITED = 2**62
 """Version 1 writes "no limit" as the largest number of pages that there is."""
 _CHUNK = 65_536
+_WHOLE = 2048
+"""The kernel hands such files out by the page; one that gave less than half of it has no more to give."""
 
 
 def read(path: str) -> bytes | None:
@@ -27,7 +29,7 @@ def read(path: str) -> bytes | None:
         return None
     try:
         text = piece = os.read(file, _CHUNK)
-        while piece:
+        while len(piece) >= _WHOLE:
             piece = os.read(file, _CHUNK)
             text += piece
     except OSError:  # the group went while it was open
@@ -37,36 +39,29 @@ def read(path: str) -> bytes | None:
     return text
 
 
-def reading(
-    place: Place,
-    process: str,
-    stacked: Callable[[Iterable[str]], frozenset[str]],
-    io_of_processes: Callable[[str], tuple[int, int] | None],
-) -> ContainerReading | None:
-    """``process`` is the first process's folder in ``/proc``; ``stacked`` tells which of some block devices
-    are made of others among them; ``io_of_processes`` tells bytes read and written by the processes in a
-    folder, where the groups do not. None where either is gone: a container that was started again may have
-    the groups' names, and somebody else the process's number."""
+def reading(place: Place, process: str, limit_bytes: int | None) -> ContainerReading | None:
+    """All but ``block_io``. ``process`` is the first process's folder in ``/proc``, ``limit_bytes`` the
+    ``memory_limit``. None where either is gone: a container that was started again may have the groups'
+    names, and somebody else the process's number."""
     interfaces = read(f"{process}/net/dev")
     if interfaces is None and not Path(process).exists():
         return None
     used, throttled = _cpu(place)
-    memory, limit, kills = _memory(place)
+    memory, kills = _memory(place)
     if used is None and memory is None:
         return None
-    counters: dict[UsageCounter, int | None] = {
-        UsageCounter.CPU_US: used,
-        UsageCounter.THROTTLED_US: throttled,
-        UsageCounter.OOM_KILLS: kills,
-    }
-    block_io = _block_io(place, stacked) or io_of_processes(place.any)
-    if block_io is not None:
-        counters[UsageCounter.READ_BYTES], counters[UsageCounter.WRITTEN_BYTES] = block_io
-    counters[UsageCounter.RECEIVED_BYTES], counters[UsageCounter.SENT_BYTES] = network(interfaces)
+    received, sent = network(interfaces)
+    counters = (
+        (UsageCounter.CPU_US, used),
+        (UsageCounter.THROTTLED_US, throttled),
+        (UsageCounter.OOM_KILLS, kills),
+        (UsageCounter.RECEIVED_BYTES, received),
+        (UsageCounter.SENT_BYTES, sent),
+    )
     return ContainerReading(
-        counters={name: figure for name, figure in counters.items() if figure is not None},
+        counters={name: figure for name, figure in counters if figure is not None},
         memory_bytes=memory,
-        memory_limit_bytes=limit,
+        memory_limit_bytes=limit_bytes,
     )
 
 
@@ -84,27 +79,33 @@ def _micros(nanoseconds: int | None) -> int | None:
     return None if nanoseconds is None else nanoseconds // 1000
 
 
-def _memory(place: Place) -> tuple[int | None, int | None, int | None]:
-    """Working set, limit, processes ended for want of it."""
+def memory_limit(place: Place) -> int | None:
+    """None where there is none."""
+    folder = place.separate.get("memory")
+    path = f"{folder}/memory.limit_in_bytes" if folder else f"{place.unified}/memory.max"
+    limit = number(read(path))
+    return None if limit is None or limit >= UNLIMITED else limit
+
+
+def _memory(place: Place) -> tuple[int | None, int | None]:
+    """Working set, and processes ended for want of memory."""
     folder = place.separate.get("memory")
     if folder is not None:
         used = number(read(f"{folder}/memory.usage_in_bytes"))
         spare = field(read(f"{folder}/memory.stat"), b"total_inactive_file")
-        limit = number(read(f"{folder}/memory.limit_in_bytes"))
         kills = field(read(f"{folder}/memory.oom_control"), b"oom_kill")
     elif place.unified is not None:
         used = number(read(f"{place.unified}/memory.current"))
         spare = field(read(f"{place.unified}/memory.stat"), b"inactive_file")
-        limit = number(read(f"{place.unified}/memory.max"))
         kills = field(read(f"{place.unified}/memory.events"), b"oom_kill")
     else:
-        return None, None, None
-    working = None if used is None else max(used - (spare or 0), 0)
-    return working, None if limit is None or limit >= UNLIMITED else limit, kills
+        return None, None
+    return None if used is None else max(used - (spare or 0), 0), kills
 
 
-def _block_io(place: Place, stacked: Callable[[Iterable[str]], frozenset[str]]) -> tuple[int, int] | None:
-    """None where it is not counted: version 1 without any device may not be counting, see ``process_io``."""
+def block_io(place: Place, stacked: Callable[[Iterable[str]], frozenset[str]]) -> tuple[int, int] | None:
+    """Bytes read and written; ``stacked`` tells which of some block devices are made of others among them.
+    None where it is not counted: version 1 without any device may not be counting, see ``process_io``."""
     folder = place.separate.get("blkio")
     if folder is not None:
         name = "blkio.throttle.io_service_bytes"

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provider.adapters.usage import books, places
 from provider.adapters.usage.block_devices import BlockDevices
 from provider.adapters.usage.places import Hidden, Place
 from provider.adapters.usage.process_io import ProcessIo
-from provider.domain.usage import ContainerReading, ContainersRead
+from provider.domain.usage import ContainerReading, ContainersRead, UsageCounter
 from provider.domain.workload import Container, ContainerState
+
+LIMIT_EVERY = 30
+"""Looks after which a limit is read again: a minute. It changes when somebody changes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,18 @@ class Roots:
     block: Path = Path("/sys/dev/block")
 
 
+@dataclass(slots=True, kw_only=True)
+class _Watched:
+    """What is known of one run of a container."""
+
+    place: Place
+    process: str
+    """Its first process's folder."""
+    limit_bytes: int | None
+    limit_is_for: int
+    """More looks."""
+
+
 class CgroupUsage:
     """Of one machine."""
 
@@ -37,7 +51,7 @@ class CgroupUsage:
         self._roots = roots or Roots()
         self._devices = BlockDevices(self._roots.block)
         self._process_io = ProcessIo(str(self._roots.proc), books.read)
-        self._places: dict[tuple[str, int], Place] = {}
+        self._watched: dict[tuple[str, int], _Watched] = {}
 
     async def read(self, containers: Sequence[Container]) -> ContainersRead:
         return await asyncio.to_thread(self.read_now, containers)
@@ -49,36 +63,46 @@ class CgroupUsage:
             for each in containers
             if each.state is ContainerState.RUNNING and each.pid is not None
         ]
-        self._places = {key: self._places[key] for key in running if key in self._places}
+        self._watched = {key: self._watched[key] for key in running if key in self._watched}
         self._process_io.keep_only({f"{container}/{pid}" for container, pid in running})
         readings: dict[str, ContainerReading] = {}
         problem = None
         for container, pid in running:
-            place = self._place(container, pid)
-            if isinstance(place, Hidden):
-                problem = problem or place.why
-            elif place is not None:
-                process = f"{self._roots.proc}/{pid}"
-                by_processes = partial(self._process_io.figures, f"{container}/{pid}")
-                told = books.reading(place, process, self._devices.stacked, by_processes)
+            found = self._watched.get((container, pid)) or self._found(container, pid)
+            if isinstance(found, Hidden):
+                problem = problem or found.why
+            elif found is not None:
+                told = self._reading(found, f"{container}/{pid}")
                 if told is None:
-                    del self._places[container, pid]
+                    self._watched.pop((container, pid), None)
                 else:
+                    self._watched[container, pid] = found
                     readings[container] = told
         return ContainersRead(readings=readings, problem=problem)
 
-    def _place(self, container: str, pid: int) -> Place | Hidden | None:
+    def _found(self, container: str, pid: int) -> _Watched | Hidden | None:
         """None where it has ended."""
-        known = self._places.get((container, pid))
-        if known is not None:
-            return known
         text = books.read(f"{self._roots.proc}/{pid}/cgroup")
         if not text:
             return None
         place = places.place_of(text.decode("utf-8", "replace"), container, self._roots.cgroup)
-        if isinstance(place, Place):
-            self._places[container, pid] = place
-        return place
+        if isinstance(place, Hidden):
+            return place
+        process = f"{self._roots.proc}/{pid}"
+        return _Watched(place=place, process=process, limit_bytes=None, limit_is_for=0)
+
+    def _reading(self, of: _Watched, run: str) -> ContainerReading | None:
+        if of.limit_is_for == 0:
+            of.limit_bytes, of.limit_is_for = books.memory_limit(of.place), LIMIT_EVERY
+        of.limit_is_for -= 1
+        told = books.reading(of.place, of.process, of.limit_bytes)
+        if told is None:
+            return None
+        io = books.block_io(of.place, self._devices.stacked) or self._process_io.figures(run, of.place.any)
+        if io is None:
+            return told
+        names = (UsageCounter.READ_BYTES, UsageCounter.WRITTEN_BYTES)
+        return replace(told, counters={**told.counters, **dict(zip(names, io, strict=True))})
 
     def containers_of(self, pid: int) -> tuple[str, ...]:
         text = books.read(f"{self._roots.proc}/{pid}/cgroup")

@@ -8,12 +8,14 @@ figure of a container never falls while it runs and this program does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 PROCESSES_MOST = 256
 """In one container: where there are more, no figure is worth reading all of them."""
 
+_AMOUNTS = re.compile(rb"^read_bytes: (\d+)\nwrite_bytes: (\d+)$", re.MULTILINE)
 Read = Callable[[str], bytes | None]
 
 
@@ -54,10 +56,5 @@ class ProcessIo:
         return sums[0] + seen.lost[0], sums[1] + seen.lost[1]
 
     def _of(self, pid: str) -> tuple[int, int] | None:
-        fields = dict(
-            line.split(b": ", 1)
-            for line in (self._read(f"{self._proc}/{pid}/io") or b"").splitlines()
-            if b": " in line
-        )
-        read, written = fields.get(b"read_bytes", b""), fields.get(b"write_bytes", b"")
-        return (int(read), int(written)) if read.isdigit() and written.isdigit() else None
+        found = _AMOUNTS.search(self._read(f"{self._proc}/{pid}/io") or b"")
+        return (int(found[1]), int(found[2])) if found else None

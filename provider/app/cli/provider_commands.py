@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from provider.app import logs, render
+from provider.app import logs, render, usage_tables
 from provider.app.cli.entry import DONE, UNHEALTHY
 from provider.app.config import DEFAULT_PATH, ProviderConfig
 from provider.app.config_reading import load
@@ -97,6 +97,8 @@ def _show_status(answer: operator_pb2.GetStatusResponse) -> None:
         ("Engine", answer.engine or "not reached yet"),
         ("GPUs by", answer.gpu_attachment or "-"),
         ("Leases", f"{len(answer.leases)}, open bids: {answer.open_bids}"),
+        *([("In use", used)] if (used := usage_tables.in_use(answer)) else []),
+        *([("", f"not all is known: {answer.usage_problem}")] if answer.usage_problem else []),
         *([("Draining", "it bids on nothing; `provider drain --off` ends that")] if answer.draining else []),
     ]
     for node in answer.nodes:

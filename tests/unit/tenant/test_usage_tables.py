@@ -144,6 +144,11 @@ def test_the_operators_leases() -> None:
     assert idle == ["def", *["-"] * 6]
 
 
+def test_all_together() -> None:
+    assert usage_tables.in_use(answer()) == "1 GPU 54% busy 312 W, 48.0 MiB memory, 24.0 MiB disk"
+    assert usage_tables.in_use(operator_pb2.GetStatusResponse()) == ""
+
+
 @pytest.mark.parametrize(
     "table",
     [*usage_tables.leases(answer(1)), usage_tables.services(usage()), usage_tables.gpus(usage())],
