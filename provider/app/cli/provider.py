@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _setting_up(commands)
     _looking(commands)
+    _pricing(commands)
     _explaining(commands)
     _gpus(commands)
     _steering(commands)
@@ -118,6 +119,23 @@ def _explaining(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     simulate.add_argument("--orders", action="store_true", help="show each order that comes out otherwise")
     simulate.add_argument("--json", action="store_true", help="for programs")
     simulate.set_defaults(run=command("simulate_actions", "run"))
+
+
+def _pricing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    price = commands.add_parser(
+        "price", help="what a manifest would cost here, part by part; no daemon needed"
+    )
+    price.add_argument("file", metavar="FILE", help="SDL; - reads standard input")
+    price.add_argument("--group", metavar="NAME", default="", help="one placement of it only")
+    price.add_argument(
+        "--simulate",
+        metavar="MODEL:COUNT",
+        action="append",
+        default=[],
+        help="on these cards, such as h100:2",
+    )
+    price.add_argument("--json", action="store_true", help="for programs")
+    price.set_defaults(run=command("price_command", "show_price"))
 
 
 def _gpus(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
