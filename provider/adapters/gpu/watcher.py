@@ -28,6 +28,7 @@ XID = 0x8
 MIG_CONFIG = 0x100
 """``nvmlEventTypeXidCriticalError`` and ``nvmlEventMigConfigChange``."""
 WAIT_MS = 1000
+_FOR_EVER_S = 1e9
 _WHOLE_CARD = 0xFFFFFFFF
 BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 30.0
 
@@ -40,6 +41,7 @@ class Watcher:
         self._tell = tell
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nvml-events", daemon=True)
+        self._is_started = False
         self._cards: tuple[Unit, ...] = ()
         self._alive_at = time.monotonic()
         self.is_reconfigured = False
@@ -47,14 +49,17 @@ class Watcher:
 
     def start(self) -> None:
         """Begin to wait; fine when it does already."""
-        if not self._thread.is_alive():
+        if not self._is_started:
+            self._is_started = True
             self._alive_at = time.monotonic()
             self._thread.start()
 
     @property
     def silent_s(self) -> float:
-        """How long ago it last came out of the driver; 0 where it was not started."""
-        return time.monotonic() - self._alive_at if self._thread.is_alive() else 0.0
+        """How long ago it last came out of the driver; 0 where it was not started, for ever where it died."""
+        if not self._is_started:
+            return 0.0
+        return time.monotonic() - self._alive_at if self._thread.is_alive() else _FOR_EVER_S
 
     def look_at(self, cards: tuple[Unit, ...]) -> None:
         """These are there from now on. The same ones again change nothing: a new set would miss something."""
