@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from provider.core.admission import Accepted, consider
 from provider.core.state import AgentState
-from provider.domain.ids import OrderId, Owner
+from provider.domain.ids import HOME, MarketId, OrderId, Owner
 from provider.domain.market import GroupSpec, Order, Refusal, Refused
 from provider.domain.moment import Instant
 
@@ -16,10 +16,15 @@ OURS_ALONE = frozenset({Refusal.RUNTIME_UNFIT})
 """Refusals whose facts would tell a stranger where this machine is weak."""
 
 
-def screen(group: GroupSpec, owner: Owner, state: AgentState, at: Instant) -> Accepted | Refused:
-    """What an order of ``owner`` for ``group`` would get now."""
-    order_id = OrderId(owner=owner, dseq=1, gseq=1, oseq=1)
-    return consider(Order(id=order_id, group=group, manifest_hash=""), state, at)
+def order_of(owner: Owner, group: GroupSpec, market: MarketId = HOME) -> Order:
+    """The order that stands for one of ``owner``, as ``market`` names it, for ``group``."""
+    order_id = OrderId(owner=owner, dseq=1, gseq=1, oseq=1).within(market)
+    return Order(id=order_id, group=group, manifest_hash="")
+
+
+def screen(order: Order, state: AgentState, at: Instant) -> Accepted | Refused:
+    """What ``order`` would get now."""
+    return consider(order, state, at)
 
 
 def for_strangers(refused: Refused) -> Refused:

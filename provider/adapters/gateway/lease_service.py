@@ -29,7 +29,7 @@ from provider.adapters.gateway.slots import Slots
 from provider.adapters.gateway.streams import until_closing
 from provider.adapters.gateway.turnstile import Turnstile
 from provider.core.events import ManifestArrived, MigrationRequested, RestartRequested
-from provider.core.screening import screen
+from provider.core.screening import order_of, screen
 from provider.core.state import Lease
 from provider.core.step import Step
 from provider.domain.errors import PeerError, ProviderError
@@ -220,8 +220,8 @@ class LeaseGateway(LeaseServiceServicer):
     async def ScreenBid(self, request: pb.ScreenBidRequest, context: _Context) -> pb.ScreenBidResponse:  # noqa: N802
         guest = self._doorman.guest(context)
         self._screenings.enter(guest.name or guest.role)
-        group, now = group_to_screen(request), self._world.clock.now()
-        return screened_to_pb(screen(group, Owner(guest.name), self._world.agent.state, now))
+        order = order_of(Owner(guest.name or guest.role), group_to_screen(request), self._doorman.market)
+        return screened_to_pb(screen(order, self._world.agent.state, self._world.clock.now()))
 
 
 async def _first(requests: AsyncIterator[_First], kind: type[_First]) -> _First:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from provider.core.admission import Accepted
 from provider.core.agent import transition
 from provider.core.events import DrainSet, OrderOpened
-from provider.core.screening import for_strangers, screen
+from provider.core.screening import for_strangers, order_of, screen
 from provider.core.step import OrderConsidered
 from provider.domain.gpu import GpuHealth
-from provider.domain.ids import Owner
+from provider.domain.ids import MarketId, Owner
 from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.resources import GpuAlternative
 from tests.agents import Agent, ask, gpu, group, order, resources, sole, unit
@@ -60,7 +60,7 @@ def agents(draw: st.DrawFn) -> Agent:
 @given(agents(), groups())
 def test_what_is_screened_is_what_an_order_gets(agent: Agent, wanted: GroupSpec) -> None:
     before = agent.state
-    told = screen(wanted, Owner("alice"), before, agent.at)
+    told = screen(order_of(Owner("alice"), wanted), before, agent.at)
     assert agent.state is before
     new = replace(order(99), group=wanted)
     step = transition(before, OrderOpened(order=new, version=agent.version + 1), agent.at)
@@ -78,7 +78,7 @@ def test_what_is_screened_is_what_an_order_gets(agent: Agent, wanted: GroupSpec)
 def test_an_order_of_a_hundred_dry_runs_is_still_bid_on() -> None:
     agent = Agent(gpu(0))
     for _ in range(100):
-        assert isinstance(screen(group(), Owner("bob"), agent.state, agent.at), Accepted)
+        assert isinstance(screen(order_of(Owner("bob"), group()), agent.state, agent.at), Accepted)
     assert agent.kinds(agent.opens()) == ["PlaceBid"]
 
 
@@ -91,6 +91,8 @@ def test_strangers_are_not_told_how_weak_the_engine_is() -> None:
 
 def test_the_order_that_stands_for_theirs_is_of_nobody_else() -> None:
     agent = Agent(gpu(0))
-    told = screen(group(), Owner("carol"), agent.state, agent.at)
+    told = screen(order_of(Owner("carol"), group()), agent.state, agent.at)
     assert isinstance(told, Accepted)
     assert told.bid.id.owner == "carol"
+    elsewhere = order_of(Owner("carol"), group(), MarketId("west"))
+    assert elsewhere.id.owner == "carol@west"
