@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from provider.coordinator.book import Book
 from provider.coordinator.record import RecordEntry, verify
 from provider.coordinator.rows import LeaseRow, LeaseState
-from provider.core.effects import ConfirmLease, ReportUsage, StartWorkload
+from provider.core.effects import ConfirmLease, EndLease, ReportUsage, StartWorkload
 from provider.core.events import Event, Performed
+from provider.core.health import health_of, worst
 from provider.core.lease import Phase
 from provider.core.metering import YOUNG
 from provider.core.state import AgentState, holdings, sum_of_holdings
 from provider.core.step import LeaseClosed, LeaseMoved, Step
+from provider.domain.gpu import GpuHealth
 from provider.domain.ids import GpuUuid, LeaseId, MarketId, OrderId, ProviderId
 from provider.domain.market import CloseReason
 from provider.domain.money import Denom, earned
@@ -80,6 +82,35 @@ def gpus_run_for_one(agent: WorldAgent, effect: StartWorkload) -> None:
     for lease, running in agent.engine.leases.items():
         shared = wanted & running.gpus
         require(lease == effect.launch.lease or not shared, f"{effect.launch.lease} and {lease} on {shared}")
+
+
+def nothing_sick_is_sold(step: Step) -> None:
+    """No bid stands on a card that is not well, no lease begins on one, none starts on one that failed."""
+    known = {gpu.uuid: gpu.health for node in step.state.nodes for gpu in node.gpus}
+    for uuid, record in step.state.gpu_records.items():
+        known[uuid] = worst(known.get(uuid, GpuHealth.HEALTHY), health_of(record))
+    sold = [(bid.bid.id, bid.placement) for bid in step.state.bids.values()]
+    for effect in step.effects:
+        if isinstance(effect, StartWorkload):
+            lease = step.state.leases[effect.launch.lease]
+            failed = [each for each in lease.placement.gpus if known.get(each) is GpuHealth.UNHEALTHY]
+            require(not failed, f"{lease.id} starts on {failed}, which failed")
+    for note in step.notes:
+        if isinstance(note, LeaseMoved) and note.before is None:
+            sold.append((note.lease, step.state.leases[note.lease].placement))
+    for lease_id, placement in sold:
+        healths = {each: known.get(each, GpuHealth.HEALTHY) for each in placement.gpus}
+        sick = [each for each, health in healths.items() if health is not GpuHealth.HEALTHY]
+        require(not sick, f"{lease_id} has {sick}, which is not well")
+
+
+def only_the_sick_are_given_up(step: Step) -> None:
+    """No lease on a card that works is ended for its GPU."""
+    failed = {gpu.uuid for node in step.state.nodes for gpu in node.gpus if gpu.health is GpuHealth.UNHEALTHY}
+    for effect in step.effects:
+        if isinstance(effect, EndLease) and effect.reason is CloseReason.GPU_FAILED:
+            held = step.state.leases[effect.lease].placement.gpus
+            require(bool(failed.intersection(held)), f"{effect.lease} is ended for {held}, which work")
 
 
 # --- 2: nothing runs without a live lease, nothing live goes unrepaired

@@ -15,7 +15,7 @@ from provider.coordinator.book import Book
 from provider.coordinator.market.requests import Enrol, Fund, Invite
 from provider.coordinator.rows import MemberId, Role
 from provider.core.effects import StartWorkload
-from provider.core.events import Event, ManifestArrived
+from provider.core.events import Event, GpuUncordoned, ManifestArrived
 from provider.core.policy import Policy, PriceScale, PriceStrategy
 from provider.core.step import Step
 from provider.domain.gpu import GpuHealth
@@ -115,6 +115,7 @@ class World:
             bid_lifetime=MINUTE,
             manifest_patience=MINUTE,
             retry_most=Span(10 * SECOND),
+            checks_gpus=True,
         )
         skew = Span(random.choice((0, 0, -30_000, 30_000, HOUR)))
         agent = WorldAgent(self._around, policy, gpus=random.randint(1, 4), skew=skew)
@@ -179,9 +180,8 @@ class World:
             case Fault.ENGINE_IS_AWAY:
                 agent.engine.is_away = True
                 self.agenda.later(disaster.lasts, "engine is back", partial(_restore_engine, agent))
-            case Fault.GPU_DIES:
-                number = self.agenda.random.randrange(8)
-                self.witness.failed_gpus.add(agent.change_gpu(number, GpuHealth.UNHEALTHY))
+            case Fault.GPU_DIES | Fault.GPU_SICKENS | Fault.GPU_REPORTS:
+                self._strike_card(agent, disaster)
             case Fault.CONTAINER_DIES:
                 self._end_containers(agent)
                 agent.look()
@@ -189,6 +189,22 @@ class World:
                 self._end_containers(agent)
                 for lease in sorted(agent.engine.leases):
                     agent.engine.vanish(lease, agent.now())
+
+    def _strike_card(self, agent: WorldAgent, disaster: Disaster) -> None:
+        number = self.agenda.random.randrange(8)
+        match disaster.fault:
+            case Fault.GPU_DIES:
+                self.witness.failed_gpus.add(agent.cards.judge_as(number, GpuHealth.UNHEALTHY))
+                agent.read_again()
+            case Fault.GPU_SICKENS:
+                sick = agent.cards.sicken(number)
+                self.agenda.later(disaster.lasts, "card is well", partial(agent.cards.mend, sick))
+            case _:
+                # Of a program, of a card perhaps (the second may be too much), or of a card for certain.
+                xid = self.agenda.random.choice((13, 31, 32, 94, 62))
+                seen = agent.cards.fault(number, xid, agent.now())
+                if agent.take(seen) is not None and xid not in (13, 31):
+                    self.witness.failed_gpus.add(seen.fault.uuid)
 
     def _end_containers(self, agent: WorldAgent) -> None:
         for lease in sorted(agent.engine.leases):
@@ -212,7 +228,11 @@ class World:
         for agent in self.agents:
             agent.cut_off_from.clear()
             _restore_engine(agent)
+            agent.cards.heal()
             agent.start()
+            agent.read_again()
+            for gpu in agent.cards.gpus:
+                agent.take(GpuUncordoned(gpu=gpu.uuid))
 
     # --- what must hold
 
@@ -220,6 +240,8 @@ class World:
         checkers.gpus_are_held_once(step.state)
         checkers.holdings_are_the_sum(step.state)
         checkers.remember_ends(self.witness, step)
+        checkers.nothing_sick_is_sold(step)
+        checkers.only_the_sick_are_given_up(step)
         checkers.answers_were_kept(event, self.markets)
         checkers.reports_are_of_what_ran(agent, step)
 

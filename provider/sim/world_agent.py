@@ -31,12 +31,12 @@ from provider.core.events import (
     TimeReached,
     WorkloadsListed,
 )
+from provider.core.health_looks import CardWatch
 from provider.core.markets import MarketEvent, as_told, lease_of, within
 from provider.core.policy import Policy
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.errors import ImageUnavailable, Permanent, Temporary
-from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import HOME, GpuUuid, MarketId, NodeName, ProviderId
 from provider.domain.market import CloseReason
 from provider.domain.moment import SECOND, Instant, Span
@@ -47,6 +47,7 @@ from provider.shell.sources import LIST_EVERY
 from provider.sim.agenda import Act
 from provider.sim.pricer import half
 from provider.sim.store import MemoryStore
+from provider.sim.world_cards import LOOK_EVERY, WorldCards
 from provider.sim.world_engine import WorldEngine
 from provider.sim.world_market import Line, Surroundings
 from provider.sim.world_telling import TRY_AGAIN, Telling
@@ -63,6 +64,7 @@ class _Life:
     """The first of each is under way."""
     lines: dict[MarketId, Line] = field(default_factory=dict)
     woken_for: Instant | None = None
+    watches: dict[GpuUuid, CardWatch] = field(default_factory=dict)
 
 
 class WorldAgent:
@@ -82,7 +84,7 @@ class WorldAgent:
         self._around = around
         self._agenda, self._chance = around[HOME].agenda, around[HOME].chance
         self._policy, self._skew = policy, skew
-        self._gpus = tuple(_gpu(policy.provider, number) for number in range(gpus))
+        self.cards = WorldCards(policy.provider, gpus)
         self._memory = MemoryStore(policy)
         self._life: _Life | None = None
 
@@ -114,6 +116,7 @@ class WorldAgent:
         self._perform(unfinished)
         self._later(1, "machine", self._read_machine)
         self._later(1, "look", self._look)
+        self._later(2, "cards", self._look_at_cards)
         for number, market in enumerate(self._around):
             self._later(5 + number, f"dial {market}", partial(self._dial, market))
 
@@ -274,20 +277,22 @@ class WorldAgent:
         if self.engine.is_away:
             self._later(2 * SECOND, "machine", self._read_machine)
             return
-        node = Node(name=NodeName(f"{self.provider}-node"), capacity=_ROOMY, inventory=self._inventory())
+        node = Node(name=NodeName(f"{self.provider}-node"), capacity=_ROOMY, inventory=self.cards.inventory())
         self.take(NodesRead(nodes=(node,), runtime=CAPABLE))
 
-    def _inventory(self) -> GpuInventory:
-        return GpuInventory(gpus=self._gpus)
-
-    def change_gpu(self, number: int, health: GpuHealth) -> GpuUuid:
-        """A card falls ill or gets well, and the probe sees it."""
-        gpu = self._gpus[number % len(self._gpus)]
-        sick = replace(gpu, health=health, problem=None if health is GpuHealth.HEALTHY else "XID 79")
-        self._gpus = tuple(sick if each.uuid == gpu.uuid else each for each in self._gpus)
+    def read_again(self) -> None:
+        """The probe has news of the cards."""
         if self._life is not None:
             self._later(self._chance.delay(), "machine", self._read_machine)
-        return gpu.uuid
+
+    def _look_at_cards(self) -> None:
+        assert self._life is not None, "only a live agent looks"
+        self._later(LOOK_EVERY, "cards", self._look_at_cards)
+        if not self._life.state.nodes_as_read:
+            return
+        running = {lease: each.gpus for lease, each in self.engine.leases.items() if each.ended_at is None}
+        for news in self.cards.look(self._life.state, self.now(), self._life.watches, running):
+            self.take(news)
 
     def _look(self) -> None:
         self._later(LIST_EVERY, "look", self._look)
@@ -351,9 +356,3 @@ def event_of(told: Notice) -> MarketEvent:
 
 
 _ROOMY = HostCapacity(cpu_millis=64_000, memory_bytes=2**38, storage_bytes=2**42, boot_id="world")
-
-
-def _gpu(provider: ProviderId, number: int) -> Gpu:
-    return Gpu(
-        uuid=GpuUuid(f"GPU-{provider}-{number}"), index=number, name="NVIDIA H100 80GB HBM3", model="h100"
-    )
