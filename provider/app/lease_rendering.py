@@ -42,12 +42,12 @@ def show(out: Console, answer: lease_pb2.GetLeaseStatusResponse) -> None:
 
 
 def usage_drawn(
-    usage: usage_pb2.LeaseUsage, before: usage_pb2.LeaseUsage | None = None
+    usage: usage_pb2.LeaseUsage, growth: usage_tables.Rates | None = None
 ) -> list[RenderableType]:
-    """A table of services, one of cards, and the disk; how fast they grow where there was a look before."""
+    """A table of services, one of cards, and the disk; with ``growth`` how fast they grow."""
     parts: list[RenderableType] = []
     if usage.services:
-        parts.append(usage_tables.services(usage, usage_tables.rates(before, usage)))
+        parts.append(usage_tables.services(usage, growth))
     if usage.gpus:
         parts.append(usage_tables.gpus(usage))
     if usage.HasField("disk_bytes"):

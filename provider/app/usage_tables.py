@@ -42,10 +42,23 @@ Rates = dict[str, dict[str, float]]
 """By service: how much a second of each of ``_COUNTED``."""
 
 
-def rates(before: usage_pb2.LeaseUsage | None, now: usage_pb2.LeaseUsage) -> Rates | None:
-    """Between two samples; None where there are no two. What was not told both times has none."""
-    if before is None or now.at_ms <= before.at_ms:
-        return None
+class RateMeter:
+    """Of one lease, told of again and again, more often than it is sampled."""
+
+    def __init__(self) -> None:
+        self._last: usage_pb2.LeaseUsage | None = None
+        self._rates: Rates = {}
+
+    def growth(self, now: usage_pb2.LeaseUsage) -> Rates:
+        """Between the last two samples; nothing before the second. What was not told both times has none."""
+        if self._last is not None and now.at_ms > self._last.at_ms:
+            self._rates = _rates(self._last, now)
+        if self._last is None or now.at_ms != self._last.at_ms:
+            self._last = now
+        return self._rates
+
+
+def _rates(before: usage_pb2.LeaseUsage, now: usage_pb2.LeaseUsage) -> Rates:
     then = {each.service: each for each in before.services}
     span_s = (now.at_ms - before.at_ms) / 1000
     return {

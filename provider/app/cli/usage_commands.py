@@ -19,11 +19,12 @@ from provider.app.cli.tenant_commands import with_tenancy
 from provider.app.lease_client import LeaseCalls
 from provider.app.market_client import Daemon
 from provider.app.tenancy import Tenancy
+from provider.app.usage_tables import RateMeter, Rates
 from provider.domain.errors import Permanent
 from provider.domain.ids import LeaseId
 from provider.rpc import codec
 from provider.rpc.tokens import Scope
-from provider.rpc.v1 import lease_pb2, operator_pb2, resources_pb2, tenant_pb2, usage_pb2
+from provider.rpc.v1 import lease_pb2, operator_pb2, resources_pb2, tenant_pb2
 
 
 def leases(args: argparse.Namespace) -> int:
@@ -67,11 +68,12 @@ def _show_leases(answer: operator_pb2.GetStatusResponse, *, is_json: bool) -> No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """A lease's status, and the one before it of the same look."""
+    """A lease's status."""
 
     lease: LeaseId
     status: lease_pb2.GetLeaseStatusResponse
-    before: usage_pb2.LeaseUsage | None = None
+    growth: Rates | None = None
+    """While one watches: how fast it grows, nothing of which is known before the second sample."""
 
 
 def usage(args: argparse.Namespace) -> int:
@@ -120,11 +122,10 @@ async def _together(calls: dict[LeaseId, LeaseCalls]) -> AsyncGenerator[list[_To
     news: asyncio.Queue[_Told | None] = asyncio.Queue(maxsize=len(calls))
 
     async def follow(lease: LeaseId, each: LeaseCalls) -> None:
-        before = None
+        meter = RateMeter()
         async with aclosing(each.statuses()) as told:
             async for status in told:
-                await news.put(_Told(lease=lease, status=status, before=before))
-                before = status.usage if status.HasField("usage") else None
+                await news.put(_Told(lease=lease, status=status, growth=meter.growth(status.usage)))
         await news.put(None)
 
     known: dict[LeaseId, _Told] = {}
@@ -159,5 +160,5 @@ def _drawn(look: list[_Told]) -> RenderableType:
     for told in look:
         ran = render.duration(told.status.running_ms)
         shown.append(Text(f"{told.lease}: ran {ran}", style="bold"))
-        shown += lease_rendering.usage_drawn(told.status.usage, told.before)
+        shown += lease_rendering.usage_drawn(told.status.usage, told.growth)
     return Group(*shown)

@@ -53,19 +53,29 @@ def test_totals_of_a_service() -> None:
     assert row == ["web", "12.5 s", "250 ms", memory, "1.5 KiB", "3.0 MiB", "0 B", "5.0 GiB", "0"]
 
 
-def test_rates_of_a_service_between_two_looks() -> None:
+def test_rates_of_a_service_between_two_samples() -> None:
     later = usage(3000, cpu_s=15.5, received_bytes=1500 + 2 * 2048)
-    growth = usage_tables.rates(usage(), later)
-    _, row = drawn(usage_tables.services(later, growth))
-    assert (row[1], row[4], row[5]) == ("1.50 cores", "2.0 KiB/s", "0 B/s")
-    assert row[3] == "48.0 of 512.0 MiB"
+    meter = usage_tables.RateMeter()
+    assert drawn(usage_tables.services(usage(), meter.growth(usage())))[1] == [
+        *("web", "-", "250 ms", "48.0 of 512.0 MiB", "-", "-", "-", "-", "0")
+    ]
+    for _ in range(2):  # told of twice, sampled once
+        _, row = drawn(usage_tables.services(later, meter.growth(later)))
+        assert (row[1], row[4], row[5]) == ("1.50 cores", "2.0 KiB/s", "0 B/s")
+        assert row[3] == "48.0 of 512.0 MiB"
 
 
-@pytest.mark.parametrize("before", [None, usage(1000), usage(2000)])
-def test_without_two_samples_there_are_totals(before: usage_pb2.LeaseUsage | None) -> None:
-    growth = usage_tables.rates(before, usage(1000))
-    assert growth is None
-    assert drawn(usage_tables.services(usage(), growth))[1][1] == "12.5 s"
+def test_a_clock_that_went_back_begins_anew() -> None:
+    meter = usage_tables.RateMeter()
+    for at_ms, cpu_s in ((9000, 1.0), (1000, 2.0)):
+        assert meter.growth(usage(at_ms, cpu_s=cpu_s)) == {}
+    assert meter.growth(usage(2000, cpu_s=2.5))["web"]["cpu_s"] == 0.5
+
+
+def test_a_total_that_fell_grows_by_nothing() -> None:
+    meter = usage_tables.RateMeter()
+    meter.growth(usage(1000))
+    assert meter.growth(usage(2000, cpu_s=1.0))["web"]["cpu_s"] == 0
 
 
 def test_what_nobody_could_tell_is_a_dash_and_no_zero() -> None:
@@ -75,9 +85,10 @@ def test_what_nobody_could_tell_is_a_dash_and_no_zero() -> None:
     )
     assert drawn(usage_tables.services(bare))[1] == ["web", *["-"] * 8]
     assert drawn(usage_tables.gpus(bare))[1] == ["GPU-1", "-", "-", "2.0 s", "-", "-", "-"]
+    meter = usage_tables.RateMeter()
+    meter.growth(bare)
     later = usage_pb2.LeaseUsage(at_ms=5, services=[usage_pb2.ServiceUsage(service="web")])
-    row = drawn(usage_tables.services(later, usage_tables.rates(bare, later)))[1]
-    assert row == ["web", *["-"] * 8]
+    assert drawn(usage_tables.services(later, meter.growth(later)))[1] == ["web", *["-"] * 8]
 
 
 def test_a_card() -> None:
