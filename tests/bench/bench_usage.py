@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import statistics
 import subprocess
 import tempfile
 import time
@@ -86,7 +87,7 @@ def _removed(folder: Path) -> None:
 
 
 async def measure(place: Path, made: list[Container]) -> tuple[float, float]:
-    """CPU milliseconds a sample, and those of them that reading the kernel's files takes."""
+    """Median CPU milliseconds of a sample, and those of them that reading the kernel's files takes."""
     agent = Agent(*healthy(*range(8)))
     agent.run()
     template = agent.lease()
@@ -122,16 +123,16 @@ async def measure(place: Path, made: list[Container]) -> tuple[float, float]:
     await sampler.sample()
     assert sampler.problem is None
     assert all(each.services[0].memory_bytes is not None for each in sampler.usages.values())
-    began = time.process_time()
+    whole, reading = [], []
     for _ in range(SAMPLES):
+        began = time.process_time()
         await sampler.sample()
-    whole_s = (time.process_time() - began) / SAMPLES
-    began = time.process_time()
-    for _ in range(SAMPLES):
+        whole.append(time.process_time() - began)
+        began = time.process_time()
         usage.read_now(made)
-    reading_s = (time.process_time() - began) / SAMPLES
+        reading.append(time.process_time() - began)
     book.close()
-    return whole_s * 1000, reading_s * 1000
+    return statistics.median(whole) * 1000, statistics.median(reading) * 1000
 
 
 def rows() -> list[dict[str, object]]:
