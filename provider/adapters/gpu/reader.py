@@ -39,7 +39,7 @@ class Unit:
     handle: Handle
     uuid: str
     silent: set[str]
-    """Symbols of which it is known that they tell nothing of it: remembered over discoveries."""
+    """Symbols of which it is known that they tell nothing of it: remembered until its modes change."""
     parent: Unit | None = None
     gpu_instance: int | None = None
     bus_id: str | None = None
@@ -57,6 +57,7 @@ class Reader:
         self._units: dict[str, Unit] = {}
         self._silent: dict[str, set[str]] = {}
         self._always_silent: frozenset[str] = frozenset()
+        self._modes: dict[str, tuple[Any, Any]] = {}
         self.skipped: frozenset[int] = frozenset()
         """Indexes that are left alone, because a call on them hung."""
         self._call("nvmlInitWithFlags", pynvml.nvmlInit)
@@ -74,6 +75,7 @@ class Reader:
         rows = [row for index in range(count) for row in self._card(index)]
         self._gpm.keep(self._units)
         self._silent = {uuid: unit.silent for uuid, unit in self._units.items()}
+        self._modes = {uuid: modes for uuid, modes in self._modes.items() if uuid in self._units}
         return {
             "driver_version": driver,
             "cuda_version": self._system(
@@ -101,11 +103,20 @@ class Reader:
             if unit is not None:
                 self._fill(unit, row, row, IDENTITY)
                 unit.bus_id = row.get("pci_bus_id")
+                self._note_modes(unit, row)
                 yield row
                 if row.get("is_mig_on"):
                     yield from self._instances(unit, row)
                 return
         yield row
+
+    def _note_modes(self, card: Unit, row: Row) -> None:
+        """With another mode a card tells other things: what it did not is asked again."""
+        modes = row.get("is_ecc_on"), row.get("is_mig_on")
+        if self._modes.setdefault(card.uuid, modes) != modes:
+            self._modes[card.uuid] = modes
+            card.silent.clear()
+            card.silent.update(self._always_silent)
 
     def _instances(self, card: Unit, card_row: Row) -> Iterator[Row]:
         """The table is sparse: a place without an instance says so, and the next may have one.

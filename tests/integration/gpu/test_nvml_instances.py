@@ -115,8 +115,10 @@ def test_instances_come_and_go(driver: SimulatedDriver) -> None:
             card.instances[2].is_there = 0
             assert await change(probe, lambda inventory: len(inventory.gpus) == 4) == before
             card.is_mig_on = card.is_mig_pending = 0
+            assert probe.readings()[0].utilization_ratio is None
             whole = await change(probe, lambda inventory: len(inventory.gpus) == 2)
             assert health(whole) == [HEALTHY, HEALTHY]
+            await until(lambda: probe.readings()[0].utilization_ratio == 0.0)
 
     run(body())
 

@@ -180,6 +180,20 @@ def test_counters_of_links_are_added_up_where_the_driver_does_not(driver: Simula
     run(body())
 
 
+def test_errors_are_counted_once_ecc_was_turned_on(driver: SimulatedDriver) -> None:
+    card = driver.add("h100")
+    card.has_ecc = 1
+
+    async def body() -> None:
+        async with probing(driver) as probe:
+            await until(lambda: bool(probe.readings()))
+            assert probe.readings()[0].ecc_corrected is None
+            card.is_ecc_on = 1
+            await until(lambda: probe.readings()[0].ecc_corrected == 0)
+
+    run(body())
+
+
 COMPLETED = {"fabric_state": 3, "fabric_summary": 1}
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.gpu.probe import NvmlProbe
-from provider.adapters.gpu.slot import CallInProgress, CallSlot
+from provider.adapters.gpu.slot import CallInProgress, CallSlot, Lane
 from provider.domain.gpu import GpuInventory
 from provider.sim.nvml.state import SimulatedDriver
 from provider.sim.waiting import until
@@ -315,7 +315,14 @@ def test_the_slot_says_which_call_on_which_card() -> None:
     assert slot.read() is None
     other_end.enter("nvmlDeviceGetName", 3, "GPU-1")
     assert slot.read() == CallInProgress("nvmlDeviceGetName", 3, "GPU-1")
+    watcher = other_end.lane(Lane.WATCHER)
+    watcher.enter("nvmlEventSetWait_v2", -1, "")
+    assert slot.read() == CallInProgress("nvmlDeviceGetName", 3, "GPU-1")
+    assert slot.lane(Lane.WATCHER).read() == CallInProgress("nvmlEventSetWait_v2", -1, "")
     other_end.leave()
     assert slot.read() is None
+    assert slot.lane(Lane.WATCHER).read() is not None, "each thread has its own lane"
+    watcher.leave()
+    assert slot.lane(Lane.WATCHER).read() is None
     other_end.close()
     slot.close()
