@@ -180,9 +180,11 @@ class Daemon:
     ) -> None:
         await self._channel.close()
 
-    async def close_lease(self, lease: LeaseId, notice_ms: int, why: str) -> operator_pb2.CloseLeaseResponse:
+    async def close_lease(
+        self, lease: LeaseId, notice_ms: int, why: str, *, force: bool = False
+    ) -> operator_pb2.CloseLeaseResponse:
         request = operator_pb2.CloseLeaseRequest(
-            lease=codec.lease_id_to_pb(lease), notice_ms=notice_ms, why=why
+            lease=codec.lease_id_to_pb(lease), notice_ms=notice_ms, why=why, force=force
         )
         return await answered(self._stub.CloseLease(request, timeout=DEADLINE_S))
 

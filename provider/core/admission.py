@@ -223,6 +223,7 @@ RULES: tuple[Rule, ...] = (
     _denom,
     _attributes,
     order_rules.auditors,
+    order_rules.notice,
     _endpoints,
     order_rules.volumes,
     _storage_classes,

@@ -118,6 +118,8 @@ class OperatorCloses:
     lease: LeaseId
     ends_at: Instant
     why: str = ""
+    is_forced: bool = False
+    """Sooner than its tenant was promised, if need be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

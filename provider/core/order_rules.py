@@ -13,7 +13,7 @@ from provider.core.maintenance import in_the_way, spoken
 from provider.core.order_filter import found
 from provider.core.state import AgentState
 from provider.domain.market import Order, Refusal, Refused
-from provider.domain.moment import MINUTE, Instant, Span, after, rfc3339
+from provider.domain.moment import MINUTE, Instant, Span, after, rfc3339, spelled
 from provider.domain.resources import Attribute
 
 GPUS_MOST, REPLICAS_MOST, UNITS_MOST = 24, 50, 20
@@ -111,6 +111,14 @@ def volumes(order: Order, state: AgentState, _at: Instant) -> Refused | None:
                 why=Refusal.VOLUMES_TOO_MANY, required=f"{count} volumes a replica", available=f"{most}"
             )
     return None
+
+
+def notice(order: Order, state: AgentState, _at: Instant) -> Refused | None:
+    """What an order wants to be told ahead is promised, or it is not bid on."""
+    wanted, promised = order.group.requirements.notice, state.policy.bids.notice
+    if wanted is None or wanted <= promised:
+        return None
+    return Refused(why=Refusal.NOTICE_TOO_SHORT, required=spelled(wanted), available=spelled(promised))
 
 
 def maintenance(_order: Order, state: AgentState, at: Instant) -> Refused | None:

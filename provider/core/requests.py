@@ -22,7 +22,7 @@ from provider.core.lease import Phase, Trigger
 from provider.core.state import Lease, Revision
 from provider.core.step import NoticeGiven
 from provider.domain.market import CloseReason, Refusal, Refused
-from provider.domain.moment import Instant, rfc3339
+from provider.domain.moment import MINUTE, Instant, Span, after, rfc3339, spelled
 
 OVER = frozenset({Phase.STOPPING, Phase.CLOSED})
 
@@ -119,11 +119,26 @@ def restart_requested(draft: Draft, event: RestartRequested, at: Instant) -> Non
     leasing.move(draft, restarting, Trigger.CHANGED, at)
 
 
+def _sooner_than_promised(lease: Lease, event: OperatorCloses, at: Instant) -> Refused | None:
+    """Where a notice was given already, its end is good; ``MINUTE`` for the way from the operator to here."""
+    promised = lease.group.requirements.notice
+    if promised is None or event.ends_at >= after(at, Span(promised - MINUTE)):
+        return None
+    if lease.ends_at is not None and event.ends_at >= lease.ends_at:
+        return None
+    notice = Span(max(event.ends_at - at, 0))
+    return Refused(why=Refusal.NOTICE_TOO_SHORT, required=spelled(promised), available=spelled(notice))
+
+
 def operator_closes(draft: Draft, event: OperatorCloses, at: Instant) -> None:
     """Give notice; at its end the lease ends as any other. A later word replaces an earlier one."""
     lease = draft.state.leases.get(event.lease)
     if lease is None or lease.phase in OVER:
         draft.refused = Refused(why=Refusal.LEASE_UNKNOWN, required=str(event.lease))
+        return
+    early = _sooner_than_promised(lease, event, at)
+    if early is not None and not event.is_forced:
+        draft.refused = early
         return
     why = event.why or "the operator took it back"
     if event.ends_at <= at:

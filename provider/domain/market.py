@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from provider.domain.ids import GpuUuid, LeaseId, NodeName, OrderId
-from provider.domain.moment import Instant
+from provider.domain.moment import Instant, Span
 from provider.domain.money import Rate
 from provider.domain.resources import Attribute, ResourceUnit
 
@@ -33,6 +33,9 @@ class Requirements:
 
     signed_by: SignedBy = SignedBy()
     attributes: tuple[Attribute, ...] = ()
+    notice: Span | None = None
+    """How long ahead the tenant is to be told before a provider takes the lease back: ``reclamation`` of the
+    SDL. None where it asks for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +151,8 @@ class Refusal(StrEnum):
     RUNTIME_UNFIT = "runtime_unfit"
     """The engine, or a part of it, is not fit for strangers."""
     VOLUMES_TOO_MANY = "volumes_too_many"
+    NOTICE_TOO_SHORT = "notice_too_short"
+    """A lease is taken back sooner than its tenant wants to be told."""
     MAINTENANCE_NEAR = "maintenance_near"
     """Its lease could reach into a time at which the operator works on the machine."""
     BID_BUDGET_SPENT = "bid_budget_spent"

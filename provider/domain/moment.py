@@ -22,6 +22,14 @@ def after(instant: Instant, span: Span) -> Instant:
     return Instant(instant + span)
 
 
+def spelled(span: Span) -> str:
+    """``36h``, ``90m``, ``45s``: in the largest unit in which it is whole, seconds at the least."""
+    for unit, letter in ((HOUR, "h"), (MINUTE, "m")):
+        if span >= unit and span % unit == 0:
+            return f"{span // unit}{letter}"
+    return f"{span // SECOND}s"
+
+
 def rfc3339(instant: Instant) -> str:
     """``2026-11-22T17:00:00.123Z``: how instants are shown and logged."""
     moment = datetime.fromtimestamp(instant / 1000, UTC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from provider.domain.ids import LeaseId, OrderId, Owner, ProviderId
 from provider.domain.market import GroupSpec, Requirements, SignedBy
+from provider.domain.moment import Span
 from provider.domain.money import Denom, Money, Rate
 from provider.domain.resources import (
     Attribute,
@@ -172,6 +173,7 @@ def group_to_pb(value: GroupSpec) -> pb.GroupSpec:
         name=value.name,
         signed_by=pb.SignedBy(all_of=signed_by.all_of or (), any_of=signed_by.any_of or ()),
         attributes=map(attribute_to_pb, value.requirements.attributes),
+        notice_ms=value.requirements.notice or 0,
         units=[
             pb.ResourceUnit(
                 resources=resources_to_pb(unit.resources), count=unit.count, price=rate_to_pb(unit.price)
@@ -193,10 +195,11 @@ def group_from_pb(wire: pb.GroupSpec, path: str = "group") -> GroupSpec:
         any_of=each(wire.signed_by.any_of, word, f"{path}.signed_by.any_of") or None,
     )
     attributes = each(wire.attributes, attribute_from_pb, f"{path}.attributes")
+    notice = Span(at_least(wire.notice_ms, 0, f"{path}.notice_ms")) or None
     return GroupSpec(
         name=word(wire.name, f"{path}.name"),
         units=units,
-        requirements=Requirements(signed_by=signed_by, attributes=attributes),
+        requirements=Requirements(signed_by=signed_by, attributes=attributes, notice=notice),
     )
 
 

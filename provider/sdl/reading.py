@@ -7,7 +7,7 @@ than a ``Parsed`` is ``SdlInvalid``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
@@ -84,13 +84,20 @@ def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
         raise _too_large(size)
     reclamation = sections.document.block("reclamation")
     window_ms = reclamation.number("min_window") if reclamation is not None else None
+    window = None if window_ms is None else Span(window_ms)
     return Parsed(
         version=version_of(sections.document) or "",
         manifest=manifest,
-        groups=groups,
+        groups=tuple(_told_ahead(group, window) for group in groups),
         dependencies=dependencies_of(sections),
-        reclamation_window=None if window_ms is None else Span(window_ms),
+        reclamation_window=window,
         warnings=problems,
+    )
+
+
+def _told_ahead(group: GroupSpec, window: Span | None) -> GroupSpec:
+    return (
+        group if window is None else replace(group, requirements=replace(group.requirements, notice=window))
     )
 
 

@@ -19,6 +19,7 @@ from provider.core.gpu_records import holders
 from provider.core.health import words
 from provider.core.step import GpuSignalMoved
 from provider.domain.ids import LeaseId, MarketId
+from provider.domain.market import Refusal
 from provider.domain.moment import HOUR, Instant, Span, after
 from provider.domain.usage import LeaseUsage
 from provider.ports import Clock, GpuProbe, Ledger, LiveAgent, Reloaded
@@ -134,7 +135,15 @@ class OperatorGateway(OperatorServiceServicer):
         notice = Span(at_most(at_least(request.notice_ms, 0, "notice_ms"), NOTICE_MOST, "notice_ms"))
         ends_at = after(self._world.clock.now(), notice)
         why = " ".join(text(request.why, "why").split())
-        step = await self._world.agent.submit(OperatorCloses(lease=lease, ends_at=ends_at, why=why))
+        wish = OperatorCloses(lease=lease, ends_at=ends_at, why=why, is_forced=request.force)
+        step = await self._world.agent.submit(wish)
+        if step.refused is not None and step.refused.why is Refusal.NOTICE_TOO_SHORT:
+            raise Denied(
+                StatusCode.FAILED_PRECONDITION,
+                step.refused.why.name,
+                f"the tenant of {lease} was promised {step.refused.required} of notice",
+                remedy=f"provider close --notice {step.refused.required}; --force breaks the promise",
+            )
         if step.refused is not None:
             raise Denied(
                 StatusCode.NOT_FOUND,

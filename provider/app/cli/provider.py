@@ -167,6 +167,7 @@ def _steering(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     close.add_argument(
         "--notice", metavar="TIME", default="10m", help="such as 90s, 10m, 2h, 0s (default: %(default)s)"
     )
+    close.add_argument("--force", action="store_true", help="sooner than its tenant was promised, if need be")
     close.add_argument("--why", metavar="TEXT", default="", help="one line for the tenant")
     close.set_defaults(run=command(STEERING, "close"))
     reload = commands.add_parser("reload", help="read prices and what is bid on again, while leases run on")

@@ -28,7 +28,7 @@ def close(args: argparse.Namespace) -> int:
 
     async def ask(daemon: Daemon) -> int:
         lease = await _lease(daemon, args.lease)
-        answer = await daemon.close_lease(lease, notice, args.why)
+        answer = await daemon.close_lease(lease, notice, args.why, force=args.force)
         if notice:
             print(f"{lease} ends at {rfc3339(Instant(answer.ends_ms))}; its tenant is told")
         else:

@@ -675,10 +675,13 @@ class CloseLeaseRequest(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     NOTICE_MS_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     notice_ms: _builtins.int
     """Milliseconds from now to the end."""
     why: _builtins.str
     """One line for the tenant."""
+    force: _builtins.bool
+    """Sooner than its tenant was promised, if need be."""
     @_builtins.property
     def lease(self) -> _resources_pb2.LeaseId: ...
     def __init__(
@@ -687,10 +690,11 @@ class CloseLeaseRequest(_message.Message):
         lease: _resources_pb2.LeaseId | None = ...,
         notice_ms: _builtins.int = ...,
         why: _builtins.str = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "notice_ms", b"notice_ms", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "lease", b"lease", "notice_ms", b"notice_ms", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

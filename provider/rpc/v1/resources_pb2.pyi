@@ -391,7 +391,10 @@ class GroupSpec(_message.Message):
     SIGNED_BY_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    NOTICE_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    notice_ms: _builtins.int
+    """How long ahead the tenant is told before a provider takes the lease back, milliseconds; 0: no matter."""
     @_builtins.property
     def signed_by(self) -> Global___SignedBy: ...
     @_builtins.property
@@ -407,10 +410,11 @@ class GroupSpec(_message.Message):
         signed_by: Global___SignedBy | None = ...,
         attributes: _abc.Iterable[Global___Attribute] | None = ...,
         units: _abc.Iterable[Global___ResourceUnit] | None = ...,
+        notice_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signed_by", b"signed_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "name", b"name", "signed_by", b"signed_by", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "name", b"name", "notice_ms", b"notice_ms", "signed_by", b"signed_by", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -131,11 +131,15 @@ def test_a_lease_is_closed_after_a_notice_in_one_line(tmp_path: Path) -> None:
             with pytest.raises(Denied, match="there is no lease") as denied:
                 await unary(stub.CloseLease(request))
             assert denied.value.remedy == "list them with `provider leases`"
+            agent.refused = Refused(why=Refusal.NOTICE_TOO_SHORT, required="2h", available="10m")
+            with pytest.raises(Denied, match="was promised 2h of notice") as denied:
+                await unary(stub.CloseLease(request))
+            assert denied.value.remedy == "provider close --notice 2h; --force breaks the promise"
             for notice_ms in (-1, 31 * 24 * 3_600_000):
                 wrong = pb.CloseLeaseRequest(lease=lease_id_to_pb(LEASE), notice_ms=notice_ms)
                 with pytest.raises(Denied, match="notice_ms: is"):
                     await unary(stub.CloseLease(wrong))
-            assert len(agent.events) == 2
+            assert len(agent.events) == 3
 
     run(scenario)
 

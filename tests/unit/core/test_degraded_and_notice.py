@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from provider.core.bid_policy import BidPolicy
 from provider.core.effects import (
     EndLease,
     ReportLease,
@@ -15,11 +16,11 @@ from provider.core.events import (
 )
 from provider.core.lease import Phase
 from provider.core.step import ContainerEnded, NoticeGiven
-from provider.domain.market import CloseReason, LeaseHealth
-from provider.domain.moment import MINUTE, SECOND, Instant
+from provider.domain.market import CloseReason, LeaseHealth, Refusal, Refused, Requirements
+from provider.domain.moment import HOUR, MINUTE, SECOND, Instant, Span
 from provider.domain.resources import GpuAsk
 from provider.domain.workload import ContainerState, ExitCause
-from tests.agents import Agent, group, healthy, lease_of, resources, unit, workload
+from tests.agents import POLICY, Agent, group, healthy, lease_of, resources, unit, workload
 
 TWO = group(unit(), unit(resources(2, gpus=GpuAsk())))
 
@@ -64,6 +65,30 @@ def test_an_operator_gives_notice_and_then_takes_it_back() -> None:
     assert agent.last(EndLease).detail == "a new card comes"
     step = agent.take(OperatorCloses(lease=lease_of(), ends_at=agent.at))
     assert step.refused is not None
+
+
+def test_who_was_promised_a_notice_gets_it_unless_it_is_broken_on_purpose() -> None:
+    wants = replace(group(unit()), requirements=Requirements(notice=Span(2 * HOUR)))
+    agent = Agent(*healthy(0), policy=replace(POLICY, bids=BidPolicy(notice=Span(24 * HOUR))))
+    agent.run(of=wants)
+    began = agent.at
+
+    def closes(at: int, *, force: bool = False) -> Refused | None:
+        wish = OperatorCloses(lease=lease_of(), ends_at=Instant(at), is_forced=force)
+        return agent.take(wish).refused
+
+    early = closes(began + HOUR)
+    assert early == Refused(why=Refusal.NOTICE_TOO_SHORT, required="2h", available="1h")
+    assert (agent.lease().ends_at, agent.lease().phase) == (None, Phase.RUNNING)
+    assert closes(began) == Refused(why=Refusal.NOTICE_TOO_SHORT, required="2h", available="0s")
+    assert closes(began + 2 * HOUR) is None
+    # The notice that was given stays good, and may be made longer, not shorter.
+    agent.later(HOUR)
+    assert closes(began + 2 * HOUR) is None
+    assert closes(began + 3 * HOUR) is None
+    assert closes(began + 2 * HOUR) is not None
+    assert closes(agent.at, force=True) is None
+    assert agent.lease().reason is CloseReason.OPERATOR_CLOSED
 
 
 def test_a_provider_that_drains_bids_on_nothing_and_keeps_its_leases() -> None:

@@ -361,3 +361,13 @@ def test_where_the_best_cards_are_too_dear_the_cheapest_are_offered() -> None:
     found = consider(order(of=two), state, START)
     assert not isinstance(found, Refused)
     assert {offer.model for offer in found.bid.gpus} <= {"rtx4090", "l40s"}
+
+
+def test_an_order_that_wants_to_be_told_ahead_wants_a_promise() -> None:
+    wants = replace(group(), requirements=Requirements(notice=Span(24 * HOUR)))
+    assert verdict(wants) == Refused(why=Refusal.NOTICE_TOO_SHORT, required="24h", available="0s")
+    assert verdict(wants, under(notice=Span(90 * MINUTE))) == Refused(
+        why=Refusal.NOTICE_TOO_SHORT, required="24h", available="90m"
+    )
+    assert verdict(wants, under(notice=Span(24 * HOUR))) is None
+    assert verdict(group(), under(notice=Span(0))) is None

@@ -78,6 +78,7 @@ requirements = st.builds(
     Requirements,
     signed_by=st.builds(SignedBy, all_of=auditors, any_of=auditors),
     attributes=attributes,
+    notice=st.none() | st.integers(1, 2**40),
 )
 groups = st.builds(
     GroupSpec,

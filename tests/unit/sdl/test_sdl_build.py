@@ -256,8 +256,13 @@ def test_versions(version: str, expected: str) -> None:
 
 
 def test_reclamation() -> None:
-    assert sdl.read(BASE).reclamation_window is None
-    assert sdl.read(BASE + "reclamation:\n  min_window: 36h\n").reclamation_window == 36 * 3_600_000
+    plain, told = sdl.read(BASE), sdl.read(BASE + "reclamation:\n  min_window: 36h\n")
+    assert (plain.reclamation_window, told.reclamation_window) == (None, 36 * 3_600_000)
+    # It goes to the market with each group, and is no part of the manifest, nor of Akash's group JSON.
+    assert {group.requirements.notice for group in told.groups} == {36 * 3_600_000}
+    assert {group.requirements.notice for group in plain.groups} == {None}
+    assert sdl.manifest_hash(told.manifest) == sdl.manifest_hash(plain.manifest)
+    assert sdl.group_specs_json(told.groups) == sdl.group_specs_json(plain.groups)
     assert (
         sdl.read(BASE + "reclamation:\n  min_window: 1h30m\n", lenient=True).reclamation_window == 5_400_000
     )
