@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -10,9 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from provider.adapters.clock import SystemClock
+from provider.app import render
 from provider.app.demo.stage import free_port, program_argv
+from provider.app.market_client import Daemon, Market
+from provider.domain.errors import ConfigError, Temporary
+from provider.rpc import identity
+from provider.rpc.member import Role
+from provider.rpc.v1 import operator_pb2
 from tests.e2e.world import Outcome, run, until
 
 FIRST, SECOND = "first", "second.example"
@@ -82,7 +89,7 @@ class World:
         until(lambda: self.coordinator(market, "status").status == 0, f"{market} answers")
 
     def start_provider(self) -> None:
-        module = "tests.integration.markets.provider_process"
+        module = "tests.provider_process"
         self._start("provider", [sys.executable, "-m", module, str(self._config)])
 
     def _start(self, name: str, argv: list[str]) -> None:
@@ -122,20 +129,30 @@ class World:
 
     # --- looking and doing
 
-    def markets(self) -> dict[str, Any]:
-        """As ``provider markets`` says, by name."""
-        said = self.provider("markets", "--json")
-        return {each["market"]: each for each in said.json} if said.status == 0 else {}
+    def status(self) -> operator_pb2.GetStatusResponse:
+        """What the daemon tells its operator; nothing while it is not there."""
 
-    def leases(self) -> dict[str, Any]:
-        """As ``provider leases`` says, by name."""
-        said = self.provider("leases", "--json")
-        return {_name(each["id"]): each for each in said.json} if said.status == 0 else {}
+        async def ask() -> operator_pb2.GetStatusResponse:
+            async with Daemon(self.state / "operator.sock") as daemon:
+                return await daemon.status()
+
+        try:
+            return asyncio.run(ask())
+        except (Temporary, ConfigError):
+            return operator_pb2.GetStatusResponse()
+
+    def markets(self) -> dict[str, operator_pb2.MarketStatus]:
+        """By name."""
+        return {each.market: each for each in self.status().markets}
+
+    def leases(self) -> dict[str, operator_pb2.AgentLease]:
+        """By name, as the operator sees it."""
+        return {render.lease_name(each.id): each for each in self.status().leases}
 
     def until_connected(self, **is_connected: bool) -> None:
         wanted = {FIRST: is_connected.get("first", True), SECOND: is_connected.get("second", True)}
         until(
-            lambda: {name: each["connected"] for name, each in self.markets().items()} == wanted,
+            lambda: {name: each.connected for name, each in self.markets().items()} == wanted,
             f"connected: {wanted}",
         )
 
@@ -160,16 +177,17 @@ class World:
 
     def billed(self, market: str, dseq: int) -> int:
         """Micro-denom that the market has settled for a deployment."""
-        (lease,) = self.tenant(market, "status", str(dseq), "--json").json["leases"]
-        return int(lease["settled"]["amount_micros"])
+
+        async def ask() -> int:
+            who = identity.load(self.home(market), Role.TENANT, at=SystemClock().now())
+            async with Market(who) as calls:
+                (lease,) = (await calls.deployment(dseq)).leases
+            return lease.settled.amount_micros
+
+        return asyncio.run(ask())
 
     def log(self) -> str:
         return (self.folder / "provider.log").read_text()
-
-
-def _name(lease: Any) -> str:
-    order = lease["order"]
-    return f"{order['owner']}/{order['dseq']}/{order['gseq']}/{order['oseq']}/{lease['provider']}"
 
 
 @contextmanager

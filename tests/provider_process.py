@@ -1,6 +1,6 @@
 """``provider run`` on a machine that is simulated: all else is the daemon's own wiring. Tests kill it.
 
-Its argument: the configuration file.
+Its arguments: the configuration file, and ``--large`` for a machine with room for thousands of leases.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from provider.app.memberships import memberships
 from provider.app.signals import at_each_hangup, until_signalled
 from provider.app.wiring import open_agent
 from provider.domain.ids import LeaseId, NodeName, ProviderId
+from provider.domain.node import HostCapacity
+from provider.domain.resources import GIB
 from provider.shell.daemon import live
 from provider.shell.sources import Machine
 from provider.sim.engine import SimulatedEngine
 from provider.sim.gpu import SimulatedProbe
-from provider.sim.host import SimulatedHost
+from provider.sim.host import SMALL_SERVER, SimulatedHost
 from provider.sim.runtime import SimulatedRuntime
 
 CLOCK = SystemClock()
+LARGE = HostCapacity(
+    cpu_millis=10_000_000, memory_bytes=100_000 * GIB, storage_bytes=10**16, boot_id="simulated-boot-1"
+)
 
 
 async def simulated_machine(
@@ -39,7 +44,7 @@ async def simulated_machine(
     machine = Machine(
         name=NodeName("node-1"),
         gpus=await stack.enter_async_context(SimulatedProbe(config.gpu.simulate, CLOCK, seed=provider)),
-        host=SimulatedHost(),
+        host=SimulatedHost(LARGE if "--large" in sys.argv else SMALL_SERVER),
         runtime=await stack.enter_async_context(SimulatedRuntime(SimulatedEngine(clock=CLOCK))),
         clock=CLOCK,
     )
