@@ -38,6 +38,7 @@ class Draft:
         self._effects: list[Effect] = []
         self._settled: list[EffectId] = []
         self._notes: list[Note] = []
+        self._touched: set[LeaseId | OrderId] = set()
         # Of these a step makes at most one copy each, when it first changes it: nobody has seen the copy
         # before the step is done, and the state that the step began with stays as it is.
         self._bids: dict[LeaseId, OpenBid] = {}
@@ -63,6 +64,7 @@ class Draft:
         if self._bids is not self.state.bids:
             self._bids = dict(self.state.bids)
         self._bids[bid.bid.id] = bid
+        self._touched.add(bid.bid.id)
         self.state = replace(self.state, bids=self._bids, holdings=changed)
 
     def drop_bid(self, lease_id: LeaseId, *, is_won: bool = False) -> None:
@@ -70,6 +72,7 @@ class Draft:
         if self._bids is not self.state.bids:
             self._bids = dict(self.state.bids)
         bid = self._bids.pop(lease_id)
+        self._touched.add(lease_id)
         taken = held_things.held(bid.order.group, bid.placement)
         changed = held_things.without_bid(holdings(self.state), bid.placement.node, taken)
         self.state = replace(self.state, bids=self._bids, holdings=changed)
@@ -83,12 +86,14 @@ class Draft:
         if self._leases is not self.state.leases:
             self._leases = dict(self.state.leases)
         self._leases[lease.id] = lease
+        self._touched.add(lease.id)
         self.state = replace(self.state, leases=self._leases, holdings=changed)
 
     def drop_lease(self, lease_id: LeaseId) -> None:
         if self._leases is not self.state.leases:
             self._leases = dict(self.state.leases)
         lease = self._leases.pop(lease_id)
+        self._touched.add(lease_id)
         taken = held_things.held(lease.group, lease.placement)
         changed = held_things.without_lease(holdings(self.state), lease.placement.node, taken)
         self.state = replace(self.state, leases=self._leases, holdings=changed)
@@ -98,13 +103,17 @@ class Draft:
         """Of each market the newest ``ORDERS_MOST`` stay."""
         orders, market = self._own_orders(), waiting.order.id.market
         orders[waiting.order.id] = waiting
+        self._touched.add(waiting.order.id)
         if len(orders) > ORDERS_MOST and sum(key.market == market for key in orders) > ORDERS_MOST:
-            del orders[next(key for key in orders if key.market == market)]
+            oldest = next(key for key in orders if key.market == market)
+            del orders[oldest]
+            self._touched.add(oldest)
 
     def drop_order(self, order: OrderId) -> None:
         """Fine when it is not remembered."""
         if order in self.state.orders:
             del self._own_orders()[order]
+            self._touched.add(order)
 
     def _own_orders(self) -> dict[OrderId, WaitingOrder]:
         if self._orders is not self.state.orders:
@@ -127,6 +136,7 @@ class Draft:
     def step(self) -> Step:
         return Step(
             state=self.state,
+            touched=frozenset(self._touched),
             effects=tuple(self._effects),
             settled=tuple(self._settled),
             notes=tuple(self._notes),

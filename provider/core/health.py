@@ -171,9 +171,10 @@ def goes_at_boot(signal: GpuSignal) -> bool:
 
 def host_problem(node: Node, records: Mapping[GpuUuid, GpuRecord]) -> str | None:
     """Why nothing of ``node`` is to be sold, GPUs or not; None where nothing forbids it."""
-    for row in ROWS:
+    ill = [gpu.uuid for gpu in node.gpus if gpu.uuid in records and records[gpu.uuid].active]
+    for row in ROWS if ill else ():
         fewest = {Stops.ONE: 1, Stops.TWO: 2, Stops.EVERY: max(len(node.gpus), 1)}.get(row.stops)
-        having = [gpu.uuid for gpu in node.gpus if gpu.uuid in records and records[gpu.uuid].has(row.signal)]
+        having = [uuid for uuid in ill if records[uuid].has(row.signal)]
         if fewest is not None and len(having) >= fewest:
             return f"{words(row.signal)} on {', '.join(having)}"
     return None

@@ -166,6 +166,7 @@ def leave(state: AgentState, unfinished: Iterable[Effect], market: MarketId) -> 
             bids={bid: open_bid for bid, open_bid in state.bids.items() if bid.market != market},
             orders={order: waiting for order, waiting in state.orders.items() if order.market != market},
             markets={each: known for each, known in state.markets.items() if each != market},
+            holdings=None,
         ),
         settled=tuple(effect.id for effect in unfinished if lease_of(effect).market == market),
     )

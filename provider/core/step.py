@@ -13,7 +13,7 @@ from provider.core.effects import Effect
 from provider.core.lease import Phase, Trigger
 from provider.core.state import AgentState
 from provider.domain.gpu_health import SignalChange, XidClass
-from provider.domain.ids import EffectId, GpuUuid, LeaseId
+from provider.domain.ids import EffectId, GpuUuid, LeaseId, OrderId
 from provider.domain.market import CloseReason, Order, Refused
 from provider.domain.moment import Instant
 from provider.domain.money import Money
@@ -141,6 +141,8 @@ Note = OrderConsidered | BidEnded | LeaseNote | GpuNote
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     state: AgentState
+    touched: frozenset[LeaseId | OrderId] | None = None
+    """Names of all bids, leases and waiting orders that may differ from the state before; None for any."""
     effects: tuple[Effect, ...] = ()
     """In the order in which they were wanted."""
     settled: tuple[EffectId, ...] = ()

@@ -21,6 +21,8 @@ from provider.domain.errors import ConfigError
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.rpc.member import Member
 
+BIDS_MOST = 256
+"""Of one PlaceBids."""
 DEADLINE_S = 10.0
 """Of every unary call: long enough for a slow disk, short enough that a person still waits."""
 WELCOME_S = 10.0

@@ -34,6 +34,9 @@ COMMIT_AGAIN = SECOND
 """Between two tries of a commit that the store could not take."""
 BATCH_MOST = 256
 """Events in one transaction: bounds how long the first of them waits for the last."""
+YIELDS = 2
+"""Turns of the event loop in which something must come in for more to be waited for: a message that was read
+takes one to its source and one to the inbox."""
 
 
 @dataclass(slots=True)
@@ -90,8 +93,17 @@ class Loop:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._inbox:
+                    await self._gather()
                     await self._turn(lanes)
                     await asyncio.sleep(0)  # let sources and lanes in between two transactions
+
+    async def _gather(self) -> None:
+        """Let in what is on its way already, so that it shares the transaction, while more keeps coming."""
+        seen = 0
+        while seen < len(self._inbox) < BATCH_MOST:
+            seen = len(self._inbox)
+            for _ in range(YIELDS):
+                await asyncio.sleep(0)
 
     async def _turn(self, lanes: Lanes) -> None:
         batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MOST))]

@@ -6,8 +6,9 @@ value that the file could not hold is caught here too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 from provider.adapters.store import rows
 from provider.core.effects import Effect
@@ -15,7 +16,7 @@ from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
 from provider.domain.gpu_health import GpuRecord
-from provider.domain.ids import EffectId
+from provider.domain.ids import EffectId, LeaseId, OrderId
 
 
 class MemoryStore:
@@ -59,7 +60,10 @@ class MemoryStore:
     def commit(self, steps: Sequence[Step]) -> None:
         """All of ``steps`` at once, or nothing of them."""
         effects = dict(self._effects)
+        before = self._state
         for step in steps:
+            _check_touched(before, step)
+            before = step.state
             for effect in step.effects:
                 assert effect.id not in effects, f"effect {effect.id} is wanted twice"
                 effects[effect.id] = rows.effect_text(effect)
@@ -67,3 +71,21 @@ class MemoryStore:
                 effects.pop(settled, None)
         if steps:
             self._state, self._effects = steps[-1].state, effects
+
+
+def _check_touched(before: AgentState, step: Step) -> None:
+    """A file writes what a step says that it touched, and nothing else."""
+    after = step.state
+    if step.touched is None:
+        return
+    for old, new in ((before.bids, after.bids), (before.leases, after.leases), (before.orders, after.orders)):
+        if old is not new:
+            _check_all_said(cast("Rows", old), cast("Rows", new), step.touched)
+
+
+Rows = Mapping[LeaseId | OrderId, object]
+
+
+def _check_all_said(old: Rows, new: Rows, touched: frozenset[LeaseId | OrderId]) -> None:
+    for key in {*old, *new} - touched:
+        assert old.get(key) == new.get(key), f"{key} changed and was not said to be touched"

@@ -294,6 +294,15 @@ class WireMarket(MarketServiceServicer):
         await self._heard(context, PlaceBid(id=EffectId(request.key), bid=bid))
         return pb.PlaceBidResponse()
 
+    async def PlaceBids(self, request: pb.PlaceBidsRequest, context: _Context) -> pb.PlaceBidsResponse:  # noqa: N802
+        refused = []
+        for each in request.bids:
+            try:
+                await self._heard(context, PlaceBid(id=EffectId(each.key), bid=bid_from_pb(each.bid)))
+            except Permanent as error:
+                refused.append(pb.MessageRefused(id=each.key, reason="REFUSED", detail=error.what))
+        return pb.PlaceBidsResponse(refused=refused)
+
     async def WithdrawBid(self, request: pb.WithdrawBidRequest, context: _Context) -> pb.WithdrawBidResponse:  # noqa: N802
         bid = lease_id_from_pb(request.bid, "bid")
         await self._heard(context, WithdrawBid(id=EffectId(request.key), bid=bid))

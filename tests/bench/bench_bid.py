@@ -1,10 +1,10 @@
 """Order opened -> bid received, against a bare grpc.aio bidi stream of the same bytes, in one run.
 
-Ours: a provider's process with the daemon's own wiring (mutual TLS, link, decision, durable commit, PlaceBid) on a
+Ours: a provider's process with the daemon's own wiring (mutual TLS, link, decision, durable commit, bid) on a
 machine that is simulated, so that it has room for a thousand leases. The market's end is the wire's fake, so
-that only the agent is measured: from the moment the order is handed to the session to the moment PlaceBid's
-handler has the bid. Baseline: the same machine, the same TLS, a client process that echoes; as many bytes out as the
-order has, as many back as the bid. One at a time their rounds alternate; at once they take turns.
+that only the agent is measured: from the moment the order is handed to the session to the moment that the
+bid's handler has it. Baseline: the same machine, the same TLS, a client process that echoes; as many bytes
+out as the order has, as many back as the bid. One at a time their rounds alternate; at once they take turns.
 
 The figures that must stay flat have the agent itself as baseline, as it was at the beginning.
 """
@@ -54,7 +54,7 @@ CLOCK = SystemClock()
 
 
 class TimedMarket(SimulatedMarket):
-    """Notes when each bid came in. Unlike its parent it keeps changes in a row: telling costs the same always."""
+    """Notes when each bid came in. Keeps changes in a row, so that telling one costs the same always."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -340,6 +340,21 @@ def test_what_is_told_while_there_is_no_connection_waits_for_one(play: Play) -> 
     play(scenario)
 
 
+def test_a_burst_of_bids_is_taken_in_whole(play: Play) -> None:
+    """More of them at once than a market allows calls."""
+    bids = [effects(dseq)[0] for dseq in range(1, 601)]
+
+    async def scenario(world: World) -> None:
+        refused = bids[300]
+        world.market.refusals[refused.id] = Permanent("the order is closed")
+        told = await asyncio.gather(*(tell(world.link, bid) for bid in bids), return_exceptions=True)
+        assert [each for each in told if each is not None] == [told[300]]
+        assert isinstance(told[300], Permanent)
+        assert set(world.market.told) == {bid.id for bid in bids if bid is not refused}
+
+    play(scenario)
+
+
 def test_cuts_at_any_moment_lose_and_double_nothing(play: Play) -> None:
     async def scenario(world: World) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -15,11 +15,12 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import grpc.aio
 
 from provider.adapters.link.backoff import Backoff
+from provider.adapters.link.bids import Bids
 from provider.adapters.link.keys import TokenKeys
 from provider.adapters.link.renewal import Renewal
 from provider.adapters.link.session import Session, SessionSink, Told
@@ -37,7 +38,6 @@ from provider.rpc.codec import lease_id_to_pb
 from provider.rpc.codec_market import (
     LeaseEnding,
     LeaseReport,
-    bid_to_pb,
     ending_to_pb,
     refused_to_pb,
     report_to_pb,
@@ -51,7 +51,8 @@ from provider.rpc.settings import mtls_channel
 from provider.rpc.v1.market_pb2 import (
     Hello,
     LeaseConfirmed,
-    PlaceBidRequest,
+    PlaceBidsRequest,
+    PlaceBidsResponse,
     Welcome,
     WithdrawBidRequest,
 )
@@ -60,6 +61,9 @@ from provider.rpc.v1.market_pb2_grpc import MarketServiceStub
 if TYPE_CHECKING:
     from provider.rpc.v1.market_pb2_grpc import MarketServiceAsyncStub
 
+Answer = TypeVar("Answer")
+CALLS_MOST = 16
+"""Unary calls at once: a coordinator refuses when too many come from all members together."""
 Position = Callable[[], tuple[str, int]]
 """The market whose changes the agent follows, and how far it has committed them; ``("", 0)`` at first."""
 
@@ -93,6 +97,8 @@ class GrpcLink:
         self._address = settings.address or identity.now.coordinator
         self._backoff = Backoff(settings, chance)
         self._call_backoff = Backoff(settings, chance)
+        self._turns = asyncio.Semaphore(CALLS_MOST)
+        self._bids = Bids(self._send_bids)
         self._keys = TokenKeys(settings.state_dir, identity.now.member.market)
         self._renewal = Renewal(settings, identity, clock, chance)
         self._inbound: asyncio.Queue[Delivery | None] = asyncio.Queue(settings.waiting_most)
@@ -101,6 +107,7 @@ class GrpcLink:
         self._tasks = asyncio.TaskGroup()
         self.tunnels = Tunnels(self._address, identity, settings.lease_socket, self._tasks)
         self._dialling: asyncio.Task[None] | None = None
+        self._bidding: asyncio.Task[None] | None = None
         self._session: Session | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: MarketServiceAsyncStub | None = None
@@ -118,6 +125,7 @@ class GrpcLink:
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
         self._dialling = self._tasks.create_task(self._stay_connected())
+        self._bidding = self._tasks.create_task(self._bids.run())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -127,6 +135,8 @@ class GrpcLink:
         assert self._dialling is not None, "entered before"
         await asyncio.wait({self._dialling}, timeout=self._settings.leave_s * 2)
         self._dialling.cancel()
+        assert self._bidding is not None, "entered before"
+        self._bidding.cancel()
         self.tunnels.close()
         await self._tasks.__aexit__(None, None, None)
         while self._inbound.full():
@@ -163,8 +173,11 @@ class GrpcLink:
     # --- unary calls
 
     async def place_bid(self, key: EffectId, bid: Bid) -> None:
-        request = PlaceBidRequest(key=key, bid=bid_to_pb(bid))
-        await self._asked(lambda stub: unary(stub.PlaceBid(request, timeout=self._settings.deadline_s)))
+        await self._bids.place(key, bid)
+
+    async def _send_bids(self, request: PlaceBidsRequest) -> PlaceBidsResponse:
+        deadline_s = self._settings.deadline_s
+        return await self._asked(lambda stub: unary(stub.PlaceBids(request, timeout=deadline_s)))
 
     async def withdraw_bid(self, key: EffectId, bid: LeaseId) -> None:
         request = WithdrawBidRequest(key=key, bid=lease_id_to_pb(bid))
@@ -174,18 +187,21 @@ class GrpcLink:
         request = usage_to_pb(key, usage)
         await self._asked(lambda stub: unary(stub.ReportUsage(request, timeout=self._settings.deadline_s)))
 
-    async def _asked(self, ask: Callable[[MarketServiceAsyncStub], Awaitable[object]]) -> None:
-        """Until there is an answer, over any number of connections."""
+    async def _asked(self, ask: Callable[[MarketServiceAsyncStub], Awaitable[Answer]]) -> Answer:
+        """The answer, over any number of connections. So many at once as the market stands."""
         while True:
             while self._stub is None:
                 await self._is_up.wait()
             try:
-                await ask(self._stub)
+                async with self._turns:
+                    if self._stub is None:
+                        continue
+                    answer = await ask(self._stub)
             except (Temporary, PeerError) as error:
                 await asyncio.sleep(_wait_s(error, self._call_backoff))
             else:
                 self._call_backoff.forgive()
-                return
+                return answer
 
     # --- messages on the stream
 

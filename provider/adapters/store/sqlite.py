@@ -1,7 +1,8 @@
 """The agent's memory in one SQLite file: state and intentions, committed together.
 
-Owns which rows a step changes: it compares the mappings of the state it last committed with those of
-the new one, value by value, and writes only what differs. What holds a manifest is sealed (``sealing``).
+Owns which rows a step changes: of what the steps touched it compares the values of the state it last
+committed with those of the new one, and writes only what differs. What holds a manifest is sealed
+(``sealing``).
 Invariant: after ``commit`` returns, the steps survive kill -9 and power loss; before it returns, nothing of
 them does.
 """
@@ -9,9 +10,9 @@ them does.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from provider.adapters.store import rows
 from provider.adapters.store.database import Database, Schema, open_database
@@ -112,10 +113,11 @@ class SqliteStore:
                 connection.execute("UPDATE position SET is_draining = ?", (int(after.is_draining),))
             if before.markets is not after.markets:
                 self._write_markets(connection, _markets(before), _markets(after))
-            self._write_changes(connection, "bid", before.bids, after.bids)
-            self._write_changes(connection, "lease", before.leases, after.leases)
-            self._write_changes(connection, "waiting_order", before.orders, after.orders)
-            self._write_changes(connection, "gpu_record", before.gpu_records, after.gpu_records)
+            touched = _touched(steps)
+            self._write_changes("bid", before.bids, after.bids, touched)
+            self._write_changes("lease", before.leases, after.leases, touched)
+            self._write_changes("waiting_order", before.orders, after.orders, touched)
+            self._write_changes("gpu_record", before.gpu_records, after.gpu_records, None)
             connection.executemany(
                 "INSERT INTO effect (id, body) VALUES (?, ?)",
                 [(effect.id, self._closed("effect", effect.id, *effect_text(effect))) for effect in effects],
@@ -139,19 +141,24 @@ class SqliteStore:
 
     def _write_changes(
         self,
-        connection: sqlite3.Connection,
         table: str,
         before: Mapping[K, V],
         after: Mapping[K, V],
+        touched: Iterable[LeaseId | OrderId] | None,
     ) -> None:
+        """Of the rows named in ``touched``, those of other tables among them, or of all of them."""
         if before is after:
             return
-        changed = [
-            (str(key), self._closed(table, str(key), *_row_text(value)))
-            for key, value in after.items()
-            if before.get(key) is not value
-        ]
-        gone = [(str(key),) for key in before if key not in after]
+        old_rows: Mapping[object, V] = cast("Mapping[object, V]", before)
+        new_rows: Mapping[object, V] = cast("Mapping[object, V]", after)
+        changed, gone = [], []
+        for key in {*old_rows, *new_rows} if touched is None else touched:
+            value, old = new_rows.get(key), old_rows.get(key)
+            if value is None and old is not None:
+                gone.append((str(key),))
+            elif value is not None and value is not old:
+                changed.append((str(key), self._closed(table, str(key), *_row_text(value))))
+        connection = self._database.connection
         # The table's name is one of four constants of this module, never input.
         connection.executemany(f"INSERT OR REPLACE INTO {table} (id, body) VALUES (?, ?)", changed)  # noqa: S608
         connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)  # noqa: S608
@@ -171,6 +178,16 @@ class SqliteStore:
 
 def _row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord) -> tuple[str, bool]:
     return lease_text(value) if isinstance(value, Lease) else (rows.row_text(value), False)
+
+
+def _touched(steps: Sequence[Step]) -> frozenset[LeaseId | OrderId] | None:
+    """By any of ``steps``; None where one of them does not say."""
+    names: set[LeaseId | OrderId] = set()
+    for step in steps:
+        if step.touched is None:
+            return None
+        names |= step.touched
+    return frozenset(names)
 
 
 def _same(before: AgentState, after: AgentState) -> bool:

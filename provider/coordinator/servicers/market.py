@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,8 +17,12 @@ from provider.coordinator.rows import Done
 from provider.coordinator.servicers.session import Session, SessionSettings
 from provider.coordinator.sessions import Sessions
 from provider.coordinator.writer import Clock, Writer
+from provider.domain.errors import PeerError
+from provider.domain.ids import ProviderId
 from provider.rpc import codec, codec_market
-from provider.rpc.fields import present, word
+from provider.rpc.fields import broken, line, present, word
+from provider.rpc.settings import BIDS_MOST
+from provider.rpc.status import Denied
 from provider.rpc.v1 import market_pb2 as pb
 from provider.rpc.v1 import market_pb2_grpc
 
@@ -45,6 +50,26 @@ class MarketServicer(market_pb2_grpc.MarketServiceServicer):
         ask = requests.PlaceBid(provider=provider, key=word(request.key, "place_bid.key"), bid=bid)
         granted(await self._writer.ask(ask), Done)
         return pb.PlaceBidResponse()
+
+    async def PlaceBids(self, request: pb.PlaceBidsRequest, context: _Context) -> pb.PlaceBidsResponse:
+        """Asked for together, so that the writer commits them together."""
+        provider = self._gate.provider(context)
+        if len(request.bids) > BIDS_MOST:
+            raise broken("place_bids.bids", f"has more than {BIDS_MOST}")
+        answers = await asyncio.gather(*(self._placed(provider, each) for each in request.bids))
+        return pb.PlaceBidsResponse(refused=[each for each in answers if each is not None])
+
+    async def _placed(self, provider: ProviderId, request: pb.PlaceBidRequest) -> pb.MessageRefused | None:
+        """None if it is taken."""
+        key = word(request.key, "place_bids.key")
+        try:
+            bid = codec_market.bid_from_pb(request.bid, present(request, "bid", "place_bids"))
+            granted(await self._writer.ask(requests.PlaceBid(provider=provider, key=key, bid=bid)), Done)
+        except Denied as denied:
+            return pb.MessageRefused(id=key, reason=denied.reason, detail=line(str(denied)))
+        except PeerError as error:
+            return pb.MessageRefused(id=key, reason="MALFORMED", detail=line(error.what))
+        return None
 
     async def WithdrawBid(self, request: pb.WithdrawBidRequest, context: _Context) -> pb.WithdrawBidResponse:
         provider = self._gate.provider(context)

@@ -626,6 +626,50 @@ class PlaceBidResponse(_message.Message):
 Global___PlaceBidResponse: _TypeAlias = PlaceBidResponse  # noqa: Y015
 
 @_typing.final
+class PlaceBidsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BIDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def bids(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlaceBidRequest]:
+        """At most 256."""
+
+    def __init__(
+        self,
+        *,
+        bids: _abc.Iterable[Global___PlaceBidRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bids", b"bids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceBidsRequest: _TypeAlias = PlaceBidsRequest  # noqa: Y015
+
+@_typing.final
+class PlaceBidsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageRefused]:
+        """By key those that were refused, for good; all others are taken."""
+
+    def __init__(
+        self,
+        *,
+        refused: _abc.Iterable[Global___MessageRefused] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceBidsResponse: _TypeAlias = PlaceBidsResponse  # noqa: Y015
+
+@_typing.final
 class WithdrawBidRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -44,6 +44,11 @@ class MarketServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidResponse.FromString,
                 _registered_method=True)
+        self.PlaceBids = channel.unary_unary(
+                '/provider.rpc.v1.MarketService/PlaceBids',
+                request_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsResponse.FromString,
+                _registered_method=True)
         self.WithdrawBid = channel.unary_unary(
                 '/provider.rpc.v1.MarketService/WithdrawBid',
                 request_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.WithdrawBidRequest.SerializeToString,
@@ -68,6 +73,13 @@ class MarketServiceServicer:
 
     def PlaceBid(self, request, context):
         """Offer a price for an open order. The key makes a repeat harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlaceBids(self, request, context):
+        """Offer prices for several open orders at once: each is taken, or refused, for itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +111,11 @@ def add_MarketServiceServicer_to_server(servicer, server):
                     servicer.PlaceBid,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidResponse.SerializeToString,
+            ),
+            'PlaceBids': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceBids,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsResponse.SerializeToString,
             ),
             'WithdrawBid': grpc.unary_unary_rpc_method_handler(
                     servicer.WithdrawBid,
@@ -165,6 +182,33 @@ class MarketService:
             '/provider.rpc.v1.MarketService/PlaceBid',
             provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceBids(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.MarketService/PlaceBids',
+            provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class MarketServiceStub:
     """Control messages of one agent. A newer session of the same provider ends the older one (ABORTED)."""
     PlaceBid: _grpc.UnaryUnaryMultiCallable[_market_pb2.PlaceBidRequest, _market_pb2.PlaceBidResponse]
     """Offer a price for an open order. The key makes a repeat harmless."""
+    PlaceBids: _grpc.UnaryUnaryMultiCallable[_market_pb2.PlaceBidsRequest, _market_pb2.PlaceBidsResponse]
+    """Offer prices for several open orders at once: each is taken, or refused, for itself."""
     WithdrawBid: _grpc.UnaryUnaryMultiCallable[_market_pb2.WithdrawBidRequest, _market_pb2.WithdrawBidResponse]
     """Take an open bid back; fine if it is gone."""
     ReportUsage: _grpc.UnaryUnaryMultiCallable[_market_pb2.ReportUsageRequest, _market_pb2.ReportUsageResponse]
@@ -51,6 +53,8 @@ class MarketServiceAsyncStub(MarketServiceStub):
     """Control messages of one agent. A newer session of the same provider ends the older one (ABORTED)."""
     PlaceBid: _aio.UnaryUnaryMultiCallable[_market_pb2.PlaceBidRequest, _market_pb2.PlaceBidResponse]  # type: ignore[assignment]
     """Offer a price for an open order. The key makes a repeat harmless."""
+    PlaceBids: _aio.UnaryUnaryMultiCallable[_market_pb2.PlaceBidsRequest, _market_pb2.PlaceBidsResponse]  # type: ignore[assignment]
+    """Offer prices for several open orders at once: each is taken, or refused, for itself."""
     WithdrawBid: _aio.UnaryUnaryMultiCallable[_market_pb2.WithdrawBidRequest, _market_pb2.WithdrawBidResponse]  # type: ignore[assignment]
     """Take an open bid back; fine if it is gone."""
     ReportUsage: _aio.UnaryUnaryMultiCallable[_market_pb2.ReportUsageRequest, _market_pb2.ReportUsageResponse]  # type: ignore[assignment]
@@ -72,6 +76,14 @@ class MarketServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.PlaceBidResponse, _abc.Awaitable[_market_pb2.PlaceBidResponse]]:
         """Offer a price for an open order. The key makes a repeat harmless."""
+
+    @_abc_1.abstractmethod
+    def PlaceBids(
+        self,
+        request: _market_pb2.PlaceBidsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_pb2.PlaceBidsResponse, _abc.Awaitable[_market_pb2.PlaceBidsResponse]]:
+        """Offer prices for several open orders at once: each is taken, or refused, for itself."""
 
     @_abc_1.abstractmethod
     def WithdrawBid(

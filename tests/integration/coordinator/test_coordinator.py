@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from provider.coordinator.record import RecordEntry, verify
-from provider.domain.errors import ConfigError
+from provider.domain.errors import ConfigError, Permanent
+from provider.domain.market import Bid
 from provider.domain.moment import Instant
 from provider.rpc import codec, codec_market
 from provider.rpc.calls import unary
 from provider.rpc.member import Role
+from provider.rpc.settings import BIDS_MOST
 from provider.rpc.status import Denied
 from provider.rpc.v1 import market_pb2, resources_pb2, tenant_pb2
 from tests.coordinators import PATIENCE_S, Agent, Tenant, coordinator, couple, fund, join, run
-from tests.market import HASH, OTHER_HASH, group
+from tests.market import HASH, OTHER_HASH, group, rate
 
 
 def test_a_lease_from_join_token_to_refund(tmp_path: Path) -> None:
@@ -123,6 +125,36 @@ def test_two_agents_see_the_same_order_and_one_hears_that_it_lost(tmp_path: Path
                 await second.confirm(bids[1])
                 closed = await first.next("order_closed")
                 assert codec.order_id_from_pb(closed.order_closed.order) == order
+
+    run(body)
+
+
+def test_of_bids_that_come_together_each_is_taken_or_refused_for_itself(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with coordinator(tmp_path) as market:
+            alice, north = await couple(market)
+            async with Tenant(alice) as tenant, Agent(north) as agent:
+                await agent.hello()
+                open_, closed = await tenant.deploy(), await tenant.deploy()
+                await tenant.close(closed.dseq)
+                good = codec_market.bid_to_pb(Bid(id=open_.lease(agent.provider), rate=rate(100)))
+                late = codec_market.bid_to_pb(Bid(id=closed.lease(agent.provider), rate=rate(100)))
+                asked = market_pb2.PlaceBidsRequest(
+                    bids=[
+                        market_pb2.PlaceBidRequest(key="good", bid=good),
+                        market_pb2.PlaceBidRequest(key="late", bid=late),
+                        market_pb2.PlaceBidRequest(key="none"),
+                    ]
+                )
+                for _ in range(2):  # a repeat changes nothing
+                    answer = await unary(agent.stub.PlaceBids(asked, timeout=PATIENCE_S))
+                    refused = {each.id: each.reason for each in answer.refused}
+                    assert refused == {"late": "ORDER_NOT_OPEN", "none": "MALFORMED"}
+                seen = await tenant.until(open_.dseq, lambda view: view.orders[0].bids)
+                assert len(seen.orders[0].bids) == 1
+                many = market_pb2.PlaceBidsRequest(bids=[asked.bids[0]] * (BIDS_MOST + 1))
+                with pytest.raises(Permanent, match="has more than"):
+                    await unary(agent.stub.PlaceBids(many, timeout=PATIENCE_S))
 
     run(body)
 

@@ -136,6 +136,20 @@ def test_events_that_wait_together_are_committed_together_and_within_bounds() ->
     assert looping(body).batches == [BATCH_MOST, 11]
 
 
+def test_what_keeps_coming_shares_the_transaction() -> None:
+    """As a link brings it: one message a turn of the event loop."""
+
+    async def body(loop: Loop, _: Watched) -> None:
+        for _each in range(20):
+            await loop.put(LOST)
+            await asyncio.sleep(0)
+        await loop.submit(LOST)
+
+    batches = looping(body).batches
+    assert sum(batches) == 21
+    assert len(batches) <= 3
+
+
 def test_a_step_answers_whoever_asked() -> None:
     async def body(loop: Loop, _: Watched) -> None:
         first, second = await asyncio.gather(
