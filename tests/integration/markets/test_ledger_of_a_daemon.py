@@ -35,7 +35,7 @@ def why(world: World, order: str) -> list[dict[str, Any]]:
 
 def screened(world: World, market: str) -> tuple[int, dict[str, Any]]:
     """What alice of the market that can dial the provider is told."""
-    address = world.markets()[market]["lease_address"]
+    address = world.markets()[market].lease_address
     asked = f"{NAMES[market]}@{address}"
     said = world.tenant(market, "screen", str(world.folder / "web.yaml"), "--provider", asked, "--json")
     (told,) = said.json
@@ -54,7 +54,7 @@ def test_every_order_is_accounted_for_over_kill_9(world: World) -> None:
     assert lease["outcome"] == "won"
     assert [turn["outcome"] for turn in lease["turns"]] == ["submitted", "won"]
     (replica,) = lease["replicas"]
-    assert replica["gpu_uuids"] == next(iter(world.leases().values()))["gpu_uuids"]
+    assert replica["gpu_uuids"] == list(next(iter(world.leases().values())).gpu_uuids)
     assert int(lease["took_us"]) > 0
 
     assert world.deploy(SECOND) == 1

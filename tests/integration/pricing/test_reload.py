@@ -59,7 +59,7 @@ def world(tmp_path: Path) -> Iterator[Priced]:
 def test_new_prices_count_at_once_and_what_was_bid_stays(world: Priced, tmp_path: Path) -> None:
     world.prices(gpu_hour={"*": 1000}, minimum_hour=0)
     world.start_provider()
-    until(lambda: any(each["connected"] for each in world.markets().values()), "connected")
+    until(lambda: any(each.connected for each in world.markets().values()), "connected")
     dseq = world.deploy(FIRST)
     until(lambda: world.refusals() != {}, "too dear for it")
 
