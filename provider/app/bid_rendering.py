@@ -5,7 +5,7 @@ Owns the words. Everything shown is in the wire's message; nothing is decided or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -18,6 +18,8 @@ from provider.domain.money import BLOCKS_PER_HOUR
 from provider.rpc.v1 import operator_pb2, resources_pb2
 
 OPEN = ("decided", "submitted")
+ROOMY = 100
+"""Characters of a line."""
 _COLOUR = {
     "decided": "cyan",
     "submitted": "cyan",
@@ -45,16 +47,18 @@ _KINDS = {1: "HTTP port", 2: "port", 3: "leased IP"}
 INDENT = "  "
 
 
-def table(decisions: Iterable[operator_pb2.OrderDecision]) -> Table:
-    """What ``provider bids`` shows."""
-    return render.table(
-        ("ORDER", "DECIDED (UTC)", "WHAT", "GPUS", "PRICE", "OUTCOME", "WHY"),
+def table(decisions: Iterable[operator_pb2.OrderDecision], width: int) -> Table:
+    """What ``provider bids`` shows on a terminal of ``width`` characters: sizes only where there is room."""
+    is_wide = width >= ROOMY
+    sizes = ("CORES", "MEMORY") if is_wide else ()
+    made = render.table(
+        ("ORDER", "DECIDED (UTC)", "GPUS", *sizes, "PRICE", "OUTCOME", "WHY"),
         [
             (
                 each.order,
-                _day(each.decided_ms),
-                escape(_sizes(each.group)),
+                _day(each.decided_ms)[5:],
                 escape(", ".join(_wanted(each.group)) or "-"),
+                *(_sizes(each.group) if is_wide else ()),
                 render.hourly(each.rate) if each.HasField("rate") else "-",
                 _outcome(each.outcome),
                 escape(_short_why(each)),
@@ -62,6 +66,9 @@ def table(decisions: Iterable[operator_pb2.OrderDecision]) -> Table:
             for each in decisions
         ],
     )
+    for column in made.columns[:-1]:
+        column.no_wrap = column.header != "GPUS"  # what is long wraps, and nothing else does
+    return made
 
 
 def page(out: Console, decisions: Sequence[operator_pb2.OrderDecision]) -> None:
@@ -126,12 +133,12 @@ def _before(decision: operator_pb2.OrderDecision) -> tuple[str, str, str]:
 
 def _rules(out: Console, decision: operator_pb2.OrderDecision) -> None:
     _title(out, "Rules")
-    rows = [(f"{INDENT}[green]✓[/green]", name, "") for name in decision.passed]
+    passed = [f"[green]✓[/green] {name}" for name in decision.passed]
+    _grid(out, [[INDENT + each for each in passed[at : at + 4]] for at in range(0, len(passed), 4)], "<<<<")
     if decision.rule:
-        rows.append((f"{INDENT}[red]✗[/red]", f"[red]{decision.rule}[/red]", escape(_refusal(decision))))
-    if not rows:
-        rows = [(INDENT, "not recorded: the daemon was killed before it wrote them down", "")]
-    _grid(out, rows, "<<<")
+        out.print(f"{INDENT}[red]✗ {decision.rule}[/red]  {escape(_refusal(decision))}")
+    if not passed and not decision.rule:
+        out.print(f"{INDENT}not recorded: the daemon was killed before it wrote them down")
 
 
 def _placed(out: Console, decision: operator_pb2.OrderDecision) -> None:
@@ -212,8 +219,13 @@ def _moments(decision: operator_pb2.OrderDecision) -> Iterator[tuple[str, str, s
         yield "", "", _outcome(decision.outcome), _SAYS["unknown"]
 
 
-def _turn(turn: operator_pb2.BidTurn) -> str:
-    said = _words(turn.detail) or _SAYS.get(turn.outcome, "")
+def _kinds(fact: str) -> str:
+    """Without the words that every kind of GPU has in front."""
+    return fact.replace("vendor/nvidia/model/", "").replace("vendor/nvidia", "any GPU")
+
+
+def _turn(turn: operator_pb2.BidTurn, says: Mapping[str, str] = _SAYS) -> str:
+    said = _words(turn.detail) or says.get(turn.outcome, "")
     if turn.HasField("running_ms"):
         said += f"; ran {render.duration(turn.running_ms)}"
     if turn.HasField("earned"):
@@ -223,10 +235,11 @@ def _turn(turn: operator_pb2.BidTurn) -> str:
 
 def _short_why(decision: operator_pb2.OrderDecision) -> str:
     if decision.reason:
-        return _refusal(decision)
+        facts = [decision.required, decision.available]
+        return _words(decision.reason) + ": " + ", ".join(_kinds(fact) for fact in facts if fact)
     if decision.turns and decision.outcome not in OPEN:
-        return _turn(decision.turns[-1])
-    return _SAYS.get(decision.outcome, "")
+        return _turn(decision.turns[-1], {**_SAYS, "lost": "another won, or it was closed", "won": ""})
+    return _SAYS["unknown"] if decision.outcome == "unknown" else ""
 
 
 def _outcome(word: str) -> str:
@@ -239,12 +252,11 @@ def _words(text: str) -> str:
     return text.replace("_", " ")
 
 
-def _sizes(group: resources_pb2.GroupSpec) -> str:
-    """Of all replicas together."""
-    units = group.units
-    cores = sum(unit.resources.cpu_millis * unit.count for unit in units) / 1000
-    memory = sum(unit.resources.memory_bytes * unit.count for unit in units)
-    return f"{group.name}: {_cores(cores)}, {render.size(memory)}"
+def _sizes(group: resources_pb2.GroupSpec) -> tuple[str, str]:
+    """Cores and memory of all replicas together."""
+    cores = sum(unit.resources.cpu_millis * unit.count for unit in group.units) / 1000
+    memory = sum(unit.resources.memory_bytes * unit.count for unit in group.units)
+    return f"{cores:g}", render.size(memory)
 
 
 def _cores(count: float) -> str:

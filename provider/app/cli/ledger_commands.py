@@ -38,7 +38,8 @@ def bids(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([render.as_dict(each) for each in answer.decisions], indent=2))
     elif answer.decisions:
-        render.console().print(bid_rendering.table(answer.decisions))
+        out = render.console()
+        out.print(bid_rendering.table(answer.decisions, out.width))
     else:
         print("no order was decided on" + (" that fits" if args.since or args.outcome or args.reason else ""))
     return DONE

@@ -87,7 +87,7 @@ def test_bids_are_listed_with_price_outcome_and_why(run: Run) -> None:
             "alice/1/1/1",
         ]
         assert "0.0063 ACT/h" in lines[1]
-        assert "gpu busy: required 1 of vendor/nvidia/model/h100, available 0 free" in lines[2]
+        assert "gpu busy: 1 of h100, 0 free" in lines[2]
         assert "tenant closed" in lines[4]
         status, out, _ = await shop.runs("bids", "--outcome", "Lost", "--outcome", "ended", "--limit", "1")
         assert (status, [line.split()[0] for line in out.splitlines()]) == (0, ["ORDER", "alice/2/1/1"])
