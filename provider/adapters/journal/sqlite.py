@@ -1,8 +1,7 @@
 """``ports.Journal`` in a SQLite file of its own.
 
 Apart from the agent's database, since nothing here is a promise: a full disk or a broken file costs the
-events and nothing else. Written ahead and synchronous NORMAL: a commit waits for no disk, and what a power
-cut takes are the last events, never the file. Invariant: never more than ``events_per_lease`` of a lease, and
+events and nothing else (``side_file``). Invariant: never more than ``events_per_lease`` of a lease, and
 nothing of one that closed longer ago than ``keep_s``.
 """
 
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from provider.adapters.side_file import SideFile
 from provider.domain.ids import LeaseId
 from provider.domain.journal import EventKind, Happening, LeaseEvent
 from provider.domain.moment import Instant
@@ -52,7 +52,8 @@ class SqliteJournal:
         self._settings = settings
         self._news = asyncio.Event()
         self._is_closed = False
-        self._database = _opened(settings.path)
+        file = SideFile(path=settings.path, name="journal", schema=_SCHEMA, version=_VERSION)
+        self._database = file.opened()
 
     def close(self) -> None:
         self._is_closed = True
@@ -127,39 +128,3 @@ class SqliteJournal:
                 if event.happening.kind is EventKind.CLOSED:
                     return
             await news.wait()
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """The file; a new one where it cannot be read or is a newer program's; none where there is no room."""
-    try:
-        return _open(path)
-    except (sqlite3.Error, OSError) as trouble:
-        log.warning("journal_begun_anew", path=str(path), problem=str(trouble))
-    try:
-        path.replace(path.with_suffix(".broken"))
-        return _open(path)
-    except (sqlite3.Error, OSError) as trouble:
-        log.warning("journal_not_kept", path=str(path), problem=str(trouble))
-        return _prepared(sqlite3.connect(":memory:"))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    database = sqlite3.connect(path)
-    try:
-        return _prepared(database)
-    except sqlite3.Error:
-        database.close()
-        raise
-
-
-def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    ((version,),) = database.execute("PRAGMA user_version").fetchall()
-    if version not in (0, _VERSION):
-        raise sqlite3.DatabaseError(f"has schema {version}")
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA user_version = {_VERSION}")
-    return database

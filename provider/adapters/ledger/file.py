@@ -13,9 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from provider.adapters.ledger.rows import record_text, record_value
+from provider.adapters.side_file import SideFile
 from provider.core.ledger import (
     LIVE,
     OPEN,
@@ -31,8 +30,6 @@ from provider.core.ledger import (
 )
 from provider.domain.errors import ConfigError
 from provider.domain.ids import OrderId
-
-log = structlog.get_logger()
 
 _VERSION = 1
 _SCHEMA = """
@@ -66,39 +63,8 @@ class LedgerSettings:
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """The file; a new one where it cannot be read or is a newer program's; none where there is no room."""
-    try:
-        return _open(path)
-    except (sqlite3.Error, OSError) as trouble:
-        log.warning("ledger_begun_anew", path=str(path), problem=str(trouble))
-    try:
-        path.replace(path.with_suffix(".broken"))
-        return _open(path)
-    except (sqlite3.Error, OSError) as trouble:
-        log.warning("ledger_not_kept", path=str(path), problem=str(trouble))
-        return _prepared(sqlite3.connect(":memory:"))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    database = sqlite3.connect(path, timeout=2)
-    try:
-        return _prepared(database)
-    except sqlite3.Error:
-        database.close()
-        raise
-
-
-def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    ((version,),) = database.execute("PRAGMA user_version").fetchall()
-    if version not in (0, _VERSION):
-        raise sqlite3.DatabaseError(f"has schema {version}")
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA user_version = {_VERSION}")
-    return database
+    """The file, or what takes its place."""
+    return SideFile(path=path, name="ledger", schema=_SCHEMA, version=_VERSION).opened()
 
 
 def write(database: sqlite3.Connection, records: Iterable[Record], settings: LedgerSettings) -> None:

@@ -1,9 +1,8 @@
 """``ports.TallyBook`` in a SQLite file of its own.
 
 Apart from the agent's database: a sample every few seconds must not wait for its transactions, nor they for
-it, and nothing here is a promise or billed from. Written ahead and synchronous NORMAL: a commit waits for no
-disk, kill -9 takes nothing, a power cut the last samples. Invariant: one row for each lease that has not
-closed, or not longer ago than ``keep_s``; all work is done in one thread beside the event loop.
+it, and nothing here is a promise or billed from (``side_file``). Invariant: one row for each lease that has
+not closed, or not longer ago than ``keep_s``; all work is done in one thread beside the event loop.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import structlog
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import JsonConverter, make_converter
 
+from provider.adapters.side_file import SideFile
 from provider.core.attribution import Tally
 from provider.domain.ids import LeaseId
 from provider.domain.moment import Instant
@@ -49,7 +49,8 @@ class SqliteTallies:
         self._settings = settings
         self._converter = _converter()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tallies")
-        self._database = _opened(settings.path)
+        file = SideFile(path=settings.path, name="usage", schema=_SCHEMA, version=_VERSION, any_thread=True)
+        self._database = file.opened()
         self._is_trouble_told = False
 
     def close(self) -> None:
@@ -102,39 +103,3 @@ class SqliteTallies:
 def _converter() -> JsonConverter:
     """Totals are whole or not there; what an older file lacks takes its default."""
     return make_converter(omit_if_default=True)
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """The file; a new one where it cannot be read or is a newer program's; none where there is no room."""
-    try:
-        return _open(path)
-    except (sqlite3.Error, OSError) as trouble:
-        log.warning("usage_file_begun_anew", path=str(path), problem=str(trouble))
-    try:
-        path.replace(path.with_suffix(".broken"))
-        return _open(path)
-    except (sqlite3.Error, OSError) as trouble:
-        log.warning("usage_not_kept", path=str(path), problem=str(trouble))
-        return _prepared(sqlite3.connect(":memory:", check_same_thread=False))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    database = sqlite3.connect(path, check_same_thread=False)
-    try:
-        return _prepared(database)
-    except sqlite3.Error:
-        database.close()
-        raise
-
-
-def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    ((version,),) = database.execute("PRAGMA user_version").fetchall()
-    if version not in (0, _VERSION):
-        raise sqlite3.DatabaseError(f"has schema {version}")
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA user_version = {_VERSION}")
-    return database

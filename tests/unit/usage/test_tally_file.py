@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from provider.adapters.usage import SqliteTallies, TallySettings
 from provider.core.attribution import CardTally, Tally
@@ -120,11 +121,9 @@ def test_where_nothing_can_be_written_nothing_is_kept_and_nothing_fails(tmp_path
         assert asyncio.run(book.load()) == (tally(),), "in memory, as long as it lives"
 
 
-def test_a_disk_that_fills_up_costs_samples_and_is_said_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_disk_that_fills_up_costs_samples_and_is_said_once(tmp_path: Path) -> None:
     path = tmp_path / "usage.db"
-    with closing(SqliteTallies(TallySettings(path=path))) as book:
+    with capture_logs() as logs, closing(SqliteTallies(TallySettings(path=path))) as book:
         asyncio.run(book.save((tally(),)))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             ((pages,),) = other.execute("PRAGMA page_count").fetchall()
@@ -138,4 +137,4 @@ def test_a_disk_that_fills_up_costs_samples_and_is_said_once(
             book._database.execute("PRAGMA max_page_count = 100000")
         asyncio.run(book.save((tally(2.0),)))
         assert asyncio.run(book.load()) == (tally(2.0),)
-    assert capsys.readouterr().out.count("usage_not_kept") == 1
+    assert [each["event"] for each in logs] == ["usage_not_kept"]
