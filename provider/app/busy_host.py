@@ -30,6 +30,7 @@ from provider.core.step import Step
 from provider.domain.errors import Temporary
 from provider.domain.ids import HOME, NodeName, ProviderId
 from provider.domain.moment import Instant
+from provider.domain.node import HostCapacity
 from provider.domain.resources import GIB
 from provider.domain.usage import UsageCounter
 from provider.shell.attributing import Attribution, Sources
@@ -40,7 +41,7 @@ from provider.shell.sources import Machine
 from provider.sim.clock import LoopClock
 from provider.sim.engine import SimulatedEngine
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
-from provider.sim.host import SimulatedHost
+from provider.sim.host import SMALL_SERVER, SimulatedHost
 from provider.sim.link import SimulatedLink
 from provider.sim.market import SimulatedMarket
 from provider.sim.pricer import SimulatedPricer
@@ -95,11 +96,14 @@ class SimulatedNvml:
 
 @dataclass(kw_only=True)
 class BusyHost:
-    """Everything that the story can take hold of. Made and used inside one loop, of ``sim.vtime``."""
+    """Everything that the story can take hold of. Made and used inside one loop; on that of ``sim.vtime``
+    hours cost nothing."""
 
     clock: LoopClock = field(default_factory=LoopClock)
     metrics: Metrics = field(default_factory=lambda: Metrics(version=__version__, revision="simulated"))
     market: SimulatedMarket = field(default_factory=SimulatedMarket)
+    sample_every_s: float = SAMPLE_EVERY_S
+    capacity: HostCapacity = SMALL_SERVER
 
     def __post_init__(self) -> None:
         self.engine = SimulatedEngine(clock=self.clock)
@@ -132,7 +136,7 @@ class BusyHost:
             machine = Machine(
                 name=NodeName("node-1"),
                 gpus=self.probe,
-                host=SimulatedHost(),
+                host=SimulatedHost(self.capacity),
                 runtime=runtime,
                 clock=self.clock,
                 looked=self.metrics.looked,
@@ -148,7 +152,7 @@ class BusyHost:
                     ),
                     tasks.create_task(self.attribution.run()),
                     tasks.create_task(self._watch_readings()),
-                    tasks.create_task(watch_loop_lag(self.metrics.loop_lag, every_s=SAMPLE_EVERY_S)),
+                    tasks.create_task(watch_loop_lag(self.metrics.loop_lag, every_s=self.sample_every_s)),
                     tasks.create_task(self._sweep()),
                 ]
                 try:
@@ -160,7 +164,7 @@ class BusyHost:
     def exposition(self) -> bytes:
         """As a scrape would have it, now."""
         self.metrics.rendered(0.004)
-        self.metrics.show(look(self._feed()))
+        self.metrics.show(look(self.feed()))
         return generate_latest(self.metrics.registry)
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -176,23 +180,26 @@ class BusyHost:
 
     async def _watch_readings(self) -> None:
         lease_of = self.attribution.lease_of
-        await watch_readings(self.probe, self.metrics, lease_of, every_s=SAMPLE_EVERY_S)
+        await watch_readings(self.probe, self.metrics, lease_of, every_s=self.sample_every_s)
 
-    def _feed(self) -> Feed:
-        now = self.clock.now()
-        stage = "connected" if self.loop.state.connected else "backoff"
+    def feed(self) -> Feed:
+        """Where a scrape's figures come from."""
         return Feed(
             view=lambda: telemetry_view(
                 self.loop.state, self.clock, {HOME: self.market.name}, self.attribution.usages
             ),
             readings=self.probe.readings,
-            probe=lambda: SimulatedNvml(last_success=now),
-            links=lambda: (LinkFacts(market=self.market.name, state=stage, last_message=now),),
+            probe=lambda: SimulatedNvml(last_success=self.clock.now()),
+            links=lambda: (self._link_facts(),),
             held=lambda: Held(store_bytes=1_400_000, image_bytes=42 * GIB),
         )
+
+    def _link_facts(self) -> LinkFacts:
+        stage = "connected" if self.loop.state.connected else "backoff"
+        return LinkFacts(market=self.market.name, state=stage, last_message=self.clock.now())
 
     async def _sweep(self) -> None:
         self.metrics.ledger_lost(1)
         while True:
             self.metrics.nvml_sweep(0.002)
-            await asyncio.sleep(SAMPLE_EVERY_S)
+            await asyncio.sleep(self.sample_every_s)

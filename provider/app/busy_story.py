@@ -53,17 +53,17 @@ async def happen(host: BusyHost) -> None:
         ),
     }
     await host.until(lambda: host.loop.state.nodes and host.loop.state.connected)
-    leases = [await _rent(host, number, *wanted) for number, wanted in enumerate(_LEASES, start=1)]
+    leases = [await rent(host, number, *wanted) for number, wanted in enumerate(_LEASES, start=1)]
     for number, gpu in enumerate(host.probe.readings()):
         host.probe.load(gpu.uuid, 0.97 if number < 3 else 0.4)
     _compute(host, leases)
     await _orders_that_come_to_nothing(host)
-    ended = await _rent(host, 20, "h100", 1, image=_SLOW)
+    ended = await rent(host, 20, "h100", 1, image=_SLOW)
     host.market.end_lease(ended, CloseReason.TENANT_CLOSED)
     await host.until(lambda: ended not in host.loop.state.leases)
     await _bad_minutes(host, leases)
     await _driver_errors(host)
-    await _bid(host, _order(30, "rtx4090", 1))
+    await bid(host, order_of(30, "rtx4090", 1))
     last = host.loop.state.nodes[0].gpus[5]
     host.probe.judge(last.uuid, GpuHealth.DEGRADED, "an uncorrectable memory error")
     await asyncio.sleep(60)
@@ -79,23 +79,23 @@ def _compute(host: BusyHost, leases: list[LeaseId]) -> None:
 
 
 async def _orders_that_come_to_nothing(host: BusyHost) -> None:
-    lost = await _bid(host, _order(10, "h100", 1))
+    lost = await bid(host, order_of(10, "h100", 1))
     host.market.close_order(lost.order)
     await host.until(lambda: lost not in host.loop.state.bids)
-    taken_back = await _bid(host, _order(13, "rtx4090", 1))
+    taken_back = await bid(host, order_of(13, "rtx4090", 1))
     await host.loop.submit(DrainSet(is_draining=True))
     await host.until(lambda: taken_back not in host.loop.state.bids)
     await host.loop.submit(DrainSet(is_draining=False))
-    host.market.open_order(_order(11, "b200", 1))
-    host.market.open_order(_order(12, "h100", 1, price="0.001"))
+    host.market.open_order(order_of(11, "b200", 1))
+    host.market.open_order(order_of(12, "h100", 1, price="0.001"))
     await host.until(lambda: len(host.loop.state.orders) == 2)
 
 
 async def _bad_minutes(host: BusyHost, leases: list[LeaseId]) -> None:
     await host.engine.kill(leases[1], "app", oom=True)
-    await _runs(host, leases[1])
+    await runs(host, leases[1])
     await host.engine.kill(leases[2], "app")
-    await _runs(host, leases[2])
+    await runs(host, leases[2])
     host.engine.is_away = True
     await asyncio.sleep(30)
     host.engine.is_away = False
@@ -115,10 +115,10 @@ async def _driver_errors(host: BusyHost) -> None:
         await host.loop.submit(GpuFaultSeen(fault=fault))
 
 
-async def _rent(host: BusyHost, number: int, model: str, gpus: int, *, image: str = _WEB) -> LeaseId:
+async def rent(host: BusyHost, number: int, model: str, gpus: int, *, image: str = _WEB) -> LeaseId:
     """From the order to a running lease."""
-    order = _order(number, model, gpus)
-    lease = await _bid(host, order)
+    order = order_of(number, model, gpus)
+    lease = await bid(host, order)
     rate = host.loop.state.bids[lease].bid.rate
     host.market.award(
         Award(id=lease, rate=rate, manifest_hash=_HASH, confirm_by=Instant(host.clock.now() + 10 * SECOND))
@@ -127,18 +127,20 @@ async def _rent(host: BusyHost, number: int, model: str, gpus: int, *, image: st
     await host.loop.submit(
         ManifestArrived(lease=lease, manifest=_manifest(order.group, image), manifest_hash=_HASH)
     )
-    await _runs(host, lease)
+    await runs(host, lease)
     return lease
 
 
-async def _bid(host: BusyHost, order: Order) -> LeaseId:
+async def bid(host: BusyHost, order: Order) -> LeaseId:
+    """Open ``order``, and wait for the bid on it."""
     host.market.open_order(order)
     lease = order.id.lease(PROVIDER)
     await host.until(lambda: _was_told(host, PlaceBid, lease) and lease in host.loop.state.bids)
     return lease
 
 
-async def _runs(host: BusyHost, lease: LeaseId) -> None:
+async def runs(host: BusyHost, lease: LeaseId) -> None:
+    """Until it does again."""
     await asyncio.sleep(1)
     await host.until(lambda: host.loop.state.leases[lease].phase is Phase.RUNNING)
 
@@ -148,7 +150,8 @@ def _was_told(host: BusyHost, kind: type[PlaceBid | ConfirmLease], lease: LeaseI
     return any((each.bid.id if isinstance(each, PlaceBid) else each.lease) == lease for each in told)
 
 
-def _order(number: int, model: str, gpus: int, *, price: str = "50000") -> Order:
+def order_of(number: int, model: str, gpus: int, *, price: str = "50000") -> Order:
+    """For ``gpus`` cards of ``model``, at most for ``price`` a block."""
     ask = GpuAsk(units=gpus, alternatives=(GpuAlternative(vendor="nvidia", model=model),) if gpus else ())
     resources = Resources(
         id=1,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
+from provider.adapters.telemetry.renderer import family_of
 from provider.adapters.telemetry.rows import daemon, gpu, lease, market, nvml, reading, usage
-from provider.adapters.telemetry.rows.sample import Rows, Sample
-from provider.adapters.telemetry.table.metric import Kind, Metric
+from provider.adapters.telemetry.rows.sample import Rows
 from provider.adapters.telemetry.view import Snapshot
 
 LEASES_MOST = 256
@@ -31,16 +30,7 @@ class StateCollector:
         if self.snapshot is None:
             return
         for metric, samples in rows(self.snapshot):
-            yield _family(metric, samples)
-
-
-def _family(metric: Metric, samples: Iterable[Sample]) -> Family:
-    make = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
-    family = make(metric.name, metric.help, labels=metric.labels)
-    for labels, value in samples:
-        if value is not None:
-            family.add_metric(labels, value)
-    return family
+            yield family_of(metric, samples)
 
 
 def rows(snapshot: Snapshot) -> Rows:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 
+from provider.adapters.telemetry.renderer import Encode
 from provider.adapters.telemetry.rows.sample import Cards
 from provider.adapters.telemetry.view import Snapshot
 from provider.adapters.telemetry.xids import CardXids
@@ -101,6 +102,10 @@ class DcgmMetrics:
 
     def rendered(self, seconds: float) -> None:
         """Not counted: ``/metrics`` is what is measured."""
+
+    def render(self, encode: Encode, _content_type: str) -> bytes:
+        """In the render thread."""
+        return encode(self.registry)
 
     def collect(self) -> Iterable[Family]:
         """The library asks, in the render thread."""

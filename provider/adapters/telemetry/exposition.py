@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from provider.adapters.telemetry.renderer import Encode
 from provider.adapters.telemetry.view import Feed, Snapshot, look
 
 CACHE_S = 1.0
@@ -34,9 +34,9 @@ class Page:
 class Shown(Protocol):
     """What can be rendered: ``Metrics``, or the same cards under other names."""
 
-    registry: CollectorRegistry
-
     def show(self, snapshot: Snapshot) -> None: ...
+
+    def render(self, encode: Encode, content_type: str) -> bytes: ...
 
     def rendered(self, seconds: float) -> None: ...
 
@@ -70,13 +70,15 @@ class Exposition:
             page = self._cache.get((content_type, gzipped))
             if page is None:
                 started = loop.time()
-                body: bytes = await loop.run_in_executor(self._pool, encode, self._metrics.registry)
-                if gzipped:
-                    body = await loop.run_in_executor(self._pool, gzip.compress, body, GZIP_LEVEL)
+                body = await loop.run_in_executor(self._pool, self._render, encode, content_type, gzipped)
                 self._metrics.rendered(loop.time() - started)
                 page = Page(content_type=content_type, body=body, is_gzipped=gzipped)
                 self._cache[content_type, gzipped] = page
             return page
+
+    def _render(self, encode: Encode, content_type: str, gzipped: bool) -> bytes:
+        body = self._metrics.render(encode, content_type)
+        return gzip.compress(body, GZIP_LEVEL) if gzipped else body
 
     def close(self) -> None:
         """Let the render thread go."""

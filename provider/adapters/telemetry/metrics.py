@@ -23,7 +23,8 @@ from prometheus_client import (
 )
 
 from provider.adapters.telemetry import table
-from provider.adapters.telemetry.collector import StateCollector
+from provider.adapters.telemetry.collector import StateCollector, rows
+from provider.adapters.telemetry.renderer import Encode, Renderer
 from provider.adapters.telemetry.table.metric import Kind, Metric
 from provider.adapters.telemetry.totals import GpuTotals
 from provider.adapters.telemetry.view import GpuProcesses, Snapshot, TelemetryView
@@ -96,6 +97,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.state = StateCollector()
         self.registry.register(self.state)
+        self._counted = CollectorRegistry()
+        """All but the state."""
+        self.registry.register(self._counted)
+        self._renderer = Renderer()
         self._sweep = self._histogram(table.nvml.SWEEP)
         self._orders = self._counter(table.market.ORDERS_SEEN)
         self._refusals = self._counter(table.market.ORDER_REFUSALS)
@@ -130,12 +135,12 @@ class Metrics:
             table.daemon.BUILD_INFO.name,
             table.daemon.BUILD_INFO.help,
             table.daemon.BUILD_INFO.labels,
-            registry=self.registry,
+            registry=self._counted,
         )
         build.labels(version, revision, platform.python_version()).set(1)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        ProcessCollector(registry=self._counted)
+        PlatformCollector(registry=self._counted)
+        GCCollector(registry=self._counted)
 
     def _begin_at_zero(self) -> None:
         """Where it is known what can happen, the first time has to be seen as a rise."""
@@ -257,6 +262,12 @@ class Metrics:
         if processes is not None:
             self._processes = processes
 
+    def render(self, encode: Encode, content_type: str) -> bytes:
+        """What ``encode`` makes of ``registry``, sooner. In the render thread."""
+        snapshot, renderer = self.state.snapshot, self._renderer
+        state = b"" if snapshot is None else renderer.render(rows(snapshot), encode, content_type)
+        return state + renderer.render_families(self._counted.collect(), encode, content_type)
+
     def xids(self) -> Mapping[GpuUuid, CardXids]:
         """What the driver reported of each card so far."""
         return self._xids.now()
@@ -296,10 +307,10 @@ class Metrics:
 
     def _counter(self, metric: Metric) -> Counter:
         assert metric.kind is Kind.COUNTER
-        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+        return Counter(metric.name, metric.help, metric.labels, registry=self._counted)
 
     def _histogram(self, metric: Metric) -> Histogram:
         assert metric.kind is Kind.HISTOGRAM
         return Histogram(
-            metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry
+            metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self._counted
         )
