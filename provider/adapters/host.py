@@ -16,7 +16,7 @@ from pathlib import Path
 from provider.adapters import sockets
 from provider.domain.errors import ConfigError
 from provider.domain.ids import NodeName
-from provider.domain.node import HostCapacity
+from provider.domain.node import HostCapacity, NumaNode
 
 MILLIS = 1000
 
@@ -57,6 +57,7 @@ class LinuxHost:
             memory_bytes=max(0, self._memory_bytes() - self._reserve.memory_bytes),
             storage_bytes=max(0, self._storage_bytes - self._reserve.storage_bytes),
             boot_id=(self._proc / "sys/kernel/random/boot_id").read_text().strip(),
+            numa=self._numa(),
         )
 
     def busy_ports(self) -> frozenset[int]:
@@ -68,13 +69,50 @@ class LinuxHost:
             online = (self._sys / "devices/system/cpu/online").read_text().strip()
         except OSError:  # a container without /sys
             return os.cpu_count() or 1
-        ranges = (part.partition("-") for part in online.split(","))
-        return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+        return len(_cpu_numbers(online))
+
+    def _numa(self) -> tuple[NumaNode, ...]:
+        """Nodes with CPUs and memory; none where this process sees less than the machine has, as in a
+        container: an engine refuses a container that is held to CPUs which it does not have itself."""
+        allowed = _text(self._sys / "fs/cgroup/cpuset.cpus.effective")
+        nodes = []
+        for folder in (self._sys / "devices/system/node").glob("node[0-9]*"):
+            cpus, facts = _text(folder / "cpulist"), _text(folder / "meminfo") or ""
+            memory = re.search(r"MemTotal:\s+(\d+) kB", facts)
+            if not cpus or memory is None or not int(memory[1]):
+                continue
+            if allowed and not _cpu_numbers(cpus) <= _cpu_numbers(allowed):
+                return ()
+            nodes.append(
+                NumaNode(
+                    number=int(folder.name.removeprefix("node")),
+                    cpus=cpus,
+                    cpu_count=len(_cpu_numbers(cpus)),
+                    memory_bytes=int(memory[1]) * 1024,
+                )
+            )
+        return tuple(sorted(nodes, key=lambda node: node.number))
 
     def _memory_bytes(self) -> int:
         match = re.search(r"^MemTotal:\s+(\d+) kB$", (self._proc / "meminfo").read_text(), re.MULTILINE)
         assert match, "every Linux has MemTotal in /proc/meminfo"
         return int(match[1]) * 1024
+
+
+def _cpu_numbers(text: str) -> frozenset[int]:
+    """``0-3,8`` as Linux writes sets of CPUs."""
+    ranges = (part.partition("-") for part in text.split(","))
+    return frozenset(
+        number for first, _, last in ranges for number in range(int(first), int(last or first) + 1)
+    )
+
+
+def _text(path: Path) -> str | None:
+    """None where there is no such file, as on kernels without NUMA."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
 
 
 def _free_bytes(path: Path) -> int:

@@ -92,6 +92,8 @@ def launch(lease: Lease, policy: Policy) -> Launch:
         dependencies=lease.current.dependencies,
         grace_s=policy.stop_grace_s,
         simulated_gpus=lease.placement.simulated_gpus,
+        cpus=lease.placement.cpus,
+        memory_nodes=lease.placement.memory_nodes,
     )
 
 

@@ -65,6 +65,10 @@ class Launch:
     grace_s: int = 10
     """For containers that are replaced: between asking a process to end and ending it."""
     simulated_gpus: bool = False
+    cpus: str = ""
+    """The CPUs that all of it is held to, ``0-15,32-47``; empty for any."""
+    memory_nodes: str = ""
+    """The NUMA nodes whose memory alone it gets, ``1``; empty for any."""
 
 
 class ContainerState(StrEnum):

@@ -188,6 +188,8 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "NanoCpus": _cpu_millis(resources.cpu_millis, ground) * 1_000_000,
         # Where cores are short each gets its part of them: 1024 is the engine's weight of one core.
         "CpuShares": max(resources.cpu_millis * 1024 // 1000, CPU_SHARES_MIN),
+        "CpusetCpus": launch.cpus,
+        "CpusetMems": launch.memory_nodes,
         "Ulimits": [
             {"Name": "nofile", "Soft": min(OPEN_FILES, ground.open_files), "Hard": ground.open_files},
             {"Name": "core", "Soft": 0, "Hard": 0},

@@ -13,6 +13,7 @@ from provider.adapters.clock import SystemClock
 from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.domain.errors import ConfigError
 from provider.domain.moment import Instant
+from provider.domain.node import NumaNode
 from provider.ports import Clock, HostProbe
 from provider.sim.host import SimulatedHost
 
@@ -39,6 +40,38 @@ def test_memory_and_boot_id(tmp_path: Path) -> None:
     capacity = LinuxHost(tmp_path, proc=proc, sys=sys).capacity()
     assert capacity.memory_bytes == 16384 * 1024
     assert capacity.boot_id == "8d3c9a52-0000-4000-8000-000000000001"
+
+
+def with_numa(sys: Path, *nodes: tuple[str, int]) -> None:
+    """A folder for each node: its CPUs, its memory in kB."""
+    for number, (cpus, memory_kb) in enumerate(nodes):
+        folder = sys / f"devices/system/node/node{number}"
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(cpus + "\n")
+        (folder / "meminfo").write_text(
+            f"Node {number} MemTotal:       {memory_kb} kB\nNode {number} MemFree: 1 kB\n"
+        )
+
+
+def test_numa_nodes_are_those_with_cpus_and_memory(tmp_path: Path) -> None:
+    proc, sys = machine(tmp_path, online="0-7")
+    assert LinuxHost(tmp_path, proc=proc, sys=sys).capacity().numa == ()
+    with_numa(sys, ("0-1,4-5", 8192), ("2-3,6-7", 4096), ("", 4096), ("8", 0))
+    assert LinuxHost(tmp_path, proc=proc, sys=sys).capacity().numa == (
+        NumaNode(number=0, cpus="0-1,4-5", cpu_count=4, memory_bytes=8192 * 1024),
+        NumaNode(number=1, cpus="2-3,6-7", cpu_count=4, memory_bytes=4096 * 1024),
+    )
+
+
+def test_numa_nodes_of_which_an_engine_here_has_a_part_alone_are_none(tmp_path: Path) -> None:
+    proc, sys = machine(tmp_path, online="0-3")
+    with_numa(sys, ("0-1", 8192), ("2-3", 8192))
+    effective = sys / "fs/cgroup/cpuset.cpus.effective"
+    effective.parent.mkdir(parents=True)
+    effective.write_text("0-3\n")
+    assert len(LinuxHost(tmp_path, proc=proc, sys=sys).capacity().numa) == 2
+    effective.write_text("0-2\n")
+    assert LinuxHost(tmp_path, proc=proc, sys=sys).capacity().numa == ()
 
 
 def test_the_disk_is_what_is_free_and_does_not_move(tmp_path: Path) -> None:

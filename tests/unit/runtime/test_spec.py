@@ -25,9 +25,9 @@ from tests.launches import launch, replica, service
 SETTINGS = DockerSettings(provider=ProviderId("p1"))
 GROUND = Ground(settings=SETTINGS, attachment=Attachment())
 HOST_KEYS = """
-    CapAdd CapDrop CgroupnsMode CpuShares DeviceRequests Dns Init IpcMode LogConfig MaskedPaths Memory
-    MemorySwap MemorySwappiness Mounts NanoCpus NetworkMode OomScoreAdj PidsLimit PortBindings Privileged
-    ReadonlyPaths RestartPolicy Runtime SecurityOpt ShmSize Ulimits
+    CapAdd CapDrop CgroupnsMode CpuShares CpusetCpus CpusetMems DeviceRequests Dns Init IpcMode LogConfig
+    MaskedPaths Memory MemorySwap MemorySwappiness Mounts NanoCpus NetworkMode OomScoreAdj PidsLimit
+    PortBindings Privileged ReadonlyPaths RestartPolicy Runtime SecurityOpt ShmSize Ulimits
 """
 
 texts = st.text(max_size=30)
@@ -204,3 +204,10 @@ def test_more_cores_than_there_are_is_all_of_them_at_the_weight_that_is_rented()
 
     assert (config["NanoCpus"], config["CpuShares"]) == (2_000_000_000, 12_288)
     assert host(launch(replica(asked)))["NanoCpus"] == 12_000_000_000
+
+
+def test_a_lease_that_is_held_to_a_numa_node_is_so_in_every_container() -> None:
+    wanted = launch()
+    assert (host(wanted)["CpusetCpus"], host(wanted)["CpusetMems"]) == ("", "")
+    near = replace(wanted, cpus="0-15,32-47", memory_nodes="1")
+    assert (host(near)["CpusetCpus"], host(near)["CpusetMems"]) == ("0-15,32-47", "1")
