@@ -6,18 +6,22 @@ person would give. A refusal is a value with its facts, never an exception.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from provider.core import order_rules, quoting
 from provider.core.claims import facts, is_met
 from provider.core.health import host_problem
 from provider.core.placement import Pick, picks
+from provider.core.remembered import by_identity
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu
+from provider.domain.gpu_health import GpuRecord
+from provider.domain.ids import GpuUuid
 from provider.domain.market import Bid, GpuOffer, Order, Placement, Refusal, Refused
 from provider.domain.moment import Instant
 from provider.domain.money import Rate
+from provider.domain.node import Node
 from provider.domain.price import PricePart
 from provider.domain.resources import EndpointKind
 from provider.domain.workload import GpuAttachment
@@ -134,10 +138,15 @@ def _is_ready(_order: Order, state: AgentState, _at: Instant) -> Refused | None:
         return Refused(why=Refusal.NOT_BIDDING, required="a container engine", available="not reached yet")
     if state.is_draining:
         return Refused(why=Refusal.NOT_BIDDING, available="drained by its operator")
-    problems = [host_problem(node, state.gpu_records) for node in state.nodes]
-    if all(problems):
-        return Refused(why=Refusal.NOT_BIDDING, available="; ".join(each for each in problems if each))
-    return None
+    stopped = _stopped(state.nodes, state.gpu_records)
+    return Refused(why=Refusal.NOT_BIDDING, available=stopped) if stopped else None
+
+
+@by_identity(most=16)
+def _stopped(nodes: tuple[Node, ...], records: Mapping[GpuUuid, GpuRecord]) -> str:
+    """Why nothing is to be sold on any node; empty where something may be."""
+    problems = [host_problem(node, records) for node in nodes]
+    return "; ".join(problem for problem in problems if problem) if all(problems) else ""
 
 
 def _is_fit(order: Order, state: AgentState, _at: Instant) -> Refused | None:
@@ -153,7 +162,7 @@ def _is_fit(order: Order, state: AgentState, _at: Instant) -> Refused | None:
 
 
 def _denom(order: Order, state: AgentState, _at: Instant) -> Refused | None:
-    denom = order.group.max_rate.denom
+    denom = order.group.units[0].price.denom
     if denom in state.policy.denoms:
         return None
     return Refused(

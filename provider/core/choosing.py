@@ -125,7 +125,7 @@ def numbers(cards: int) -> Iterator[int]:
 
 def _best(topology: Topology, demand: Demand, rest: Sequence[Want], free: int) -> tuple[int, ...]:
     if demand.units == 1 and not rest:
-        return (min(numbers(demand.cards & free), key=lambda card: _single(topology, card, free)),)
+        return (_single(topology, demand.cards & free, free),)
     best: tuple[Score, tuple[int, ...]] | None = None
     for cards in _sets(topology, tuple(numbers(demand.cards & free)), demand.units):
         scored = score(topology, cards, free)
@@ -138,9 +138,12 @@ def _best(topology: Topology, demand: Demand, rest: Sequence[Want], free: int) -
     return tuple(sorted(served[0]))
 
 
-def _single(topology: Topology, card: int, free: int) -> tuple[int, int, int]:
-    """``score`` of one card, as far as it can differ."""
-    return topology.worth[card], damage(topology, 1 << card, free) if topology.islands else 0, card
+def _single(topology: Topology, cards: int, free: int) -> int:
+    """The best of ``cards`` by ``score``, as far as that can differ between single ones."""
+    cheapest_ones = next(those & cards for those in topology.ranks if those & cards)
+    if not topology.islands:
+        return next(numbers(cheapest_ones))
+    return min(numbers(cheapest_ones), key=lambda card: (damage(topology, 1 << card, free), card))
 
 
 def _as_bits(cards: Iterable[int]) -> int:

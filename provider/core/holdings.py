@@ -26,8 +26,8 @@ class Held:
     memory_bytes: int = 0
     storage: Mapping[str, int] = field(default_factory=dict)
     """Bytes by class, ``needs.LAYERS`` for layers."""
-    ports: int = 0
-    """Bit n is set for port n: a port is held once."""
+    ports: int = field(default=0, repr=False)
+    """Bit n is set for port n: a port is held once. Python writes no number as long as that."""
     gpus: Mapping[GpuUuid, int] = field(default_factory=dict)
     """By how many each is held."""
     numa_cpu_millis: Mapping[int, int] = field(default_factory=dict)

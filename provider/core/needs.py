@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from provider.core.remembered import by_identity
 from provider.domain.market import GroupSpec
 from provider.domain.resources import EndpointKind
 
@@ -31,20 +32,9 @@ class Need:
     """Of ``ports``, those that an ingress serves under a name where there is one."""
 
 
-_LATEST: list[tuple[GroupSpec, Need]] = []
-"""Of the group that was asked for last, and is asked for again in the same decision. By identity."""
-
-
+@by_identity(most=1)
 def need(group: GroupSpec) -> Need:
     """The sum over all units and replicas; every endpoint but a leased IP takes a host port."""
-    if _LATEST and _LATEST[0][0] is group:
-        return _LATEST[0][1]
-    needed = _need(group)
-    _LATEST[:] = [(group, needed)]
-    return needed
-
-
-def _need(group: GroupSpec) -> Need:
     cpu = memory = ports = http = 0
     storage = {LAYERS: 0}
     for unit in group.units:

@@ -7,7 +7,7 @@ Invariant: what leases hold is never promised again, and no card is in more bids
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from provider.core import disk_space
@@ -31,7 +31,7 @@ class Free:
     disks: Mapping[str, int]
     """Bytes by disk, that of the containers' layers among them."""
     layers_disk: str
-    open_ports: int
+    open_ports: int = field(repr=False)
     """Ports of the operator's range that nobody has, one bit each: bit 0 is the first."""
     topology: Topology
     pools: tuple[int, ...]

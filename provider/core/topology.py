@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from provider.core.cards import fits
 from provider.core.gpu_keys import look_up
+from provider.core.remembered import by_identity
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuLink, GpuLinkKind
 from provider.domain.ids import GpuUuid
 from provider.domain.resources import GpuAsk
@@ -48,6 +49,8 @@ class Topology:
     """Sets of cards that are nearer to each other than to the rest, at every level of nearness."""
     worth: tuple[int, ...]
     """Of each card its rank: what costs more, then what has more memory, is worth more."""
+    ranks: tuple[int, ...]
+    """The cards of each rank, the cheapest first."""
 
     def fitting(self, ask: GpuAsk) -> int:
         """The cards that ``ask`` could be served with, whoever holds them."""
@@ -58,26 +61,11 @@ class Topology:
         return found
 
 
-_KEPT: dict[tuple[int, int], tuple[GpuInventory, Mapping[str, Decimal], Topology]] = {}
-"""By identity: an inventory is a large value, and comparing it would cost more than working it out."""
-
-
+@by_identity(most=KEPT_MOST)
 def topology(inventory: GpuInventory, gpu_hour: Mapping[str, Decimal]) -> Topology:
     """That of ``inventory``, where cards cost ``gpu_hour`` by model, ``*`` for all others."""
-    key = id(inventory), id(gpu_hour)
-    kept = _KEPT.get(key)
-    if kept is not None and kept[0] is inventory and kept[1] is gpu_hour:
-        return kept[2]
-    made = _topology(inventory, gpu_hour)
-    if len(_KEPT) >= KEPT_MOST:
-        del _KEPT[next(iter(_KEPT))]
-    _KEPT[key] = inventory, gpu_hour, made
-    return made
-
-
-def _topology(inventory: GpuInventory, gpu_hour: Mapping[str, Decimal]) -> Topology:
     cards = inventory.gpus
-    widths = _widths(cards, inventory.links)
+    widths, worth = _widths(cards, inventory.links), _worth(cards, gpu_hour)
     return Topology(
         cards=cards,
         numbers={gpu.uuid: number for number, gpu in enumerate(cards)},
@@ -85,7 +73,8 @@ def _topology(inventory: GpuInventory, gpu_hour: Mapping[str, Decimal]) -> Topol
         kinds=tuple(_kinds(cards)),
         widths=widths,
         islands=tuple(_islands(widths)),
-        worth=_worth(cards, gpu_hour),
+        worth=worth,
+        ranks=tuple(_bits(n for n, rank in enumerate(worth) if rank == each) for each in sorted(set(worth))),
     )
 
 

@@ -57,11 +57,16 @@ class Witness:
 
 
 def gpus_are_held_once(state: AgentState) -> None:
+    """By leases; by bids as often as their operator lets them overlap, and by no bid beside a lease."""
     placements = [bid.placement for bid in state.bids.values()]
     placements += [lease.placement for lease in state.leases.values()]
-    held = Counter(uuid for placement in placements for uuid in placement.gpus)
     ports = Counter((placement.node, port) for placement in placements for port in placement.host_ports)
-    require(max(held.values(), default=0) <= 1, f"a GPU is held twice: {held}")
+    leased = Counter(uuid for lease in state.leases.values() for uuid in lease.placement.gpus)
+    in_bids = Counter(uuid for bid in state.bids.values() for uuid in bid.placement.gpus)
+    require(max(leased.values(), default=0) <= 1, f"a GPU is leased twice: {leased}")
+    require(not leased.keys() & in_bids.keys(), f"a GPU is leased and in a bid: {leased} {in_bids}")
+    most = state.policy.bids.overbid
+    require(max(in_bids.values(), default=0) <= most, f"a GPU is in too many bids: {in_bids}")
     require(max(ports.values(), default=0) <= 1, f"a port is held twice: {ports}")
 
 

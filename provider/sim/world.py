@@ -14,6 +14,7 @@ from random import Random
 from provider.coordinator.book import Book
 from provider.coordinator.market.requests import Enrol, Fund, Invite
 from provider.coordinator.rows import MemberId, Role
+from provider.core.bid_policy import BidPolicy
 from provider.core.effects import StartWorkload
 from provider.core.events import Event, GpuUncordoned, ManifestArrived
 from provider.core.policy import Policy, PriceScale, PriceStrategy
@@ -116,6 +117,7 @@ class World:
             manifest_patience=MINUTE,
             retry_most=Span(10 * SECOND),
             checks_gpus=True,
+            bids=BidPolicy(overbid=random.choice((1, 1, 2, 3)), bids_per_minute=random.choice((0, 0, 20))),
         )
         skew = Span(random.choice((0, 0, -30_000, 30_000, HOUR)))
         agent = WorldAgent(self._around, policy, gpus=random.randint(1, 4), skew=skew)

@@ -14,7 +14,7 @@ from provider.core.gpu_records import holders, record_of
 from provider.core.health import HealthSettings, judge, table
 from provider.core.health_looks import CardWatch, Look
 from provider.core.state import AgentState
-from provider.domain.gpu import Gpu, GpuFault, GpuHealth, GpuInventory, GpuReading
+from provider.domain.gpu import Gpu, GpuFault, GpuHealth, GpuInventory, GpuLink, GpuLinkKind, GpuReading
 from provider.domain.ids import GpuUuid, LeaseId, ProviderId
 from provider.domain.moment import SECOND, Instant, Span
 from provider.domain.resources import GIB
@@ -31,7 +31,7 @@ class WorldCards:
         self._sick: set[GpuUuid] = set()
 
     def inventory(self) -> GpuInventory:
-        return GpuInventory(gpus=self.gpus)
+        return GpuInventory(gpus=self.gpus, links=_pairs(self.gpus))
 
     # --- what happens
 
@@ -110,6 +110,14 @@ class WorldCards:
             is_remap_pending=gpu.uuid in self._sick,
             ecc_uncorrected=0,
         )
+
+
+def _pairs(gpus: tuple[Gpu, ...]) -> tuple[GpuLink, ...]:
+    """Each even card is bridged to the next."""
+    pairs = zip(gpus[::2], gpus[1::2], strict=False)
+    return tuple(
+        GpuLink(first=one.uuid, second=other.uuid, kind=GpuLinkKind.NVLINK, lanes=12) for one, other in pairs
+    )
 
 
 def _gpu(provider: ProviderId, number: int) -> Gpu:

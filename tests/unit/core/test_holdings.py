@@ -110,3 +110,10 @@ def test_an_order_that_what_was_given_back_is_too_little_for_is_not_looked_at_ag
     assert lease_of(3) in agent.state.bids, "the first gets both"
     assert could_fit() == [], "and for the others there is nothing left again"
     assert order(4).id in agent.state.orders
+
+
+def test_what_is_held_can_be_shown() -> None:
+    """A port is a bit of a number that is too long for Python to write out."""
+    agent = Agent(*healthy(0))
+    agent.opens(1)
+    assert "GPU-0" in repr(agent.state)
