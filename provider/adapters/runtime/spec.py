@@ -185,11 +185,7 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "MemorySwap": memory,
         "MemorySwappiness": 0,
         "OomScoreAdj": OOM_SCORE,
-        "NanoCpus": _cpu_millis(resources.cpu_millis, ground) * 1_000_000,
-        # Where cores are short each gets its part of them: 1024 is the engine's weight of one core.
-        "CpuShares": max(resources.cpu_millis * 1024 // 1000, CPU_SHARES_MIN),
-        "CpusetCpus": launch.cpus,
-        "CpusetMems": launch.memory_nodes,
+        **_cpus(launch, resources.cpu_millis, ground),
         "Ulimits": [
             {"Name": "nofile", "Soft": min(OPEN_FILES, ground.open_files), "Hard": ground.open_files},
             {"Name": "core", "Soft": 0, "Hard": 0},
@@ -218,6 +214,16 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
     if ground.limits_storage:
         config["StorageOpt"] = {"size": str(mounts.layer_bytes(replica.service))}
     return config
+
+
+def _cpus(launch: Launch, rented_millis: int, ground: Ground) -> Json:
+    return {
+        "NanoCpus": _cpu_millis(rented_millis, ground) * 1_000_000,
+        # Where cores are short each gets its part of them: 1024 is the engine's weight of one core.
+        "CpuShares": max(rented_millis * 1024 // 1000, CPU_SHARES_MIN),
+        "CpusetCpus": launch.cpus,
+        "CpusetMems": launch.memory_nodes,
+    }
 
 
 def _cpu_millis(rented: int, ground: Ground) -> int:
