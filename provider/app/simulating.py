@@ -15,7 +15,7 @@ from provider.app.config import ProviderConfig
 from provider.app.policy import policy
 from provider.core.admission import Accepted
 from provider.core.comparing import Account, account
-from provider.core.ledger import Began, Decided, Record, Seen
+from provider.core.ledger import Began, Decided, Record, Seen, Settled
 from provider.core.policy import Policy
 from provider.core.replay import Replay
 from provider.domain.errors import ConfigError
@@ -36,6 +36,8 @@ class Simulation:
     simulated: Account
     restarts: int
     """Of the daemon meanwhile: what it did not know then, the replay does not know either."""
+    changes: int
+    """Of the operator's settings meanwhile: what was really decided was decided under several."""
     is_now: bool
     """With what there is now, in place of what there was."""
 
@@ -60,6 +62,7 @@ def simulate(ledger: Path, config: ProviderConfig, since: Instant | None, *, now
         really=account(counting),
         simulated=account(replay.made),
         restarts=sum(isinstance(record, Began) for record in counting),
+        changes=sum(isinstance(record, Settled) for record in counting),
         is_now=now,
     )
 

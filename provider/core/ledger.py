@@ -14,7 +14,15 @@ from enum import StrEnum
 
 from provider.core.admission import Accepted, Decision
 from provider.core.effects import PlaceBid
-from provider.core.events import DrainSet, Event, NodesRead, OrderClosed, Performed, TimeReached
+from provider.core.events import (
+    DrainSet,
+    Event,
+    NodesRead,
+    OrderClosed,
+    Performed,
+    PolicyChanged,
+    TimeReached,
+)
 from provider.core.state import AgentState
 from provider.core.step import BidEnded, LeaseClosed, Note, OrderConsidered, Step
 from provider.domain.gpu_health import GpuRecord
@@ -119,6 +127,14 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The operator's settings were read again, and differed."""
+
+    at: Instant
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Woke:
     """An instant that the core had asked for came, and something followed."""
 
@@ -147,7 +163,7 @@ class Began:
     is_draining: bool = False
 
 
-Record = Decided | Turned | OrderGone | Seen | Drained | Woke | Began
+Record = Decided | Turned | OrderGone | Seen | Drained | Settled | Woke | Began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +241,8 @@ def records(event: Event, step: Step, at: Instant, took_us: int) -> Iterator[Rec
             yield Woke(at=at)
         case DrainSet(is_draining=is_draining):
             yield Drained(at=at, is_draining=is_draining)
+        case PolicyChanged(changes=changes):
+            yield Settled(at=at, changes=changes)
         case Performed(effect=PlaceBid(bid=bid)):
             yield Turned(at=at, order=bid.id.order, fate=Fate.SUBMITTED)
         case _:

@@ -12,10 +12,9 @@ holds nothing, and earns nothing. A lease that is won runs as long as the real o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
-from provider.core.admission import Accepted
 from provider.core.agent import transition
 from provider.core.effects import PlaceBid, StopWorkload
 from provider.core.events import (
@@ -28,9 +27,9 @@ from provider.core.events import (
     OrderClosed,
     OrderOpened,
     Performed,
+    PolicyChanged,
     TimeReached,
 )
-from provider.core.lease import Phase
 from provider.core.ledger import (
     LIVE,
     Began,
@@ -41,26 +40,18 @@ from provider.core.ledger import (
     OrderGone,
     Record,
     Seen,
+    Settled,
     Turned,
     Woke,
     records,
 )
 from provider.core.policy import Policy
-from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
+from provider.core.standing import NEVER, Real, Standing
+from provider.core.state import AgentState, Lease, OpenBid
 from provider.domain.ids import EffectId, LeaseId, OrderId
-from provider.domain.market import Award, CloseReason, Order
+from provider.domain.market import Award, CloseReason
 from provider.domain.moment import MINUTE, Instant, after
 from provider.domain.money import Rate, earned
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Real:
-    """What was really done about an order, as far as the records go."""
-
-    order: Order
-    rate: Rate | None
-    """Of the last bid on it; None where there was none."""
-    fate: Fate
 
 
 class Replay:
@@ -77,7 +68,7 @@ class Replay:
     def begin(self, before: Iterable[Record]) -> None:
         """Take what was held, waited for and there at the end of ``before``, without deciding anything:
         orders that waited then are looked at again when something changes."""
-        past = _Past()
+        past = Standing()
         for record in before:
             past.take(record)
         policy = self.state.policy
@@ -106,6 +97,8 @@ class Replay:
                 self._happens(DrainSet(is_draining=is_draining), record.at)
             case Woke():
                 self._happens(TimeReached(), record.at)
+            case Settled():
+                self._happens(PolicyChanged(policy=self.state.policy), record.at)
             case Began():
                 self._began(record)
             case _:
@@ -283,104 +276,6 @@ class Replay:
 
     def _next_version(self, order: OrderId) -> int:
         return self.state.market(order.market).version + 1
-
-
-class _Past:
-    """What the records before the first one that counts come to."""
-
-    def __init__(self) -> None:
-        self.real: dict[OrderId, Real] = {}
-        self.seen: Seen | None = None
-        self._held: dict[OrderId, Held] = {}
-        self._waiting: dict[OrderId, WaitingOrder] = {}
-        self._is_draining = False
-        self._is_new = True
-
-    def take(self, record: Record) -> None:
-        match record:
-            case Decided():
-                self._decided(record)
-            case Turned():
-                self._turned(record)
-            case OrderGone(order=order):
-                self._waiting.pop(order, None)
-                self._held = {key: held for key, held in self._held.items() if key != order or held.is_lease}
-            case Seen():
-                self.seen = record
-            case Drained(is_draining=is_draining):
-                self._is_draining = is_draining
-            case Began():
-                self._held = {each.order.id: each for each in record.held}
-                self._is_draining = record.is_draining
-                self.seen = None
-            case Woke():
-                pass
-            case _:
-                assert_never(record)
-
-    def _decided(self, record: Decided) -> None:
-        order = record.order
-        known = self.real.get(order.id)
-        rate = record.decision.rate or (known.rate if known else None)
-        self.real[order.id] = Real(order=order, rate=rate, fate=record.fate)
-        verdict = record.decision.verdict
-        self._waiting.pop(order.id, None)
-        if isinstance(verdict, Accepted):
-            self._held[order.id] = Held(
-                order=order, bid=verdict.bid, placement=verdict.placement, version=record.version
-            )
-        else:
-            self._waiting[order.id] = WaitingOrder(order=order, refused=verdict, version=record.version)
-
-    def _turned(self, record: Turned) -> None:
-        real = self.real.get(record.order)
-        if real is not None:
-            self.real[record.order] = replace(real, fate=record.fate)
-        held = self._held.get(record.order)
-        if held is None:
-            return
-        if record.fate is Fate.WON:
-            self._held[record.order] = replace(held, is_lease=True)
-        elif record.fate not in LIVE:
-            del self._held[record.order]
-
-    def state(self, policy: Policy) -> AgentState:
-        bids = {
-            held.bid.id: OpenBid(
-                bid=held.bid,
-                order=held.order,
-                placement=held.placement,
-                expires_at=held.expires_at or NEVER,
-                version=held.version,
-            )
-            for held in self._held.values()
-            if not held.is_lease
-        }
-        leases = {held.bid.id: _running(held) for held in self._held.values() if held.is_lease}
-        return AgentState(
-            policy=policy,
-            bids=bids,
-            leases=leases,
-            orders=dict(self._waiting),
-            is_draining=self._is_draining,
-        )
-
-
-NEVER = Instant(2**62)
-"""When a bid expires of which that is not known."""
-
-
-def _running(held: Held) -> Lease:
-    return Lease(
-        id=held.bid.id,
-        group=held.order.group,
-        rate=held.bid.rate,
-        manifest_hash=held.order.manifest_hash,
-        placement=held.placement,
-        version=held.version,
-        phase=Phase.AWARDED,
-        due=None,
-    )
 
 
 def _removal(lease: LeaseId) -> StopWorkload:

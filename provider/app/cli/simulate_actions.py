@@ -99,6 +99,8 @@ def _caveats(made: Simulation, simulated: Totals) -> Iterator[str]:
     )
     if made.restarts:
         yield f"The daemon began {made.restarts} time(s) meanwhile: orders of just then may be missing."
+    if made.changes:
+        yield f"The settings were changed {made.changes} time(s) meanwhile: what was real is under several."
 
 
 def _show_orders(made: Simulation) -> None:
@@ -133,6 +135,7 @@ def _as_dict(made: Simulation) -> dict[str, object]:
         "until_ms": made.until,
         "inventory": "now" if made.is_now else "recorded",
         "restarts": made.restarts,
+        "settings_changed": made.changes,
         "really": _side(totals(made.really)),
         "simulated": _side(totals(made.simulated)),
         "changed_orders": [

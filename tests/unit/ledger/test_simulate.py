@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from provider.adapters.ledger import LedgerSettings, SqliteLedger, file
 from provider.app.cli.provider import main
 from provider.app.config import ProviderConfig
 from provider.app.policy import policy
+from provider.core.events import PolicyChanged
 from provider.core.ledger import Decided
 from provider.core.policy import Policy
 from provider.domain.ids import ProviderId
+from provider.domain.money import Denom
 from provider.domain.resources import GpuAlternative
 from tests.agents import Agent, ask, gpu, group, node, nodes_read, resources, unit
 from tests.unit.core.test_replay import ended
@@ -190,3 +193,20 @@ def test_the_file_is_only_read(shop: Path, capsys: pytest.CaptureFixture[str]) -
     before = (shop / "ledger.db").read_bytes()
     as_json(shop, capsys, config="bidding: {denoms: [uakt]}")
     assert (shop / "ledger.db").read_bytes() == before
+
+
+def test_settings_that_were_changed_meanwhile_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = Agent(gpu(0), policy=replace(usual(), denoms=frozenset({Denom.UAKT})))
+    agent.opens(1, group(unit(price=2000)))
+    agent.take(PolicyChanged(policy=usual(), changes=("bidding.denoms",)))
+    ledger = SqliteLedger(LedgerSettings(path=tmp_path / "ledger.db", linger_s=0))
+    for record in agent.records:
+        ledger.keep(record)
+    ledger.close()
+    (tmp_path / "provider.yaml").write_text(f"state_dir: {tmp_path}\n")
+    told = as_json(tmp_path, capsys)
+    assert (told["settings_changed"], told["really"]["bid_on"], told["simulated"]["bid_on"]) == (1, 1, 1)
+    _, out = simulated(tmp_path, capsys)
+    assert "The settings were changed 1 time(s) meanwhile" in out
