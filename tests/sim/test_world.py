@@ -11,7 +11,7 @@ import pytest
 
 from provider.sim.checkers import Broken
 from provider.sim.faults import Fault
-from provider.sim.world import MARKETS, World, again
+from provider.sim.world import MARKETS, Size, World, again
 
 SEEDS = range(1, 51)
 
@@ -39,6 +39,18 @@ def test_the_worlds_are_worth_looking_at() -> None:
     assert leases > 40
     assert len(reasons) >= 5, reasons
     assert min(sold_in[market] for market in MARKETS) > 10, sold_in
+
+
+def test_a_crowd_in_two_markets_is_sold_nothing_twice_and_leaves_nothing_reserved() -> None:
+    """Many orders for a few GPUs: most wait in vain, and whatever is free goes to one of them. For thousands:
+    ``python -m provider.sim --seed 99 --markets 2 --agents 2 --tenants 2000``."""
+    world = World(99, Size(markets=2, agents=2, tenants=240))
+    outcome = world.run()
+    assert [len(market.book.orders) for market in world.markets] == [120, 120]
+    assert min(len(market.book.leases) for market in world.markets) > 30
+    struck = {disaster.fault for disaster in outcome.disasters}
+    assert Fault.LINK_IS_CUT in struck
+    assert struck & {Fault.AGENT_CRASHES, Fault.HOST_REBOOTS}
 
 
 def test_the_same_seed_gives_the_same_trace_and_another_another() -> None:
