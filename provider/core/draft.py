@@ -104,8 +104,11 @@ class Draft:
         orders, market = self._own_orders(), waiting.order.id.market
         orders[waiting.order.id] = waiting
         self._touched.add(waiting.order.id)
-        if len(orders) > ORDERS_MOST and sum(key.market == market for key in orders) > ORDERS_MOST:
-            oldest = next(key for key in orders if key.market == market)
+        if len(orders) <= ORDERS_MOST:
+            return
+        is_alone = len(self.state.markets) < 2  # then nobody has to be told apart, and nothing counted
+        if is_alone or sum(key.market == market for key in orders) > ORDERS_MOST:
+            oldest = next(key for key in orders if is_alone or key.market == market)
             del orders[oldest]
             self._touched.add(oldest)
 

@@ -80,6 +80,8 @@ def _choices(left: Free, group: GroupSpec) -> Iterator[tuple[Chosen, int]]:
         if chosen is None:
             continue
         yield chosen, pool
+        if len(cards.ranks) == 1:
+            continue
         thrifty = cheapest(cards, demands, pool)
         best = sum(cards.worth[card] for those in chosen.values() for card in those)
         if best > sum(cards.worth[card] for card in numbers(thrifty)):
