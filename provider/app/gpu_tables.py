@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provider.app.render import gpu_model, lease_name, size, table
+from provider.core.health import words
 from provider.domain.moment import Instant, rfc3339
 from provider.rpc.v1 import operator_pb2 as pb
 
@@ -119,7 +120,7 @@ def _indented(made: Table) -> Padding:
 def _signals(signals: Iterable[pb.HeldSignal]) -> Table:
     rows = [
         (
-            f"[{_COLOURS[each.health]}]{each.signal}[/]",
+            f"[{_COLOURS[each.health]}]{words(each.signal)}[/]",
             _time(each.since_ms),
             escape(each.detail) or "-",
             escape(each.clears),
@@ -148,7 +149,7 @@ def _history(history: Sequence[pb.HealthChange]) -> Table:
         (
             _time(each.at_ms),
             f"[{_COLOURS[each.health]}]●[/] {each.health}",
-            f"{'+' if each.raised else '-'} {each.signal}",
+            f"{'+' if each.raised else '-'} {words(each.signal)}",
             escape(each.detail) or "-",
         )
         for each in history[-HISTORY_LINES:]

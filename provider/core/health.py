@@ -180,9 +180,20 @@ def host_problem(node: Node, records: Mapping[GpuUuid, GpuRecord]) -> str | None
     return None
 
 
-def words(signal: GpuSignal) -> str:
-    """For people: ``uncorrected ecc``."""
-    return signal.replace("_", " ")
+_SPELT = {
+    "ecc": "ECC",
+    "gpu": "GPU",
+    "hw": "hardware",
+    "nvlink": "NVLink",
+    "pcie": "PCIe",
+    "sw": "driver",
+    "xid": "Xid",
+}
+
+
+def words(signal: str) -> str:
+    """For people: ``uncorrected ECC``."""
+    return " ".join(_SPELT.get(word, word) for word in signal.split("_"))
 
 
 def clears_words(signal: GpuSignal) -> str:

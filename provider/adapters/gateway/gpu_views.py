@@ -9,7 +9,7 @@ from grpc import StatusCode
 
 from provider.core import xids
 from provider.core.gpu_records import holders, record_of
-from provider.core.health import ROW, clears_words, health_of, problem_of, words, worst
+from provider.core.health import ROW, clears_words, health_of, problem_of, worst
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu
 from provider.domain.gpu_health import ActiveSignal, SeenFault, SignalChange
@@ -74,7 +74,7 @@ def report_to_pb(state: AgentState, uuid: GpuUuid) -> pb.GpuHealthReport:
 
 def _signal_to_pb(active: ActiveSignal) -> pb.HeldSignal:
     return pb.HeldSignal(
-        signal=words(active.signal),
+        signal=active.signal,
         health=ROW[active.signal].state,
         since_ms=active.since,
         detail=line(active.detail),
@@ -85,7 +85,7 @@ def _signal_to_pb(active: ActiveSignal) -> pb.HeldSignal:
 def _change_to_pb(change: SignalChange) -> pb.HealthChange:
     return pb.HealthChange(
         at_ms=change.at,
-        signal=words(change.signal),
+        signal=change.signal,
         raised=change.is_raised,
         detail=line(change.detail),
         health=change.health,

@@ -16,7 +16,6 @@ from provider.adapters.gateway.streams import until_closing
 from provider.adapters.gateway.views import agent_lease_to_pb, earned_to_pb, node_to_pb
 from provider.core.events import DrainSet, GpuCordoned, GpuUncordoned, OperatorCloses
 from provider.core.gpu_records import holders
-from provider.core.health import words
 from provider.core.step import GpuSignalMoved
 from provider.domain.ids import LeaseId, MarketId
 from provider.domain.market import Refusal
@@ -179,7 +178,7 @@ class OperatorGateway(OperatorServiceServicer):
         gpu = meant(self._world.agent.state, text(request.gpu, "gpu"))
         step = await self._world.agent.submit(GpuUncordoned(gpu=gpu))
         over = [each.line.signal for each in step.notes if isinstance(each, GpuSignalMoved)]
-        return pb.UncordonGpuResponse(uuid=gpu, acknowledged=map(words, over))
+        return pb.UncordonGpuResponse(uuid=gpu, acknowledged=over)
 
     async def ListDecisions(  # noqa: N802
         self, request: pb.ListDecisionsRequest, context: Any

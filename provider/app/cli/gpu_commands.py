@@ -13,6 +13,7 @@ from provider.app import gpu_tables, render
 from provider.app.cli.entry import DONE
 from provider.app.cli.provider_commands import SOCKET, config
 from provider.app.market_client import Daemon
+from provider.core.health import words
 from provider.domain.errors import ConfigError
 
 LOOK_EVERY_S = 2.0
@@ -86,7 +87,7 @@ def uncordon(args: argparse.Namespace) -> int:
     async def ask() -> int:
         async with _daemon(args) as daemon:
             answer = await daemon.uncordon_gpu(args.gpu)
-        over = ", ".join(answer.acknowledged) or "nothing held against it"
+        over = ", ".join(map(words, answer.acknowledged)) or "nothing held against it"
         print(f"{answer.uuid} is well, as you say: {over}")
         print("  What is still so comes again at the next look: provider gpus health")
         return DONE

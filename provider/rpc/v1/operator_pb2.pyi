@@ -163,6 +163,7 @@ class HeldSignal(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     CLEARS_FIELD_NUMBER: _builtins.int
     signal: _builtins.str
+    """As in metrics: "contained_ecc"."""
     health: _builtins.str
     """What it makes of the GPU."""
     since_ms: _builtins.int

@@ -163,7 +163,7 @@ def test_cordon_and_uncordon_say_what_follows(provider: Callable[[Card], Provide
     assert f"{lease_of()} runs on" in out
     card.fails(94)
     _, out, _ = provider(card)("gpus", "uncordon", FIRST)
-    assert "cordoned, contained ecc" in out
+    assert "cordoned, contained ECC" in out
     assert card.signals == set()
     assert "nothing held against it" in provider(card)("gpus", "uncordon", "0")[1]
 
@@ -190,7 +190,7 @@ def test_health_for_programs_has_everything(provider: Callable[[Card], Provider]
     (told,) = answer["gpus"]
     assert (told["uuid"], told["health"], told["index"]) == (FIRST, "degraded", 0)
     (held,) = told["signals"]
-    assert held["signal"] == "contained ecc"
+    assert held["signal"] == "contained_ecc"
     assert held["since_ms"] == str(card.agent.at)
     assert held["clears"] == "at a reboot, or provider gpus uncordon"
     assert [(each["xid"], each["kind"], each["count"]) for each in told["xids"]] == [(94, "contained", 1)]

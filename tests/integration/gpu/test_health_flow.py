@@ -6,6 +6,8 @@ The genuine nvidia-ml-py in its worker on the simulated library, the real loop, 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from provider.sim.nvml.state import SimulatedDriver
 from tests.agents import lease_of, order
 from tests.integration.gpu.driver_cases import CASES, Case
 from tests.integration.gpu.health_world import HealthWorld, rented
-from tests.probing import IMPATIENT, run, simulated_library
+from tests.probing import IMPATIENT, QUICK, run, simulated_library
 
 S = GpuSignal
 HEALTHY = GpuHealth.HEALTHY
@@ -130,6 +132,40 @@ def test_a_programs_error_is_told_to_its_tenant_and_the_card_sold_on(built: Path
             assert world.is_running()
 
     run(body())
+
+
+def test_an_error_is_told_to_the_lease_whose_process_the_kernel_names(built: Path, tmp_path: Path) -> None:
+    """Even on a card that it does not have."""
+    log = tmp_path / "kmsg"
+    os.mkfifo(log)
+
+    async def body() -> None:
+        with SimulatedDriver(built, tmp_path) as driver:
+            for _ in range(2):
+                driver.add("h100")
+            world = HealthWorld(driver=driver, nvml=replace(QUICK, kernel_log=log))
+            async with world.alive():
+                await world.until(lambda: len(world.cards()) == 2, "the cards are read")
+                lease = await world.rent(1)
+                (container,) = world.engine.leases[lease].values()
+                pid = container.described(world.clock.now()).pid
+                assert pid is not None
+                await world.until(lambda: world.attribution.lease_of(pid) == lease, "its process is known")
+                uptime_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                text = f"4,1,{uptime_us},-;NVRM: Xid (PCI:0000:28:00): 13, pid={pid}, name=python3, Ch 1\n"
+                os.write(writer, text.encode())
+                await world.until(
+                    lambda: any(each.kind is EventKind.GPU_FAULT for each in world.news()), "it is told"
+                )
+                (told,) = [each for each in world.news() if each.kind is EventKind.GPU_FAULT]
+                assert told.text.startswith(f"[your program] {world.cards()[1].uuid}: Xid 13")
+                assert told.text.endswith("(python3)")
+
+    writer = os.open(log, os.O_RDWR)
+    try:
+        run(body())
+    finally:
+        os.close(writer)
 
 
 def test_a_card_is_sold_again_only_when_it_is_clean(built: Path, tmp_path: Path) -> None:

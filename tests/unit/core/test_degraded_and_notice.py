@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from provider.core import metering
 from provider.core.bid_policy import BidPolicy
 from provider.core.effects import (
     EndLease,
     ReportLease,
+    StartWorkload,
     WithdrawBid,
 )
 from provider.core.events import (
@@ -45,6 +47,13 @@ def test_a_container_that_lost_its_gpu_is_replaced_and_is_nobodys_doing() -> Non
     agent.lists(replace(listed, containers=(blind,)))
     assert agent.lease().phase is Phase.REPAIRING
     assert (agent.lease().deaths, agent.lease().meter.since) == (0, None)
+    billed = metering.total_ms(agent.lease().meter, agent.at)
+    agent.later(MINUTE)
+    assert metering.total_ms(agent.lease().meter, agent.at) == billed, "nothing is billed without the card"
+    agent.done(agent.last(StartWorkload))
+    assert agent.lease().phase is Phase.RUNNING
+    agent.passes(10 * SECOND)
+    assert metering.total_ms(agent.lease().meter, agent.at) == billed + 10 * SECOND
 
 
 def test_an_operator_gives_notice_and_then_takes_it_back() -> None:

@@ -9,7 +9,7 @@ import pytest
 from provider.core.effects import EndLease, PlaceBid, WithdrawBid
 from provider.core.events import GpuCordoned, GpuSignalsChanged, GpuUncordoned
 from provider.core.gpu_records import RECORDS_MOST, record_of
-from provider.core.health import ROW
+from provider.core.health import ROW, words
 from provider.core.lease import Phase
 from provider.domain.gpu import GpuHealth
 from provider.domain.gpu_health import ActiveSignal, GpuSignal
@@ -67,7 +67,7 @@ def test_unhealthy_ends_the_lease_and_names_the_gpu(signal: GpuSignal) -> None:
     lease = card.agent.lease()
     assert (lease.phase, lease.reason) == (Phase.STOPPING, CloseReason.GPU_FAILED)
     assert CloseReason.GPU_FAILED.fault is Fault.GPU
-    assert lease.detail == f"GPU-0: {signal.replace('_', ' ')}: as a test says"
+    assert lease.detail == f"GPU-0: {words(signal)}: as a test says"
     assert card.agent.last(EndLease).reason is CloseReason.GPU_FAILED
     assert card.now() is GpuHealth.UNHEALTHY
 
@@ -107,7 +107,7 @@ def test_a_broken_link_ends_only_a_lease_that_needs_it() -> None:
     pair.fails(74)
     assert single.agent.lease().phase is Phase.RUNNING
     assert pair.agent.lease().reason is CloseReason.GPU_FAILED
-    assert "nvlink fault" in pair.agent.lease().detail
+    assert "NVLink fault" in pair.agent.lease().detail
 
 
 def test_a_host_that_must_be_rebooted_bids_on_nothing() -> None:
