@@ -31,7 +31,7 @@ from provider.domain.gpu import Gpu, GpuHealth
 from provider.domain.gpu_health import GpuSignal
 from provider.domain.ids import HOME, LeaseId
 from provider.domain.journal import Happening
-from provider.domain.market import Award, CloseReason
+from provider.domain.market import Award, CloseReason, GroupSpec
 from provider.domain.moment import MINUTE, SECOND, Instant, Span
 from provider.shell.attributing import Attribution, Sources
 from provider.shell.daemon import live
@@ -175,18 +175,18 @@ class HealthWorld:
 
     # --- what happens
 
-    async def bid(self, number: int) -> None:
-        self.market.open_order(order(number))
+    async def bid(self, number: int, of: GroupSpec | None = None) -> None:
+        self.market.open_order(order(number, of))
         await self.until(lambda: lease_of(number) in self.loop.state.bids, f"a bid on {number}")
         await self.until(lambda: self._was_bid(number), "the market has it")
 
     def _was_bid(self, number: int) -> bool:
         return any(each.bid.id == lease_of(number) for each in self.told(PlaceBid))
 
-    async def rent(self, number: int = 1) -> LeaseId:
+    async def rent(self, number: int = 1, of: GroupSpec | None = None) -> LeaseId:
         """From the order to a running lease."""
         lease = lease_of(number)
-        await self.bid(number)
+        await self.bid(number, of)
         award = Award(
             id=lease,
             rate=self.loop.state.bids[lease].bid.rate,
@@ -195,7 +195,9 @@ class HealthWorld:
         )
         self.market.award(award)
         await self.until(lambda: self.lease(number), "an award")
-        await self.loop.submit(ManifestArrived(lease=lease, manifest=manifest(group()), manifest_hash=HASH))
+        await self.loop.submit(
+            ManifestArrived(lease=lease, manifest=manifest(of or group()), manifest_hash=HASH)
+        )
         await self.until(lambda: self.is_running(number), "it runs")
         return lease
 

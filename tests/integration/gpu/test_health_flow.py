@@ -20,14 +20,16 @@ from provider.domain.gpu import GpuHealth
 from provider.domain.gpu_health import GpuSignal
 from provider.domain.journal import EventKind
 from provider.domain.market import CloseReason, Refusal
+from provider.domain.resources import MIB
 from provider.sim.nvml.state import SimulatedDriver
-from tests.agents import lease_of, order
+from tests.agents import H100, ask, group, lease_of, order, resources, unit
 from tests.integration.gpu.driver_cases import CASES, Case
 from tests.integration.gpu.health_world import HealthWorld, rented
 from tests.probing import IMPATIENT, QUICK, run, simulated_library
 
 S = GpuSignal
 HEALTHY = GpuHealth.HEALTHY
+INSTANCE = group(unit(resources(gpus=ask(1, replace(H100, ram="10Gi")))))
 NAMES = [f"{case.signal}-{number}" for number, case in enumerate(CASES)]
 
 
@@ -307,5 +309,28 @@ def test_the_same_error_a_thousand_times_is_few_events(built: Path, tmp_path: Pa
             (seen,) = world.loop.state.gpu_records[world.cards()[0].uuid].faults
             assert seen.xid == 13
             assert len([each for each in world.news() if each.kind is EventKind.GPU_FAULT]) == 1
+
+    run(body())
+
+
+def test_an_instance_is_checked_and_sold_again_and_falls_with_its_card(built: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        with SimulatedDriver(built, tmp_path) as driver:
+            card = driver.add("h100")
+            card.is_mig_on = card.is_mig_pending = 1
+            for place in (0, 1):
+                card.instance(place, "1g.10gb", 9856 * MIB)
+            world = HealthWorld(driver=driver)
+            async with world.alive():
+                await world.until(lambda: len(world.cards()) == 3, "the card and its instances are read")
+                await heard(world)
+                await world.rent(1, INSTANCE)
+                world.market.end_lease(lease_of(1), CloseReason.TENANT_CLOSED)
+                await world.until(lambda: world.lease() is None, "the lease is over")
+                await world.rent(2, INSTANCE)
+                await world.rent(3, INSTANCE)
+                driver.xid(0, 62)
+                for number in (2, 3):
+                    await world.until(lambda n=number: world.was_evicted(n), "its lease ends")
 
     run(body())
