@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from provider.adapters.store import rows
 from provider.adapters.store.database import Schema, open_database
-from provider.adapters.store.sqlite import SCHEMA, SqliteStore
+from provider.adapters.store.sqlite import SqliteStore
 from provider.core.events import GpuCordoned
 from provider.domain.gpu_health import GpuRecord, GpuSignal
 from provider.domain.ids import GpuUuid
 from tests.agents import POLICY, Agent, gpu, lease_of, node, nodes_read
-
-FORMER = ("0001_agent.sql", "0002_updates.sql", "0003_seal.sql", "0004_several_markets.sql")
+from tests.former_schemas import former_schema
 
 
 @pytest.fixture
 def former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Schema]:
     """The schema as it was when nothing was remembered of GPUs."""
-    package = tmp_path / "formerstore"
-    (package / "migrations").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    scripts = resources.files("provider.adapters.store") / "migrations"
-    for name in FORMER:
-        (package / "migrations" / name).write_text((scripts / name).read_text())
-    monkeypatch.syspath_prepend(tmp_path)
-    yield replace(SCHEMA, package="formerstore")
-    sys.modules.pop("formerstore", None)
+    with former_schema(tmp_path, monkeypatch, 4) as schema:
+        yield schema
 
 
 def test_a_file_of_before_is_taken_up_and_remembers_from_now_on(tmp_path: Path, former: Schema) -> None:

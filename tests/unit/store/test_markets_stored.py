@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from provider.adapters.store import rows
 from provider.adapters.store.database import Schema, open_database
-from provider.adapters.store.sqlite import SCHEMA, SqliteStore
+from provider.adapters.store.sqlite import SqliteStore
 from provider.core.events import CoordinatorConnected, CoordinatorLost, OrderOpened
 from provider.core.markets import Heard, within
 from provider.core.state import Market
 from provider.domain.ids import HOME, MarketId
 from tests.agents import POLICY, Agent, healthy, lease_of, order
+from tests.former_schemas import former_schema
 
 ACME = MarketId("acme.example")
-OF_ONE_MARKET = ("0001_agent.sql", "0002_updates.sql", "0003_seal.sql")
 
 
 @pytest.fixture
 def of_one_market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Schema]:
     """The schema as it was when a state belonged to one market."""
-    package = tmp_path / "onemarketstore"
-    (package / "migrations").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    scripts = resources.files("provider.adapters.store") / "migrations"
-    for name in OF_ONE_MARKET:
-        (package / "migrations" / name).write_text((scripts / name).read_text())
-    monkeypatch.syspath_prepend(tmp_path)
-    yield replace(SCHEMA, package="onemarketstore")
-    sys.modules.pop("onemarketstore", None)
+    with former_schema(tmp_path, monkeypatch, 3) as schema:
+        yield schema
 
 
 def test_a_file_of_one_market_is_taken_up_where_it_was(tmp_path: Path, of_one_market: Schema) -> None:

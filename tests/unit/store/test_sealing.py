@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ import pytest
 from provider.adapters.store import rows
 from provider.adapters.store.database import Schema, open_database
 from provider.adapters.store.seal import MARK, Seal, WrongKey
-from provider.adapters.store.sqlite import SCHEMA, SqliteStore
+from provider.adapters.store.sqlite import SqliteStore
 from provider.core.effects import StartWorkload
 from provider.core.state import AgentState
 from provider.core.step import Step
@@ -24,6 +22,7 @@ from provider.domain.errors import ConfigError
 from provider.domain.manifest import Credentials
 from provider.domain.secret import Secret
 from tests.agents import POLICY, Agent, healthy, manifest
+from tests.former_schemas import former_schema
 
 PASSWORD, VALUE = "pa55word-of-the-registry", "t0ken-in-the-environment"
 
@@ -146,15 +145,8 @@ def test_a_row_that_was_tampered_with_is_told(folder: Path) -> None:
 @pytest.fixture
 def before_seals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Schema]:
     """The schema as it was when manifests were kept in the clear."""
-    package = tmp_path / "olderstore"
-    (package / "migrations").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    scripts = resources.files("provider.adapters.store") / "migrations"
-    for name in ("0001_agent.sql", "0002_updates.sql"):
-        (package / "migrations" / name).write_text((scripts / name).read_text())
-    monkeypatch.syspath_prepend(tmp_path)
-    yield replace(SCHEMA, package="olderstore")
-    sys.modules.pop("olderstore", None)
+    with former_schema(tmp_path, monkeypatch, 2) as schema:
+        yield schema
 
 
 def test_what_was_kept_in_the_clear_is_sealed_and_leaves_no_trace(
