@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -331,6 +332,6 @@ def test_an_instance_is_checked_and_sold_again_and_falls_with_its_card(built: Pa
                 await world.rent(3, INSTANCE)
                 driver.xid(0, 62)
                 for number in (2, 3):
-                    await world.until(lambda n=number: world.was_evicted(n), "its lease ends")
+                    await world.until(partial(world.was_evicted, number), "its lease ends")
 
     run(body())
