@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -216,27 +212,3 @@ def test_watching_needs_a_terminal(provider: Callable[[Card], Provider]) -> None
     assert status == 2
     assert err.splitlines()[0] == "--watch draws on a terminal, and there is none"
     assert err.splitlines()[1].startswith("  Try: ")
-
-
-def test_watching_draws_the_same_place_anew_until_it_is_interrupted(tmp_path: Path) -> None:
-    async def watch() -> tuple[int, str]:
-        leader, follower = pty.openpty()
-        async with asyncio.timeout(60), daemon(tmp_path, two_cards()):
-            child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "provider.app.cli.provider"),
-                *("--config", str(tmp_path / "provider.yaml"), "gpus", "--watch"),
-                stdout=follower,
-                env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
-            )
-            os.close(follower)
-            seen = ""
-            while seen.count("● healthy") < 2 * len(two_cards().gpus):
-                seen += (await asyncio.to_thread(os.read, leader, 4096)).decode()
-            child.send_signal(signal.SIGINT)
-            status = await child.wait()
-        os.close(leader)
-        return status, seen
-
-    status, seen = asyncio.run(watch())
-    assert status == 130
-    assert "\x1b[1A" in seen, "it goes back up before it draws again"
