@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from provider.core import order_rules, quoting
+from provider.core import order_rules, pricing, quoting
 from provider.core.claims import facts, is_met
 from provider.core.health import host_problem
+from provider.core.learning import Lesson, kind_of
 from provider.core.placement import Pick, picks
 from provider.core.remembered import by_identity
 from provider.core.state import AgentState
@@ -22,7 +23,7 @@ from provider.domain.market import Bid, GpuOffer, Order, Placement, Refusal, Ref
 from provider.domain.moment import Instant
 from provider.domain.money import Rate
 from provider.domain.node import Node
-from provider.domain.price import PricePart
+from provider.domain.price import PricePart, Quote
 from provider.domain.resources import EndpointKind
 from provider.domain.workload import GpuAttachment
 
@@ -43,6 +44,8 @@ class Accepted:
     """Of the floor."""
     is_asking: bool = False
     """Its price is asked of somebody outside; ``bid.rate`` is the least that it can be."""
+    lesson: Lesson | None = None
+    """What its outcome will teach of prices."""
     picked: str = ""
     """Why these cards and no others, one line."""
 
@@ -105,7 +108,7 @@ def _placed(order: Order, state: AgentState, at: Instant) -> Decision:
 
 def _price(order: Order, state: AgentState, pick: Pick, at: Instant) -> Accepted | Refused:
     sale = quoting.Sale(group=order.group, gpus=pick.gpus, node=pick.node, at=at)
-    quote = quoting.quote(sale, state.policy)
+    quote = quoting.quote(sale, state.policy, state.curves)
     if isinstance(quote, Refused):
         return quote
     bid = Bid(
@@ -119,7 +122,16 @@ def _price(order: Order, state: AgentState, pick: Pick, at: Instant) -> Accepted
         costs=quote.costs,
         picked=pick.why,
         is_asking=state.policy.strategy.is_asked,
+        lesson=_lesson(quote, pick.gpus),
     )
+
+
+def _lesson(quote: Quote, gpus: tuple[Gpu, ...]) -> Lesson | None:
+    """Prices by the list teach something, too."""
+    if not quote.listed_hour:
+        return None
+    asked = pricing.total(quote.parts)
+    return Lesson(kind=kind_of(gpus), listed_hour=quote.listed_hour, asked_hour=asked)
 
 
 def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:

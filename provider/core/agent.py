@@ -143,7 +143,7 @@ def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:
         case OrderOpened():
             bidding.order_opened(draft, event.order, at)
         case OrderClosed():
-            bidding.order_closed(draft, event.order)
+            bidding.order_closed(draft, event.order, event.won_at)
         case LeaseAwarded():
             bidding.awarded(draft, event.award, at)
         case LeaseUpdated():

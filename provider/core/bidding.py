@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provider.core import asking, leasing
+from provider.core import asking, leasing, pricing
 from provider.core.admission import Accepted, decide
 from provider.core.draft import Draft
 from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
 from provider.core.holdings import UNHELD
+from provider.core.learning import WinCurve, learned
 from provider.core.order_rules import CURED_BY_TIME, again_at, bid_times
 from provider.core.policy import Policy
 from provider.core.room import Room
@@ -23,6 +24,7 @@ from provider.domain.gpu import GpuHealth
 from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.market import Award, Order, Refusal, Refused
 from provider.domain.moment import Instant, after
+from provider.domain.money import Rate
 
 
 def order_opened(draft: Draft, order: Order, at: Instant) -> None:
@@ -92,6 +94,7 @@ def _bid(
         expires_at=after(at, draft.state.policy.bid_lifetime),
         version=considered.version,
         effects_issued=issued + 1,
+        lesson=accepted.lesson,
     )
     if draft.state.policy.bids.bids_per_minute:
         draft.state = replace(draft.state, bid_times=bid_times(draft.state, at))
@@ -103,11 +106,12 @@ def _bid(
     draft.note(considered)
 
 
-def order_closed(draft: Draft, order: OrderId) -> None:
-    """A bid on it, if it is still open, is lost."""
+def order_closed(draft: Draft, order: OrderId, won_at: Rate | None = None) -> None:
+    """A bid on it, if it is still open, is lost; to one at ``won_at``, where the market tells."""
     draft.drop_order(order)
     bid = order.lease(draft.state.policy.name_in(order.market))
     if bid in draft.state.bids:
+        _learn(draft, draft.state.bids[bid], is_won=False, rival=won_at)
         _end(draft, bid, "lost")
 
 
@@ -139,6 +143,7 @@ def awarded(draft: Draft, award: Award, at: Instant) -> None:
         if open_bid is not None:
             _end(draft, award.id, "rejected", "the award names another price")
         return
+    _learn(draft, open_bid, is_won=True)
     _end(draft, award.id, "won")
     leasing.begin(draft, open_bid, award, at)
     _withdraw_overtaken(draft, open_bid)
@@ -155,6 +160,17 @@ def _withdraw_overtaken(draft: Draft, won: OpenBid) -> None:
         for bid in reversed(list(draft.state.bids.values())):
             if bid.placement.node == node and is_overdrawn(draft.state, bid.order.group, node):
                 withdraw(draft, bid.bid.id, "withdrawn", f"{won.bid.id} has won what it stands for")
+
+
+def _learn(draft: Draft, bid: OpenBid, *, is_won: bool, rival: Rate | None = None) -> None:
+    """What its outcome says of prices. A bid that nobody decided on says nothing."""
+    lesson, state = bid.lesson, draft.state
+    if lesson is None or bid.is_asking:
+        return
+    rival_hour = None if rival is None else pricing.highest_hour(rival, state.policy.worth_of(rival.denom))
+    curve = state.curves.get(lesson.kind, WinCurve())
+    after_it = learned(curve, lesson, is_won=is_won, rival_hour=rival_hour)
+    draft.state = replace(state, curves={**state.curves, lesson.kind: after_it})
 
 
 def withdraw(draft: Draft, bid: LeaseId, outcome: str, detail: str = "") -> None:

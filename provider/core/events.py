@@ -36,6 +36,8 @@ class OrderClosed:
 
     order: OrderId
     version: int
+    won_at: Rate | None = None
+    """The price of the bid that won, where the market tells; None where nobody did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,8 @@ class PriceStrategy(StrEnum):
 
     SCALE = "scale"
     """By the price list."""
+    MARKET = "market"
+    """By what is likely to win: learned, between floor and the order's highest price."""
     SCRIPT = "script"
     """By a program of the operator's, asked as Akash asks."""
     PYTHON = "python"

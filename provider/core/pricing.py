@@ -23,7 +23,7 @@ from provider.domain.resources import GIB, EndpointKind
 
 _EXACT = Context(prec=60, rounding=ROUND_UP)
 _LAST_DIGIT = Decimal(1).scaleb(-RATE_DIGITS)
-NOTHING = Decimal(0)
+NOTHING, ONE = Decimal(0), Decimal(1)
 
 
 def part(what: str, amount: Decimal, unit_cost: Decimal) -> PricePart:
@@ -97,6 +97,11 @@ def raised(priced: tuple[PricePart, ...], lowest: Decimal, why: str) -> tuple[Pr
     """``priced``, with a line for what it lacks to ``lowest``, if it does."""
     lacks = _EXACT.subtract(lowest, total(priced))
     return (*priced, PricePart(what=why, amount=Decimal(1), cost=lacks)) if lacks > 0 else priced
+
+
+def less(value: Decimal, by: Decimal) -> Decimal:
+    """Exactly."""
+    return _EXACT.subtract(value, by)
 
 
 def times(value: Decimal, share: Fraction) -> Decimal:

@@ -7,11 +7,13 @@ Invariant: what comes out is a rate between the two with parts that add up to it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from provider.core import floor as floors
-from provider.core import pricing
-from provider.core.policy import Policy
+from provider.core import learning, pricing
+from provider.core.learning import WinCurve
+from provider.core.policy import Policy, PriceStrategy
 from provider.domain.gpu import Gpu
 from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.moment import Instant
@@ -29,7 +31,7 @@ class Sale:
     at: Instant
 
 
-def quote(sale: Sale, policy: Policy) -> Quote | Refused:
+def quote(sale: Sale, policy: Policy, curves: Mapping[str, WinCurve] | None = None) -> Quote | Refused:
     """The price, or the least that it can be where it is yet to be asked for."""
     cost = costs(sale, policy)
     if isinstance(cost, Refused):
@@ -39,7 +41,32 @@ def quote(sale: Sale, policy: Policy) -> Quote | Refused:
     listed = pricing.parts(sale.group, sale.gpus, policy.price)
     if isinstance(listed, Refused):
         return listed
-    return settle(sale.group, policy, listed, cost)
+    found = _by_market(sale, policy, listed, cost, curves or {}) if _learns(policy) else listed
+    quoted = settle(sale.group, policy, found, cost)
+    return quoted if isinstance(quoted, Refused) else replace(quoted, listed_hour=pricing.total(listed))
+
+
+def _learns(policy: Policy) -> bool:
+    return policy.strategy is PriceStrategy.MARKET
+
+
+def _by_market(
+    sale: Sale,
+    policy: Policy,
+    listed: tuple[PricePart, ...],
+    cost: tuple[PricePart, ...],
+    curves: Mapping[str, WinCurve],
+) -> tuple[PricePart, ...]:
+    """The list's parts, and a line for what the market gives more or less."""
+    hour, highest = pricing.total(listed), sale.group.max_rate
+    most = pricing.highest_hour(highest, policy.worth_of(highest.denom))
+    lowest = max(pricing.total(cost), policy.price.minimum_hour)
+    if not hour or lowest > most:
+        return listed
+    curve = curves.get(learning.kind_of(sale.gpus), learning.WinCurve())
+    chosen = learning.choose(curve, hour, lowest, most)
+    what = f"by the market: wins {int(chosen.chance * 100)} in 100 at that price"
+    return (*listed, PricePart(what=what, amount=pricing.ONE, cost=pricing.less(chosen.hour, hour)))
 
 
 def costs(sale: Sale, policy: Policy) -> tuple[PricePart, ...] | Refused:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from provider.core import holdings as held_things
 from provider.core.holdings import Holdings
+from provider.core.learning import Lesson, WinCurve
 from provider.core.lease import Phase
 from provider.core.policy import Policy
 from provider.domain.gpu_health import GpuRecord
@@ -43,6 +44,8 @@ class OpenBid:
     """The market's change counter when it was made: part of its effects' ids, so that a second bid on
     an order that opened again is not taken for the first."""
     effects_issued: int = 0
+    lesson: Lesson | None = None
+    """What its outcome will teach; None where its price was made outside."""
     is_asking: bool = False
     """Its price is being asked for: the market has not heard of it, and ``bid.rate`` is the least it can
     be."""
@@ -184,6 +187,8 @@ class AgentState:
     nodes: tuple[Node, ...] = ()
     """The same, each GPU as well as its record says: what decisions look at."""
     runtime: RuntimeCapabilities | None = None
+    curves: Mapping[str, WinCurve] = field(default_factory=dict)
+    """What prices win, by kind of card (``learning``)."""
     is_draining: bool = False
     """Its operator wants no new leases."""
     orphans: frozenset[LeaseId] = frozenset()

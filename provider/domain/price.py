@@ -33,6 +33,8 @@ class Quote:
     """What is bid, in the order's currency: between ``floor`` and the order's highest price."""
     parts: tuple[PricePart, ...] = ()
     """They add up to ``rate``, but for its rounding."""
+    listed_hour: Decimal | None = None
+    """What the price list says; None where nobody looked."""
     floor: Rate | None = None
     """What the group costs its provider; None where no floor is set."""
     costs: tuple[PricePart, ...] = ()

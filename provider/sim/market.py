@@ -14,6 +14,7 @@ from provider.core.events import LeaseAwarded, LeaseEnded, LeaseUpdated, OrderCl
 from provider.domain.errors import Permanent
 from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.market import Award, CloseReason, Order
+from provider.domain.money import Rate
 
 MarketEvent = OrderOpened | OrderClosed | LeaseAwarded | LeaseUpdated | LeaseEnded
 
@@ -43,8 +44,8 @@ class SimulatedMarket:
     def open_order(self, order: Order) -> None:
         self._change(order.id, OrderOpened(order=order, version=self.version + 1))
 
-    def close_order(self, order: OrderId) -> None:
-        self._change(order, OrderClosed(order=order, version=self.version + 1))
+    def close_order(self, order: OrderId, won_at: Rate | None = None) -> None:
+        self._change(order, OrderClosed(order=order, version=self.version + 1, won_at=won_at))
 
     def award(self, award: Award) -> None:
         self._change(award.id, LeaseAwarded(award=award, version=self.version + 1))

@@ -12,6 +12,7 @@ from typing import cast
 
 from provider.adapters.store import rows
 from provider.core.effects import Effect
+from provider.core.learning import WinCurve
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
@@ -52,6 +53,10 @@ class MemoryStore:
             gpu_records={
                 key: rows.row_value(rows.row_text(record), GpuRecord)
                 for key, record in self._state.gpu_records.items()
+            },
+            curves={
+                key: rows.row_value(rows.row_text(curve), WinCurve)
+                for key, curve in self._state.curves.items()
             },
             is_draining=self._state.is_draining,
         )

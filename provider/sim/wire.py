@@ -28,7 +28,7 @@ from provider.domain.ids import EffectId
 from provider.domain.market import Refused
 from provider.domain.money import Denom, Money
 from provider.ports import Clock
-from provider.rpc.codec import lease_id_from_pb, lease_id_to_pb, money_to_pb, order_id_to_pb
+from provider.rpc.codec import lease_id_from_pb, lease_id_to_pb, money_to_pb, order_id_to_pb, rate_to_pb
 from provider.rpc.codec_market import (
     REASON_TO_PB,
     award_to_pb,
@@ -66,7 +66,8 @@ def news_to_pb(event: MarketEvent) -> dict[str, Any]:
         case OrderOpened():
             return {"order_opened": pb.OrderOpened(order=order_to_pb(event.order))}
         case OrderClosed():
-            return {"order_closed": pb.OrderClosed(order=order_id_to_pb(event.order))}
+            won_at = None if event.won_at is None else rate_to_pb(event.won_at)
+            return {"order_closed": pb.OrderClosed(order=order_id_to_pb(event.order), won_at=won_at)}
         case LeaseAwarded():
             return {"lease_awarded": award_to_pb(event.award)}
         case LeaseUpdated():

@@ -345,8 +345,8 @@ def event_of(told: Notice) -> MarketEvent:
     match told:
         case notices.OrderOpened(order=order, version=version):
             return OrderOpened(order=order, version=version)
-        case notices.OrderClosed(order=closed, version=version):
-            return OrderClosed(order=closed, version=version)
+        case notices.OrderClosed(order=closed, version=version, won_at=won_at):
+            return OrderClosed(order=closed, version=version, won_at=won_at)
         case notices.LeaseAwarded(award=award, version=version):
             return LeaseAwarded(award=award, version=version)
         case notices.LeaseUpdated(lease=lease, manifest_hash=ordered, version=version):

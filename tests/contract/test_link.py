@@ -248,7 +248,7 @@ def test_what_happens_in_the_market_arrives_in_its_order(play: Play) -> None:
     async def scenario(world: World) -> None:
         world.market.open_order(order(1))
         await until(lambda: len(world.agent.of_market()) == 1)
-        world.market.close_order(order(1).id)
+        world.market.close_order(order(1).id, RATE)
         world.market.award(award)
         await until(lambda: len(world.agent.of_market()) == 3)
         world.market.update(lease(2), "ef" * 32)
@@ -257,7 +257,7 @@ def test_what_happens_in_the_market_arrives_in_its_order(play: Play) -> None:
         await until(lambda: len(world.agent.of_market()) == 5)
         assert world.agent.of_market() == [
             OrderOpened(order=order(1), version=1),
-            OrderClosed(order=order(1).id, version=2),
+            OrderClosed(order=order(1).id, version=2, won_at=RATE),
             LeaseAwarded(award=award, version=3),
             LeaseUpdated(lease=lease(2), manifest_hash="ef" * 32, version=4),
             LeaseEnded(lease=lease(2), reason=CloseReason.TENANT_CLOSED, version=5),

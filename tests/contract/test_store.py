@@ -27,6 +27,7 @@ from provider.core.effects import (
     WithdrawBid,
 )
 from provider.core.events import CoordinatorConnected, GpuCordoned, Performed
+from provider.core.learning import Lesson, WinCurve, learned
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Revision
 from provider.core.step import Step
@@ -269,3 +270,16 @@ def test_rows_that_are_gone_are_gone(disk: Disk) -> None:
     found, _ = disk().load()
     assert (dict(found.leases), list(found.orders)) == ({}, [])
     assert list(found.bids) == [order(2).id.lease(POLICY.provider)]
+
+
+def test_what_was_learned_of_prices_is_remembered(disk: Disk) -> None:
+    lesson = Lesson(kind="h100", listed_hour=Decimal(1_000), asked_hour=Decimal(1_080))
+    curve = learned(WinCurve(), lesson, is_won=False, rival_hour=Decimal("900.5"))
+    disk().commit([Step(state=AgentState(policy=POLICY, curves={"h100": curve}))])
+    assert disk().load()[0].curves == {"h100": curve}
+    disk().load()
+    changed = learned(curve, lesson, is_won=True)
+    store = disk()
+    state, _ = store.load()
+    store.commit([Step(state=replace(state, curves={"h100": changed}))])
+    assert disk().load()[0].curves == {"h100": changed}

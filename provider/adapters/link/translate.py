@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provider.core.events import LeaseAwarded, LeaseEnded, LeaseUpdated, OrderClosed, OrderOpened
 from provider.core.markets import MarketEvent
-from provider.rpc.codec import lease_id_from_pb, order_id_from_pb
+from provider.rpc.codec import lease_id_from_pb, order_id_from_pb, rate_from_pb
 from provider.rpc.codec_market import award_from_pb, order_from_pb, reason_from_pb, update_from_pb
 from provider.rpc.fields import at_least, present
 from provider.rpc.v1.market_pb2 import SessionResponse
@@ -21,7 +21,11 @@ def event_from_pb(wire: SessionResponse) -> MarketEvent | None:
             return OrderOpened(order=order_from_pb(wire.order_opened.order, path), version=_version(wire))
         case "order_closed":
             path = present(wire.order_closed, "order", "order_closed")
-            return OrderClosed(order=order_id_from_pb(wire.order_closed.order, path), version=_version(wire))
+            closed = wire.order_closed
+            won_at = rate_from_pb(closed.won_at, "order_closed.won_at") if closed.HasField("won_at") else None
+            return OrderClosed(
+                order=order_id_from_pb(closed.order, path), version=_version(wire), won_at=won_at
+            )
         case "lease_awarded":
             return LeaseAwarded(award=award_from_pb(wire.lease_awarded), version=_version(wire))
         case "lease_updated":

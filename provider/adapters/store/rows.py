@@ -13,6 +13,7 @@ from cattrs.preconf.json import JsonConverter, make_converter
 from cattrs.strategies import configure_tagged_union
 
 from provider.core.effects import Effect
+from provider.core.learning import WinCurve
 from provider.core.state import Lease, OpenBid, WaitingOrder
 from provider.domain.gpu_health import GpuRecord
 from provider.domain.secret import Secret
@@ -42,7 +43,7 @@ def effect_value(text: str) -> Effect:
     return loaded
 
 
-def row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord) -> str:
+def row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord | WinCurve) -> str:
     return _CONVERTER.dumps(value)
 
 

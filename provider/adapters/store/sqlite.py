@@ -19,6 +19,7 @@ from provider.adapters.store.database import Database, Schema, open_database
 from provider.adapters.store.seal import Seal, WrongKey
 from provider.adapters.store.sealing import effect_text, lease_text, under_seal
 from provider.core.effects import Effect
+from provider.core.learning import WinCurve
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
@@ -28,8 +29,8 @@ from provider.domain.ids import GpuUuid, LeaseId, MarketId, OrderId
 
 _Read = tuple[str, int]
 """A market's name and version."""
-K = TypeVar("K", LeaseId, OrderId, GpuUuid)
-V = TypeVar("V", OpenBid, Lease, WaitingOrder, GpuRecord)
+K = TypeVar("K", LeaseId, OrderId, GpuUuid, str)
+V = TypeVar("V", OpenBid, Lease, WaitingOrder, GpuRecord, WinCurve)
 
 SCHEMA = Schema(program="provider", application_id=0x47505250, package="provider.adapters.store")
 """The id reads GPRP in the file's header."""
@@ -94,6 +95,10 @@ class SqliteStore:
             orders=dict(sorted(orders.items(), key=lambda item: item[1].version)),
             markets=markets,
             gpu_records=records,
+            curves={
+                name: rows.row_value(body, WinCurve)
+                for name, body in connection.execute("SELECT id, body FROM win_curve")
+            },
             is_draining=bool(is_draining),
         )
         return self._committed, effects
@@ -118,6 +123,7 @@ class SqliteStore:
             self._write_changes("lease", before.leases, after.leases, touched)
             self._write_changes("waiting_order", before.orders, after.orders, touched)
             self._write_changes("gpu_record", before.gpu_records, after.gpu_records, None)
+            self._write_changes("win_curve", before.curves, after.curves, None)
             connection.executemany(
                 "INSERT INTO effect (id, body) VALUES (?, ?)",
                 [(effect.id, self._closed("effect", effect.id, *effect_text(effect))) for effect in effects],
@@ -176,7 +182,7 @@ class SqliteStore:
             ) from error
 
 
-def _row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord) -> tuple[str, bool]:
+def _row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord | WinCurve) -> tuple[str, bool]:
     return lease_text(value) if isinstance(value, Lease) else (rows.row_text(value), False)
 
 
@@ -197,6 +203,7 @@ def _same(before: AgentState, after: AgentState) -> bool:
         and before.leases is after.leases
         and before.orders is after.orders
         and before.gpu_records is after.gpu_records
+        and before.curves is after.curves
         and before.is_draining is after.is_draining
         and (before.markets is after.markets or _markets(before) == _markets(after))
     )

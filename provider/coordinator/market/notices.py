@@ -22,6 +22,7 @@ from provider.coordinator.rows import (
 )
 from provider.domain.ids import LeaseId, OrderId, ProviderId
 from provider.domain.market import Award, CloseReason, Order
+from provider.domain.money import Rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class OrderOpened:
 class OrderClosed:
     order: OrderId
     version: int
+    won_at: Rate | None = None
+    """The price of the bid that won; None where nobody's did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,8 @@ def _of_order(book: Book, row: OrderRow, provider: ProviderId, since: int) -> No
             if lease is not None and lease.id.provider == provider:
                 return None
             knows = row.opened_version <= since or book.bid(order.lease(provider)) is not None
-            return OrderClosed(order=order, version=row.version) if knows else None
+            won_at = None if lease is None else lease.rate
+            return OrderClosed(order=order, version=row.version, won_at=won_at) if knows else None
         case _:
             assert_never(row.state)
 

@@ -263,7 +263,8 @@ def body_of(notice: Notice) -> dict[str, Any]:
             body: Any = pb.OrderOpened(order=codec_market.order_to_pb(notice.order))
             return {"version": notice.version, "order_opened": body}
         case OrderClosed():
-            body = pb.OrderClosed(order=codec.order_id_to_pb(notice.order))
+            won_at = None if notice.won_at is None else codec.rate_to_pb(notice.won_at)
+            body = pb.OrderClosed(order=codec.order_id_to_pb(notice.order), won_at=won_at)
             return {"version": notice.version, "order_closed": body}
         case LeaseAwarded():
             return {"version": notice.version, "lease_awarded": codec_market.award_to_pb(notice.award)}

@@ -276,16 +276,22 @@ class OrderClosed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDER_FIELD_NUMBER: _builtins.int
+    WON_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def order(self) -> _resources_pb2.OrderId: ...
+    @_builtins.property
+    def won_at(self) -> _resources_pb2.Rate:
+        """Of the bid that won; absent where nobody's did."""
+
     def __init__(
         self,
         *,
         order: _resources_pb2.OrderId | None = ...,
+        won_at: _resources_pb2.Rate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "won_at", b"won_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "won_at", b"won_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,7 @@ from provider.coordinator.market.requests import CloseDeployment, Resumed, TimeP
 from provider.coordinator.rows import BidRow, LeaseRow, LeaseUnknown, OrderRow
 from provider.domain.ids import ProviderId
 from provider.domain.market import CloseReason
-from tests.market import ALICE, HASH, NORTH, OTHER_HASH, SOUTH, Market, group, order_of
+from tests.market import ALICE, HASH, NORTH, OTHER_HASH, SOUTH, Market, group, order_of, rate
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_an_award_is_told_to_the_winner_alone_and_losers_hear_when_it_is_confirm
     assert told(market, SOUTH, since=1) == []
     market.confirm(north)
     assert kinds(told(market, NORTH, since=1)) == [LeaseAwarded]
-    assert told(market, SOUTH, since=1) == [OrderClosed(order=order, version=3)]
+    assert told(market, SOUTH, since=1) == [OrderClosed(order=order, version=3, won_at=rate(100))]
 
 
 def test_who_never_saw_an_order_open_is_not_told_that_it_closed(market: Market) -> None:
