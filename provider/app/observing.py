@@ -7,6 +7,7 @@ counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import assert_never
 
 import structlog
@@ -202,6 +203,12 @@ class Observing:
                 assert_never(note)
 
 
+@lru_cache(maxsize=1024)
+def _key(lease: LeaseId) -> str:
+    """It is a hash, and the same at every scrape."""
+    return lease.key
+
+
 def telemetry_view(
     state: AgentState,
     clock: Clock,
@@ -215,7 +222,7 @@ def telemetry_view(
         ran_ms = metering.total_ms(lease.meter, at)
         leases.append(
             LeaseView(
-                key=lease.id.key,
+                key=_key(lease.id),
                 phase=lease.phase,
                 gpus=lease.placement.gpus,
                 rate=lease.rate,
