@@ -85,7 +85,8 @@ class Standing:
         rate = record.decision.rate or (known.rate if known else None)
         self.real[order.id] = Real(order=order, rate=rate, fate=record.fate)
         verdict = record.decision.verdict
-        self._waiting.pop(order.id, None)
+        if isinstance(verdict, Accepted) or not record.is_again:  # looked at again, it keeps its place
+            self._waiting.pop(order.id, None)
         if isinstance(verdict, Accepted):
             self._held[order.id] = Held(
                 order=order, bid=verdict.bid, placement=verdict.placement, version=record.version

@@ -16,7 +16,7 @@ from provider.core.policy import Policy
 from provider.core.replay import Replay
 from provider.domain.market import GroupSpec, Refusal
 from provider.domain.money import Denom
-from tests.agents import POLICY, Agent, gpu, node, nodes_read, run_for, settle
+from tests.agents import POLICY, Agent, gpu, group, node, nodes_read, run_for, settle, unit
 from tests.unit.core.test_agent_random import AgentMachine
 
 
@@ -185,3 +185,18 @@ def test_what_began_while_nothing_was_written_is_taken_up_from_the_start() -> No
     agent.opens(2)
     made = replayed(seen + agent.records)
     assert [each.why for each in made if isinstance(each, Decided)] == [None, Refusal.GPU_BUSY]
+
+
+def test_what_waits_keeps_its_place_when_it_is_looked_at_again() -> None:
+    agent = Agent()
+    agent.take(nodes_read(node()))
+    agent.opens(1)
+    agent.opens(3, group(unit(price="0.1")))
+    agent.opens(2, group(unit(count=2)))
+    agent.take(nodes_read(node(gpu(0))))
+    before = list(agent.records)
+    agent.passes(1)
+    agent.take(nodes_read(node()))
+    later = agent.records[len(before) :]
+    assert [each.order.id.dseq for each in later if isinstance(each, Decided)] == [3, 2]
+    assert decisions(replayed(later, before=before)) == decisions(later)
