@@ -27,6 +27,14 @@ CURED_BY_ROOM = frozenset(
     }
 )
 """Reasons that something given back can take away."""
+CURED_BY_CHOICE = CURED_BY_ROOM | {
+    Refusal.PRICE_TOO_LOW,
+    Refusal.BELOW_COST,
+    Refusal.GPU_UNKNOWN,
+    Refusal.GPU_UNHEALTHY,
+}
+"""The same where cards cost differently, or nodes are several: what is given back may be the cheaper card,
+and the reason that was told is the first node's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +58,14 @@ class Room:
             takes_bids=not 0 < state.policy.bids.open_bids_most <= len(state.bids),
         )
 
+    @property
+    def has_choice(self) -> bool:
+        return len(self.left) > 1 or any(len(left.topology.ranks) > 1 for left in self.left)
+
     def may_have(self, waiting: WaitingOrder) -> bool:
         """Whether a node has as much as the order takes in all, and as many cards of each kind."""
         why, group = waiting.refused.why, waiting.order.group
-        if why not in CURED_BY_ROOM or not self.takes_bids:
+        if why not in (CURED_BY_CHOICE if self.has_choice else CURED_BY_ROOM) or not self.takes_bids:
             return False
         if why is Refusal.GPU_BUSY and not any(left.biddable for left in self.left):
             return False

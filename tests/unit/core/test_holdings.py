@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -12,13 +13,14 @@ from provider.core.holdings import NOTHING, UNHELD
 from provider.core.room import Room
 from provider.core.state import holdings, sum_of_holdings
 from provider.domain.market import Refusal
-from provider.domain.resources import GIB, GpuAsk
+from provider.domain.resources import GIB, GpuAlternative, GpuAsk
 from provider.sim.store import MemoryStore
 from tests.agents import (
     NODE,
     POLICY,
     Agent,
     ask,
+    gpu,
     group,
     healthy,
     lease_of,
@@ -117,3 +119,16 @@ def test_what_is_held_can_be_shown() -> None:
     agent = Agent(*healthy(0))
     agent.opens(1)
     assert "GPU-0" in repr(agent.state)
+
+
+def test_the_cheaper_card_that_is_given_back_is_worth_another_look() -> None:
+    dear_and_cheap = {"h100": Decimal(60_000), "l40s": Decimal(600)}
+    policy = replace(POLICY, price=replace(POLICY.price, gpu_hour=dear_and_cheap))
+    agent = Agent(gpu(0), gpu(1, "l40s"), policy=policy)
+    anything = group(unit(resources(gpus=ask(1, GpuAlternative(vendor="nvidia"))), price=10))
+    agent.opens(1, anything)
+    agent.opens(2, anything)
+    assert agent.state.bids[lease_of(1)].placement.gpus == ("GPU-1",)
+    assert agent.state.orders[order(2).id].refused.why is Refusal.PRICE_TOO_LOW
+    agent.closes(1)
+    assert agent.state.bids[lease_of(2)].placement.gpus == ("GPU-1",)
