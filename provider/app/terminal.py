@@ -9,7 +9,7 @@ import sys
 import termios
 import tty
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc.aio
 
@@ -86,10 +86,14 @@ async def _send(
     with_tty: bool,
     with_input: bool,
 ) -> None:
-    """One writer for input and resizes: gRPC allows one write at a time."""
-    async for request in _requests(with_tty=with_tty, with_input=with_input):
-        await call.write(request)
-    await call.done_writing()
+    """One writer for input and resizes: gRPC allows one write at a time.
+
+    A command may end before it was told all of it; whoever reads the answers learns how.
+    """
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        async for request in _requests(with_tty=with_tty, with_input=with_input):
+            await call.write(request)
+        await call.done_writing()
 
 
 class _Keyboard:
