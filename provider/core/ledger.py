@@ -23,13 +23,14 @@ from provider.core.events import (
     PolicyChanged,
     TimeReached,
 )
+from provider.core.learning import WinCurve
 from provider.core.state import AgentState
 from provider.core.step import BidEnded, LeaseClosed, Note, OrderConsidered, Step
 from provider.domain.gpu_health import GpuRecord
 from provider.domain.ids import GpuUuid, OrderId
 from provider.domain.market import Bid, Order, Placement, Refusal
 from provider.domain.moment import Instant
-from provider.domain.money import Money
+from provider.domain.money import Money, Rate
 from provider.domain.node import Node
 from provider.domain.workload import RuntimeCapabilities
 
@@ -102,6 +103,8 @@ class OrderGone:
 
     at: Instant
     order: OrderId
+    won_at: Rate | None = None
+    """The price of the bid that won, where the market tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +164,8 @@ class Began:
     at: Instant
     held: tuple[Held, ...] = ()
     is_draining: bool = False
+    curves: Mapping[str, WinCurve] = field(default_factory=dict)
+    """What was known of prices that win."""
 
 
 Record = Decided | Turned | OrderGone | Seen | Drained | Settled | Woke | Began
@@ -208,7 +213,7 @@ def began(state: AgentState, at: Instant) -> Began:
         )
         for lease in state.leases.values()
     )
-    return Began(at=at, held=bids + leases, is_draining=state.is_draining)
+    return Began(at=at, held=bids + leases, is_draining=state.is_draining, curves=state.curves)
 
 
 def of_held(held: Held, began: Began) -> Decided:
@@ -235,8 +240,8 @@ def seen(event: Event, step: Step, at: Instant, last: Seen | None) -> Seen | Non
 def records(event: Event, step: Step, at: Instant, took_us: int) -> Iterator[Record]:
     """What else one step adds, in the order in which it came to be."""
     match event:
-        case OrderClosed(order=order):
-            yield OrderGone(at=at, order=order)
+        case OrderClosed(order=order, won_at=won_at):
+            yield OrderGone(at=at, order=order, won_at=won_at)
         case TimeReached() if step.notes:
             yield Woke(at=at)
         case DrainSet(is_draining=is_draining):
@@ -248,7 +253,17 @@ def records(event: Event, step: Step, at: Instant, took_us: int) -> Iterator[Rec
         case _:
             pass
     for note in step.notes:
-        yield from _of_note(note, at, took_us)
+        for record in _of_note(note, at, took_us):
+            yield _told_why(record, event)
+
+
+def _told_why(record: Record, event: Event) -> Record:
+    """A bid that was lost, with the price of the one that won, where the market tells."""
+    match record, event:
+        case Turned(fate=Fate.LOST, detail=""), OrderClosed(won_at=Rate() as won_at):
+            return replace(record, detail=f"another won at {won_at}")
+        case _:
+            return record
 
 
 def _of_note(note: Note, at: Instant, took_us: int) -> Iterator[Record]:

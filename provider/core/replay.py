@@ -4,9 +4,10 @@ Owns the way back from records to events, and what may be said of bids that were
 decisions: those are ``agent.transition``'s. Invariant: under the policy and the inventory that there were,
 the decisions are those that were recorded, all of them, in their order.
 
-What becomes of a bid is known only where the market was asked. One that won still wins at the same price or a
-lower one; one that was lost is still lost at the same price or a higher one. All else is ``Fate.UNKNOWN``,
-holds nothing, and earns nothing. A lease that is won runs as long as the real one did.
+What becomes of a bid is known only where the market was asked. One that won still wins at the same price or
+a lower one; one that was lost is still lost at the same price or a higher one; where the market tells at
+which price an order went, a cheaper bid would have won it. All else is ``Fate.UNKNOWN``. A lease that is won
+runs as long as the real one did; where there was none nobody knows how long, so it holds and earns nothing.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ class Replay:
                 self._decided(record)
             case Turned():
                 self._turned(record)
-            case OrderGone(order=order):
-                self._gone(order, record.at)
+            case OrderGone():
+                self._gone(record)
             case Seen():
                 self._see(record)
             case Drained(is_draining=is_draining):
@@ -167,14 +168,28 @@ class Replay:
         self.state = replace(self.state, bids=bids)
         self._happens(TimeReached(), at)
 
-    def _gone(self, order: OrderId, at: Instant) -> None:
+    def _gone(self, record: OrderGone) -> None:
+        order, won_at = record.order, record.won_at
         bid = self.state.bids.get(self._lease_id(order))
-        real = self._real.get(order)
-        known = real is not None and real.rate is not None and real.fate in LIVE
-        if bid is not None and not (known and real is not None and _at_most(_rate(real), bid.bid.rate)):
-            self._is_unknown(bid, at)
-            return
-        self._happens(OrderClosed(order=order, version=self._next_version(order)), at)
+        if bid is None or self._is_lost(bid, won_at):
+            version = self._next_version(order)
+            self._happens(OrderClosed(order=order, version=version, won_at=won_at), record.at)
+        elif won_at is not None and won_at.denom == bid.bid.rate.denom:
+            self._gives_back(bid, Turned(at=record.at, order=order, fate=Fate.WON, detail="cheaper"))
+        else:
+            self._is_unknown(bid, record.at)
+
+    def _is_lost(self, bid: OpenBid, won_at: Rate | None) -> bool:
+        """Surely: no cheaper than the bid that won, or than our own that was lost."""
+        if won_at is not None:
+            return _at_most(won_at, bid.bid.rate)
+        real = self._real.get(bid.order.id)
+        return (
+            real is not None
+            and real.rate is not None
+            and real.fate in LIVE
+            and _at_most(real.rate, bid.bid.rate)
+        )
 
     def _ended(self, lease: Lease, record: Turned) -> None:
         ran_ms = record.ran_ms or 0
@@ -211,6 +226,7 @@ class Replay:
             nodes_as_read=(),
             runtime=None,
             is_draining=record.is_draining,
+            curves=self.state.curves or dict(record.curves),
         )
 
     def _end_unseen(self, order: OrderId, at: Instant) -> None:
@@ -259,10 +275,15 @@ class Replay:
             self._happens(TimeReached(), at)
 
     def _is_unknown(self, bid: OpenBid, at: Instant) -> None:
-        """Nobody asked the market at this price. It holds nothing from now on."""
-        self.made.append(Turned(at=at, order=bid.order.id, fate=Fate.UNKNOWN))
-        closed = OrderClosed(order=bid.order.id, version=self._next_version(bid.order.id))
-        self._happens(closed, at, without=Fate.LOST)
+        """Nobody asked the market at this price."""
+        self._gives_back(bid, Turned(at=at, order=bid.order.id, fate=Fate.UNKNOWN))
+
+    def _gives_back(self, bid: OpenBid, turned: Turned) -> None:
+        """It holds nothing from now on: how long it would have, nobody knows."""
+        self.made.append(turned)
+        version = self._next_version(bid.order.id)
+        ended = LeaseEnded(lease=bid.bid.id, reason=CloseReason.NOT_CONFIRMED, version=version)
+        self._happens(ended, turned.at, without=Fate.LOST)  # which, unlike a loss, teaches nothing of prices
 
     def _let_it_run(self, lease_id: LeaseId) -> None:
         """Until the real one ended: its tenant's doings are not recorded, so nothing of it is ever due."""
@@ -285,8 +306,3 @@ def _removal(lease: LeaseId) -> StopWorkload:
 def _at_most(rate: Rate, other: Rate) -> bool:
     """Whether it is no dearer; not to be said where the denoms differ."""
     return rate.denom == other.denom and rate.amount <= other.amount
-
-
-def _rate(real: Real) -> Rate:
-    assert real.rate is not None, "asked where there was a bid"
-    return real.rate

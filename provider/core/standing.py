@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from provider.core.admission import Accepted
+from provider.core.learning import WinCurve
 from provider.core.lease import Phase
 from provider.core.ledger import (
     LIVE,
@@ -55,6 +56,7 @@ class Standing:
         self._held: dict[OrderId, Held] = {}
         self._waiting: dict[OrderId, WaitingOrder] = {}
         self._is_draining = False
+        self._curves: dict[str, WinCurve] = {}
         self._is_new = True
 
     def take(self, record: Record) -> None:
@@ -73,6 +75,7 @@ class Standing:
             case Began():
                 self._held = {each.order.id: each for each in record.held}
                 self._is_draining = record.is_draining
+                self._curves = dict(record.curves)
                 self.seen = None
             case Woke() | Settled():
                 pass
@@ -125,6 +128,7 @@ class Standing:
             leases=leases,
             orders=dict(self._waiting),
             is_draining=self._is_draining,
+            curves=self._curves,
         )
 
 

@@ -95,7 +95,8 @@ def _caveats(made: Simulation, simulated: Totals) -> Iterator[str]:
         )
     yield (
         "A bid that won wins at its price or a lower one, and its lease runs as long as it did; one that was"
-        " lost\nis lost at its price or a higher one. Only leases that have ended count as earned."
+        " lost\nis lost at its price or a higher one. Where the market told at which price an order went, a"
+        " cheaper bid\nwould have won it, nobody knows for how long. Only leases that ended count as earned."
     )
     if made.restarts:
         yield f"The daemon began {made.restarts} time(s) meanwhile: orders of just then may be missing."

@@ -11,12 +11,28 @@ from hypothesis import HealthCheck, settings
 
 from provider.core.comparing import account, totals
 from provider.core.effects import PlaceBid, StartWorkload, StopWorkload
-from provider.core.ledger import Decided, Fate, Record, Seen
-from provider.core.policy import Policy
+from provider.core.events import OrderClosed
+from provider.core.ledger import Decided, Fate, Record, Seen, Turned
+from provider.core.policy import Policy, PriceStrategy
 from provider.core.replay import Replay
 from provider.domain.market import GroupSpec, Refusal
 from provider.domain.money import Denom
-from tests.agents import POLICY, Agent, gpu, group, node, nodes_read, run_for, settle, unit
+from provider.domain.resources import GpuAlternative
+from tests.agents import (
+    POLICY,
+    Agent,
+    ask,
+    gpu,
+    group,
+    node,
+    nodes_read,
+    order,
+    rate,
+    resources,
+    run_for,
+    settle,
+    unit,
+)
 from tests.unit.core.test_agent_random import AgentMachine
 
 
@@ -190,13 +206,54 @@ def test_what_began_while_nothing_was_written_is_taken_up_from_the_start() -> No
 def test_what_waits_keeps_its_place_when_it_is_looked_at_again() -> None:
     agent = Agent()
     agent.take(nodes_read(node()))
-    agent.opens(1)
-    agent.opens(3, group(unit(price="0.1")))
-    agent.opens(2, group(unit(count=2)))
-    agent.take(nodes_read(node(gpu(0))))
+    agent.opens(1, group(unit(price="0.1")))
+    agent.opens(2, group(unit(resources(gpus=ask(1, GpuAlternative(vendor="nvidia", model="a100"))))))
+    agent.take(nodes_read(node(gpu(0))))  # the first is too cheap now; of the second nothing is new
     before = list(agent.records)
     agent.passes(1)
-    agent.take(nodes_read(node()))
+    agent.take(nodes_read(node(gpu(0, "a100"))))
     later = agent.records[len(before) :]
-    assert [each.order.id.dseq for each in later if isinstance(each, Decided)] == [3, 2]
+    assert [each.order.id.dseq for each in later if isinstance(each, Decided)] == [1, 2]
     assert decisions(replayed(later, before=before)) == decisions(later)
+
+
+@pytest.mark.parametrize(
+    ("price", "fate"),
+    [(6000, Fate.LOST), (4000, Fate.WON), (4700, Fate.WON), (4800, Fate.LOST), (9000, Fate.LOST)],
+)
+def test_where_the_market_tells_what_won_a_cheaper_bid_would_have(price: int, fate: Fate) -> None:
+    agent = Agent(gpu(0))
+    agent.opens(1)
+    settle(agent, PlaceBid)
+    closed(agent, 1, won_at="8.5")  # 5100 an hour: a card at 4800, and 300 for half a core
+    (lost,) = [record for record in agent.records if isinstance(record, Turned) and record.fate is Fate.LOST]
+    assert lost.detail == "another won at 8.5uact/block"
+    made = replayed(agent.records, dearer(price))
+    assert fates(made) == {1: fate}
+    assert account(made).earned == {}, "nobody knows for how long"
+
+
+def test_what_the_market_tells_says_of_orders_that_were_refused_too() -> None:
+    agent = Agent(gpu(0), policy=dearer(600_000))
+    agent.opens(1)
+    closed(agent, 1, won_at="8.5")
+    assert fates(replayed(agent.records, dearer(4000))) == {1: Fate.WON}
+    assert fates(replayed(agent.records, dearer(9000))) == {1: Fate.LOST}
+
+
+def closed(agent: Agent, number: int, won_at: str) -> None:
+    agent.version += 1
+    agent.take(OrderClosed(order=order(number).id, version=agent.version, won_at=rate(won_at)))
+
+
+def test_under_the_strategy_that_learns_every_decision_is_the_recorded_one_too() -> None:
+    policy = replace(POLICY, strategy=PriceStrategy.MARKET)
+    agent = Agent(gpu(0), policy=policy)
+    agent.starts_again()
+    agent.take(nodes_read(node(gpu(0))))
+    for number in range(1, 30):
+        agent.opens(number)
+        settle(agent, PlaceBid)
+        closed(agent, number, won_at="9.5" if number % 3 else "12")
+    assert len({each.decision.rate for each in agent.records if isinstance(each, Decided)}) > 1, "it learns"
+    assert decisions(replayed(agent.records, policy)) == decisions(agent.records)
