@@ -54,8 +54,8 @@ READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysr
 """What the engine 26.1 hides and protects by default, on older ones too; and the counts of interrupts."""
 CPU_MILLIS_MIN = 10
 """The engine takes no less than 0.01 CPUs."""
-CPU_SHARES_MIN = 2
-"""The kernel's own least; 0 would be the engine's default, a whole core's."""
+CPU_SHARES_MIN, CPU_SHARES_MAX = 2, 262_144
+"""The kernel's own bounds (MIN_SHARES, MAX_SHARES); 0 would be the engine's default, a whole core's."""
 RESERVED = ("NVIDIA_", "PROVIDER_")
 """Environment that a tenant cannot set: it would ask for GPUs, or pass for ours."""
 
@@ -220,7 +220,7 @@ def _cpus(launch: Launch, rented_millis: int, ground: Ground) -> Json:
     return {
         "NanoCpus": _cpu_millis(rented_millis, ground) * 1_000_000,
         # Where cores are short each gets its part of them: 1024 is the engine's weight of one core.
-        "CpuShares": max(rented_millis * 1024 // 1000, CPU_SHARES_MIN),
+        "CpuShares": min(max(rented_millis * 1024 // 1000, CPU_SHARES_MIN), CPU_SHARES_MAX),
         "CpusetCpus": launch.cpus,
         "CpusetMems": launch.memory_nodes,
     }
