@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ OURS: dict[str, object] = {
     "MemorySwap": 64 * MIB,
     "MemorySwappiness": 0,
     "CpuShares": 512,
+    "CpusetCpus": "",
+    "CpusetMems": "",
     "NanoCpus": 500_000_000,
     "OomScoreAdj": 500,
     "PidsLimit": 4096,
@@ -51,8 +54,8 @@ LEASES = {"Dns", "Mounts", "NetworkMode", "PortBindings", "StorageOpt", "Ulimits
 OFF = """
     Annotations AutoRemove Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps
     BlkioDeviceWriteIOps BlkioWeight BlkioWeightDevice Cgroup CgroupParent ConsoleSize ContainerIDFile
-    CpuCount CpuPercent CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpusetCpus
-    CpusetMems DeviceCgroupRules Devices DnsOptions DnsSearch ExtraHosts GroupAdd IOMaximumBandwidth
+    CpuCount CpuPercent CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime
+    DeviceCgroupRules Devices DnsOptions DnsSearch ExtraHosts GroupAdd IOMaximumBandwidth
     IOMaximumIOps Isolation KernelMemory KernelMemoryTCP Links MemoryReservation OomKillDisable PidMode
     Privileged PublishAllPorts ReadonlyRootfs Sysctls Tmpfs UTSMode UsernsMode VolumeDriver VolumesFrom
 """
@@ -119,6 +122,19 @@ def test_every_key_of_a_containers_host_configuration_is_known(engine: DockerSet
         assert set(told) - OURS.keys() - LEASES - set(OFF.split()) == set(), (
             "an engine that is newer than this table"
         )
+
+    run(engine, check)
+
+
+def test_a_lease_that_is_held_to_cpus_sees_no_others(engine: DockerSettings) -> None:
+    async def check(runtime: DockerRuntime, client: docker.APIClient) -> None:
+        wanted = replace(launch(), cpus="0", memory_nodes="0")
+        await runtime.start(wanted)
+        told = await shell(runtime, wanted.lease, "grep _allowed_list /proc/self/status")
+        assert dict(line.split(":\t") for line in told.splitlines()) == {
+            "Cpus_allowed_list": "0",
+            "Mems_allowed_list": "0",
+        }
 
     run(engine, check)
 
