@@ -1,4 +1,4 @@
-"""What many tests share: the image that the containers of the tests are made of."""
+"""What many tests share: the image that the containers of the tests are made of, and logs as they begin."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import structlog
 
 from provider.app import busybox_image
 from tests.launches import IMAGE
@@ -23,3 +24,10 @@ def hello_image() -> Iterator[str]:
     yield IMAGE
     busybox_image.remove_from(client, IMAGE)
     client.close()
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_begin() -> Iterator[None]:
+    """A command that ran in this process has set what is logged, and how."""
+    yield
+    structlog.reset_defaults()
