@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import docker
 import pytest
@@ -31,3 +32,10 @@ def logs_as_they_begin() -> Iterator[None]:
     """A command that ran in this process has set what is logged, and how."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder in which sockets have room: their paths have 107 bytes at most, and a test's own is long."""
+    with TemporaryDirectory(prefix="gp-") as folder:
+        yield Path(folder)

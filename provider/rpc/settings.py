@@ -209,12 +209,21 @@ def bind(target: grpc.aio.Server, address: str, credentials: grpc.ServerCredenti
         ) from error
 
 
+SOCKET_PATH_BYTES_MOST = 107
+"""``sun_path`` of unix(7), less the zero at its end."""
+
+
 def bind_unix(target: grpc.aio.Server, path: Path, credentials: grpc.ServerCredentials | None = None) -> None:
     """Listen at a socket file that only this user may open (0600); a dead daemon's file is replaced.
 
     With ``credentials``, TLS inside as on a port. ``ConfigError`` when a living daemon listens there: gRPC
     itself would silently take its place.
     """
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MOST:
+        raise ConfigError(
+            f"cannot listen at {path}: a socket's path has {SOCKET_PATH_BYTES_MOST} bytes at most",
+            remedy="choose a state folder with a shorter path",
+        )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and _is_listening(path):
         raise ConfigError(

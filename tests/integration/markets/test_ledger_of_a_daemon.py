@@ -13,8 +13,8 @@ from tests.integration.markets.world import FIRST, NAMES, SECOND, World, running
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with running(tmp_path) as made:
+def world(short_path: Path) -> Iterator[World]:
+    with running(short_path) as made:
         yield made
 
 

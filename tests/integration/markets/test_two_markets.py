@@ -27,8 +27,8 @@ AT_FIRST, AT_SECOND = "alice/1/1/1/north", "alice@second.example/1/1/1/gpu-7"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with running(tmp_path) as made:
+def world(short_path: Path) -> Iterator[World]:
+    with running(short_path) as made:
         yield made
 
 

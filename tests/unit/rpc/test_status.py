@@ -216,3 +216,15 @@ async def _outcome(call: Any) -> str:
     except ProviderError as error:
         return type(error).__name__
     return "none"
+
+
+def test_a_path_too_long_for_a_socket_is_named_as_such(tmp_path: Path) -> None:
+    far = tmp_path / ("x" * 90) / "s.sock"
+
+    async def listen() -> None:
+        bind_unix(server([Guard()], concurrent_calls=1), far)
+
+    with pytest.raises(ConfigError, match="107 bytes") as told:
+        asyncio.run(listen())
+    assert told.value.remedy == "choose a state folder with a shorter path"
+    assert not far.parent.exists()
