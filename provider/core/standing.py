@@ -30,7 +30,7 @@ from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
 from provider.domain.ids import OrderId
 from provider.domain.market import Order
-from provider.domain.moment import Instant
+from provider.domain.moment import Instant, after
 from provider.domain.money import Rate
 
 NEVER = Instant(2**62)
@@ -54,6 +54,8 @@ class Standing:
         self.real: dict[OrderId, Real] = {}
         self.seen: Seen | None = None
         self._held: dict[OrderId, Held] = {}
+        self._placed_at: dict[OrderId, Instant] = {}
+        """Of bids whose decision is among the records."""
         self._waiting: dict[OrderId, WaitingOrder] = {}
         self._is_draining = False
         self._curves: dict[str, WinCurve] = {}
@@ -74,6 +76,7 @@ class Standing:
                 self._is_draining = is_draining
             case Began():
                 self._held = {each.order.id: each for each in record.held}
+                self._placed_at = {key: at for key, at in self._placed_at.items() if key in self._held}
                 self._is_draining = record.is_draining
                 self._curves = dict(record.curves)
                 self.seen = None
@@ -94,6 +97,7 @@ class Standing:
             self._held[order.id] = Held(
                 order=order, bid=verdict.bid, placement=verdict.placement, version=record.version
             )
+            self._placed_at[order.id] = record.at
         else:
             self._waiting[order.id] = WaitingOrder(order=order, refused=verdict, version=record.version)
 
@@ -109,13 +113,17 @@ class Standing:
         elif record.fate not in LIVE:
             del self._held[record.order]
 
+    def _expires_at(self, order: OrderId, policy: Policy) -> Instant:
+        at = self._placed_at.get(order)
+        return NEVER if at is None else after(at, policy.bid_lifetime)
+
     def state(self, policy: Policy) -> AgentState:
         bids = {
             held.bid.id: OpenBid(
                 bid=held.bid,
                 order=held.order,
                 placement=held.placement,
-                expires_at=held.expires_at or NEVER,
+                expires_at=held.expires_at or self._expires_at(held.order.id, policy),
                 version=held.version,
             )
             for held in self._held.values()

@@ -15,6 +15,7 @@ from provider.core.events import OrderClosed
 from provider.core.ledger import Decided, Fate, Record, Seen, Turned
 from provider.core.policy import Policy, PriceStrategy
 from provider.core.replay import Replay
+from provider.domain.gpu import GpuHealth
 from provider.domain.market import GroupSpec, Refusal
 from provider.domain.money import Denom
 from provider.domain.resources import GpuAlternative
@@ -75,6 +76,16 @@ TestReplay.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+def test_bids_from_before_the_first_record_that_counts_end_together_as_they_did() -> None:
+    machine = ReplayMachine()
+    machine.begin(cards=0)
+    for number in (3, 1, 2):
+        machine.an_order_opens(number=number, of=group(unit()))
+    machine.the_machine_changes(cards=[GpuHealth.HEALTHY] * 2)  # two are bid on, the third waits
+    machine.the_core_is_woken_when_it_asked_to_be()
+    machine.teardown()
 
 
 # --- another policy
