@@ -240,6 +240,9 @@ class AgentMachine(RuleBasedStateMachine):
             self.the_market_ends_it(lease.id.dseq, CloseReason.TENANT_CLOSED)
         while self.agent.open:
             effect = next(iter(self.agent.open.values()))
+            if isinstance(effect, RestartService):
+                self.take(Failed(effect=effect, what="its lease is over", is_final=False))
+                continue
             runs = None
             if isinstance(effect, StartWorkload):
                 runs = workload(effect.launch, started_at=self.agent.at)
