@@ -206,6 +206,13 @@ def test_more_cores_than_there_are_is_all_of_them_at_the_weight_that_is_rented()
     assert host(launch(replica(asked)))["NanoCpus"] == 12_000_000_000
 
 
+@pytest.mark.parametrize(("rented_millis", "weight"), [(1, 2), (500, 512), (1_000_000, 262_144)])
+def test_a_weight_is_what_is_rented_within_what_the_kernel_takes(rented_millis: int, weight: int) -> None:
+    asked = service(resources=replace(service().resources, cpu_millis=rented_millis))
+
+    assert host(launch(replica(asked)))["CpuShares"] == weight
+
+
 def test_a_lease_that_is_held_to_a_numa_node_is_so_in_every_container() -> None:
     wanted = launch()
     assert (host(wanted)["CpusetCpus"], host(wanted)["CpusetMems"]) == ("", "")
