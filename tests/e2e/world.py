@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "build" / "tools"
 DOCKER = "unix:///var/run/docker.sock"
 PATIENCE_S = 30.0
+START_S = 60.0
+"""For a program to answer, on a machine with more to do than it can."""
 POLL_S = 0.05
 
 T = TypeVar("T")
@@ -72,7 +74,7 @@ def run(argv: list[str], environment: dict[str, str] | None = None, stdin: str =
 
 def own_ports() -> str:
     """A range that no other test process uses."""
-    first = 33_000 + 100 * int(WORKER.removeprefix("gw")) if WORKER else 32_100
+    first = 30_000 + 100 * int(WORKER.removeprefix("gw")) if WORKER else 30_900
     return f"{first}-{first + 99}"
 
 
@@ -117,7 +119,7 @@ class World:
         argv += ["--listen", f"127.0.0.1:{self.market_port}"]
         argv += ["--enrolment-listen", f"127.0.0.1:{self.enrolment_port}"]
         self._start("coordinator", [*program_argv("coordinator"), *argv], {})
-        until(lambda: self.coordinator("status").status == 0, "the coordinator answers")
+        self._answers("coordinator", self.coordinator)
 
     def enroll_all(self) -> None:
         invited = self.coordinator("invite", "provider", self.provider_name)
@@ -131,7 +133,18 @@ class World:
     def start_provider(self) -> None:
         config = str(self.folder / "provider.yaml")
         self._start("provider", [*program_argv("provider"), "--config", config, "run"], self._environment())
-        until(lambda: self.provider("status").status == 0, "the provider is connected")
+        self._answers("provider", self.provider)
+
+    def _answers(self, name: str, command: Callable[..., Outcome]) -> None:
+        """Wait until the program's own ``status`` is well; fail with its log, at once where it ended."""
+        process, said = self.processes[name], ""
+        deadline = time.monotonic() + START_S
+        while process.poll() is None and time.monotonic() < deadline:
+            outcome = command("status")
+            if outcome.status == 0:
+                return
+            said = outcome.out + outcome.err
+        raise AssertionError(f"{name} ({process.poll()}) does not answer: {said}\n{self.log(name)}")
 
     def _init(self) -> list[str]:
         return ["--advertise", f"127.0.0.1:{self.lease_port}", "--simulate", "h100:2"]

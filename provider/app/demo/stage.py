@@ -7,8 +7,10 @@ what ``strike`` returns from has ended: no process, no folder.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -28,6 +30,8 @@ START_S = 30.0
 END_S = 20.0
 """For a program to end after SIGTERM: the daemon waits for its engine's calls."""
 POLL_S = 0.05
+PORTS = range(20_000, 30_000)
+"""For programs of the stage: neither tenants' ports nor outgoing connections' are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +144,20 @@ def shown_program(program: str) -> str:
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of loopback that nothing uses just now.
+
+    From below the range that the kernel gives to outgoing connections (32768 and up): one of those could
+    take it before the program that it is meant for does.
+    """
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
         return port
 
 

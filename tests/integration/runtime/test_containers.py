@@ -13,6 +13,7 @@ import pytest
 
 from provider.adapters.clock import SystemClock
 from provider.adapters.runtime import DockerRuntime, naming
+from provider.app.demo.stage import free_port
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import ProviderId
 from provider.domain.manifest import MountPoint, ServiceParams
@@ -35,13 +36,6 @@ pytestmark = pytest.mark.docker
 
 CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 10, 18, 29)
 """The ten that a tenant keeps, by their numbers in linux/capability.h."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def get(port: int, path: str = "/") -> str:
