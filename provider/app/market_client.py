@@ -162,6 +162,18 @@ class Admin:
     async def market(self) -> admin_pb2.GetMarketResponse:
         return await answered(self._stub.GetMarket(admin_pb2.GetMarketRequest(), timeout=DEADLINE_S))
 
+    async def screen(
+        self, groups: Iterable[GroupSpec], providers: Iterable[str], owner: str, patience_s: float
+    ) -> admin_pb2.ScreenOrderResponse:
+        """What ``providers``, or all of them, say within ``patience_s`` of an order of ``owner``."""
+        request = admin_pb2.ScreenOrderRequest(
+            groups=[codec.group_to_pb(group) for group in groups],
+            providers=providers,
+            owner=owner,
+            patience_ms=round(patience_s * 1000),
+        )
+        return await answered(self._stub.ScreenOrder(request, timeout=patience_s + DEADLINE_S))
+
 
 class Daemon:
     """The operator, over the provider daemon's socket."""

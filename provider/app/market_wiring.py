@@ -16,6 +16,7 @@ from provider import __version__
 from provider.adapters.gateway.doorman import Doorman
 from provider.adapters.gateway.lease_service import LeaseGateway, LeaseWorld
 from provider.adapters.gateway.operator_service import OperatedMarket
+from provider.adapters.gateway.screening import Screener
 from provider.adapters.gateway.servers import LeaseServer
 from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.link.link import GrpcLink
@@ -30,6 +31,7 @@ from provider.domain.errors import ConfigError
 from provider.domain.ids import HOME
 from provider.ports import Clock
 from provider.rpc.identity import LiveIdentity
+from provider.rpc.member import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,9 @@ def join_up(
         lease_address=address,
         lease_socket=membership.socket,
     )
+    screener = Screener(GatewaySettings(), state, clock, membership.id)
     link = GrpcLink(settings, identity, clock, chance, lambda: state().market(membership.id).position)
+    link.screen = lambda request, owner: screener.answer(request, guest=Role.COORDINATOR, owner=owner)
     return Joined(membership=membership, identity=identity, link=link, lease_address=address)
 
 

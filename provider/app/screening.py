@@ -1,4 +1,6 @@
-"""Asking providers whether they would bid: each over a connection of its own, none of them a lease's.
+"""Asking providers whether they would bid, and what they said.
+
+A market's tenants ask each over a connection of its own, none of them a lease's; its owner over the sessions.
 
 Owns whom to ask and what an answer that did not come is. Does not own what is asked (``sdl``) nor what is
 decided (the provider's ``core.screening``).
@@ -18,7 +20,7 @@ from provider.rpc import codec, settings
 from provider.rpc.calls import unary
 from provider.rpc.identity import Identity
 from provider.rpc.member import Member, Role
-from provider.rpc.v1 import lease_pb2, lease_pb2_grpc
+from provider.rpc.v1 import admin_pb2, lease_pb2, lease_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,12 @@ def asked(text: str) -> Asked:
             f"--provider {text}: {address!r} is not HOST:PORT", remedy="write it like north@gpu1:8443"
         )
     return Asked(name=name, address=address)
+
+
+def said_of(view: admin_pb2.ScreeningView) -> Said:
+    """As the market passed it on."""
+    answer = view.answer if view.HasField("answer") else None
+    return Said(group=view.group, provider=view.provider, answer=answer, problem=view.problem)
 
 
 async def ask_all(who: Identity, providers: Iterable[Asked], groups: Sequence[GroupSpec]) -> list[Said]:

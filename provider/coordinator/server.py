@@ -23,6 +23,7 @@ from provider.coordinator.authority import Authority
 from provider.coordinator.clockwork import Clockwork
 from provider.coordinator.market.permission import tunnel_denied
 from provider.coordinator.market.requests import Resumed
+from provider.coordinator.screenings import Screenings
 from provider.coordinator.servicers.admin import AdminServicer
 from provider.coordinator.servicers.enrolment import EnrolmentServicer
 from provider.coordinator.servicers.market import MarketServicer
@@ -156,6 +157,7 @@ class _Parts:
         self._health = health.HealthServicer()
         self._watchers = Watchers()
         self._sessions = Sessions(writer.book, SUPERSEDED)
+        self._screenings = Screenings(self._sessions)
         self._tunnels = Tunnels(settings.tunnels, lambda: entropy(NAME_BYTES).hex())
         self.clockwork = Clockwork(writer, clock)
         self.clockwork.watch(writer.book, writer.book.live)
@@ -201,7 +203,7 @@ class _Parts:
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
         )
         market_pb2_grpc.add_MarketServiceServicer_to_server(
-            MarketServicer(writer, self._sessions, self._clock, sessions), server
+            MarketServicer(writer, self._screenings, self._clock, sessions), server
         )
         tenant_pb2_grpc.add_TenantServiceServicer_to_server(
             TenantServicer(writer, self._watchers, self._authority, self._clock, self._entropy), server
@@ -227,7 +229,7 @@ class _Parts:
         server = wire.server([Guard(requires_deadline=False)], concurrent_calls=_ADMIN_CALLS_AT_ONCE)
         addresses = (coordinator.address, coordinator.enrolment_address)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(self._writer, self._sessions, self._authority, addresses, self._entropy), server
+            AdminServicer(self._writer, self._screenings, self._authority, addresses, self._entropy), server
         )
         # Not on the open ports: whoever may list what there is is the owner.
         reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)

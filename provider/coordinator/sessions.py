@@ -27,6 +27,9 @@ QUEUE_MAX = 10_000
 """Live changes that may wait for one slow agent. More, and it may come again and catch up instead."""
 
 _Key = tuple[type[Visible], OrderId | LeaseId]
+SCREENING = "screening_wanted"
+Hint = dict[str, Any]
+"""The one field of a message that is kept nowhere: who waits for what comes of it asks again."""
 
 
 class Feed:
@@ -74,16 +77,18 @@ class Told:
 class Outgoing:
     """What one session is to be sent."""
 
-    def __init__(self, epoch: int, notices: Iterable[Notice]) -> None:
+    def __init__(self, epoch: int, notices: Iterable[Notice], *, screens: bool = False) -> None:
         self.epoch = epoch
+        self.screens = screens
+        """Whether the agent answers screenings."""
         self.waiting = deque(map(Told, notices))
         self.wake = asyncio.Event()
         self.end: ProviderError | None = None
         """Why the session is over; None while it is not."""
         self.is_stopping = False
         """The coordinator says goodbye, and the agent is to leave."""
-        self.tunnels: deque[str] = deque()
-        """Names of tunnels that the provider is to take up: hints, kept nowhere."""
+        self.hints: deque[Hint] = deque()
+        """Tunnels that the provider is to take up, screenings that it is to answer."""
         self._most = len(self.waiting) + QUEUE_MAX
 
     def push(self, told: Told) -> None:
@@ -91,6 +96,12 @@ class Outgoing:
         if len(self.waiting) > self._most:
             self.close(Temporary("this agent takes in changes too slowly"))
         self.wake.set()
+
+    def hint(self, hint: Hint) -> None:
+        """Nothing where the agent would not know what is meant."""
+        if self.screens or SCREENING not in hint:
+            self.hints.append(hint)
+            self.wake.set()
 
     def close(self, why: ProviderError) -> None:
         """The first reason counts."""
@@ -106,8 +117,8 @@ class Sessions:
         """When each provider last said anything."""
         self._feed = Feed(book)
         self._live: dict[ProviderId, Outgoing] = {}
-        self._wanted: defaultdict[ProviderId, set[str]] = defaultdict(set)
-        """Names of tunnels that somebody waits for."""
+        self._wanted: defaultdict[ProviderId, dict[str, Hint]] = defaultdict(dict)
+        """What somebody waits for, by name: tunnels and screenings."""
         self._superseded = superseded
         self._empty = asyncio.Event()
         self._empty.set()
@@ -116,11 +127,17 @@ class Sessions:
     def __contains__(self, provider: ProviderId) -> bool:
         return provider in self._live
 
-    def open(self, book: Book, provider: ProviderId, epoch: int, since: int) -> Outgoing:
+    def screens(self, provider: ProviderId) -> bool:
+        """Whether it is here, and answers screenings."""
+        return (current := self._live.get(provider)) is not None and current.screens
+
+    def open(
+        self, book: Book, provider: ProviderId, epoch: int, since: int, *, screens: bool = False
+    ) -> Outgoing:
         """A session that knows everything up to version ``since``; it ends an older one."""
         rows = self._feed.since(since)
         missed = (notice(book, row, provider, since=since) for row in rows)
-        outgoing = Outgoing(epoch, (each for each in missed if each is not None))
+        outgoing = Outgoing(epoch, (each for each in missed if each is not None), screens=screens)
         current = self._live.get(provider)
         if current is not None and current.epoch > epoch:
             outgoing.close(self._superseded)
@@ -128,7 +145,8 @@ class Sessions:
         if current is not None:
             current.close(self._superseded)
         outgoing.is_stopping = self._is_stopping
-        outgoing.tunnels.extend(self._wanted.get(provider, ()))
+        for hint in self._wanted.get(provider, {}).values():
+            outgoing.hint(hint)
         self._live[provider] = outgoing
         self._empty.clear()
         return outgoing
@@ -141,16 +159,15 @@ class Sessions:
             self._empty.set()
 
     @contextmanager
-    def wanting(self, provider: ProviderId, tunnel: str) -> Iterator[None]:
-        """Ask ``provider`` for a tunnel of this name, and again in each session that begins meanwhile."""
-        self._wanted[provider].add(tunnel)
+    def wanting(self, provider: ProviderId, name: str, hint: Hint) -> Iterator[None]:
+        """Send ``provider`` a hint, and again in each session that begins meanwhile; ``name`` is its own."""
+        self._wanted[provider][name] = hint
         if (current := self._live.get(provider)) is not None:
-            current.tunnels.append(tunnel)
-            current.wake.set()
+            current.hint(hint)
         try:
             yield
         finally:
-            self._wanted[provider].discard(tunnel)
+            self._wanted[provider].pop(name, None)
             if not self._wanted[provider]:
                 del self._wanted[provider]
 

@@ -23,17 +23,15 @@ from provider.adapters.gateway.entrance import Entrance
 from provider.adapters.gateway.exec_stream import bridge
 from provider.adapters.gateway.lease_views import Look, lease_status_to_pb
 from provider.adapters.gateway.log_stream import LogReader
-from provider.adapters.gateway.screening import group_to_screen, screened_to_pb
+from provider.adapters.gateway.screening import Screener
 from provider.adapters.gateway.settings import GatewaySettings
 from provider.adapters.gateway.slots import Slots
 from provider.adapters.gateway.streams import until_closing
-from provider.adapters.gateway.turnstile import Turnstile
 from provider.core.events import ManifestArrived, MigrationRequested, RestartRequested
-from provider.core.screening import order_of, screen
 from provider.core.state import Lease
 from provider.core.step import Step
 from provider.domain.errors import PeerError, ProviderError
-from provider.domain.ids import LeaseId, Owner
+from provider.domain.ids import LeaseId
 from provider.domain.market import Refused
 from provider.domain.usage import LeaseUsage
 from provider.domain.workload import Pull, Workload
@@ -75,9 +73,7 @@ class LeaseGateway(LeaseServiceServicer):
         self._world = world
         self._entrance = Entrance(world.agent, world.journal, world.clock, doorman)
         self._doorman = doorman
-        self._screenings = Turnstile(
-            world.clock, each=settings.screenings_each, in_all=settings.screenings_in_all
-        )
+        self._screener = Screener(settings, lambda: world.agent.state, world.clock, doorman.market)
         self.slots = Slots(in_all=settings.streams_most, per_lease=settings.streams_per_lease)
 
     async def SendManifest(  # noqa: N802
@@ -219,9 +215,8 @@ class LeaseGateway(LeaseServiceServicer):
 
     async def ScreenBid(self, request: pb.ScreenBidRequest, context: _Context) -> pb.ScreenBidResponse:  # noqa: N802
         guest = self._doorman.guest(context)
-        self._screenings.enter(guest.name or guest.role)
-        order = order_of(Owner(guest.name or guest.role), group_to_screen(request), self._doorman.market)
-        return screened_to_pb(screen(order, self._world.agent.state, self._world.clock.now()))
+        name = guest.name or guest.role
+        return self._screener.answer(request, guest=name, owner=name)
 
 
 async def _first(requests: AsyncIterator[_First], kind: type[_First]) -> _First:

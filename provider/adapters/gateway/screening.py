@@ -1,4 +1,4 @@
-"""A dry run's question and answer on the wire. Pure.
+"""A dry run's question and answer on the wire, and who may ask how often.
 
 The market checks orders before they reach a provider; what is asked here comes from anybody of the market, so
 it is held to the market's bounds first: the decision's time depends on the question's size.
@@ -6,9 +6,16 @@ it is held to the market's bounds first: the decision's time depends on the ques
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from provider.adapters.gateway.settings import GatewaySettings
+from provider.adapters.gateway.turnstile import Turnstile
 from provider.core.admission import Accepted
-from provider.core.screening import for_strangers
+from provider.core.screening import for_strangers, order_of, screen
+from provider.core.state import AgentState
+from provider.domain.ids import MarketId, Owner
 from provider.domain.market import GroupSpec, Refused
+from provider.ports import Clock
 from provider.rpc.codec import group_from_pb, rate_to_pb
 from provider.rpc.codec_market import gpu_offer_to_pb
 from provider.rpc.fields import at_most, line, present
@@ -16,6 +23,24 @@ from provider.rpc.v1 import lease_pb2 as pb
 from provider.sdl import limits
 
 ATTRIBUTES_MOST = 64
+
+
+class Screener:
+    """Answers one market's questions; each that asks may do so as often as ``settings`` say."""
+
+    def __init__(
+        self, settings: GatewaySettings, state: Callable[[], AgentState], clock: Clock, market: MarketId
+    ) -> None:
+        self._turnstile = Turnstile(clock, each=settings.screenings_each, in_all=settings.screenings_in_all)
+        self._state = state
+        self._clock = clock
+        self._market = market
+
+    def answer(self, request: pb.ScreenBidRequest, guest: str, owner: str) -> pb.ScreenBidResponse:
+        """To ``guest``, on an order of ``owner``. ``Denied`` or ``PeerError`` where nothing is decided."""
+        self._turnstile.enter(guest)
+        order = order_of(Owner(owner), group_to_screen(request), self._market)
+        return screened_to_pb(screen(order, self._state(), self._clock.now()))
 
 
 def group_to_screen(request: pb.ScreenBidRequest) -> GroupSpec:

@@ -43,16 +43,21 @@ from provider.rpc.codec_market import (
     report_to_pb,
     usage_to_pb,
 )
+from provider.rpc.fields import line, text
 from provider.rpc.identity import LiveIdentity, check_valid
 from provider.rpc.member import Member, Role
 from provider.rpc.problems import explain
 from provider.rpc.sequence import Outbox
 from provider.rpc.settings import mtls_channel
+from provider.rpc.status import Denied
+from provider.rpc.v1.lease_pb2 import ScreenBidRequest, ScreenBidResponse
 from provider.rpc.v1.market_pb2 import (
     Hello,
     LeaseConfirmed,
     PlaceBidsRequest,
     PlaceBidsResponse,
+    Screened,
+    ScreeningWanted,
     Welcome,
     WithdrawBidRequest,
 )
@@ -66,6 +71,8 @@ CALLS_MOST = 16
 """Unary calls at once: a coordinator refuses when too many come from all members together."""
 Position = Callable[[], tuple[str, int]]
 """The market whose changes the agent follows, and how far it has committed them; ``("", 0)`` at first."""
+Screen = Callable[[ScreenBidRequest, str], ScreenBidResponse]
+"""Would we bid on that, were it an order of this member? ``Denied`` or ``PeerError`` where nobody decides."""
 
 
 class LinkStage(StrEnum):
@@ -94,6 +101,8 @@ class GrpcLink:
         self._identity = identity
         self._clock = clock
         self._position = position
+        self.screen: Screen | None = None
+        """Set before it is entered, or the market asks us nothing beforehand."""
         self._address = settings.address or identity.now.coordinator
         self._backoff = Backoff(settings, chance)
         self._call_backoff = Backoff(settings, chance)
@@ -282,6 +291,7 @@ class GrpcLink:
             settled=self._settled,
             skipped=self._skip,
             tunnel_wanted=self.tunnels.wanted,
+            screened=self._screened,
         )
         self._session = Session(self._settings, self._clock, self._outbox, sink)
         try:
@@ -300,6 +310,7 @@ class GrpcLink:
             market=market,
             lease_address=self._settings.lease_address,
             software=self._settings.software,
+            screens=self.screen is not None,
         )
 
     def _accept(self, welcome: Welcome) -> Delivery:
@@ -340,6 +351,16 @@ class GrpcLink:
         self._is_dialling_again = True
         if self._session:
             self._session.leave("its certificate was renewed")
+
+    def _screened(self, wanted: ScreeningWanted) -> Screened | None:
+        if self.screen is None:
+            return None
+        try:
+            request = ScreenBidRequest(group=wanted.group) if wanted.HasField("group") else ScreenBidRequest()
+            answer = self.screen(request, text(wanted.owner, "screening_wanted.owner"))
+        except (Denied, PeerError) as problem:
+            return Screened(screening=wanted.screening, problem=line(problem.what))
+        return Screened(screening=wanted.screening, answer=answer)
 
     def _skip(self, error: PeerError) -> None:
         self.skipped = error.what

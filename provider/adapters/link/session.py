@@ -9,6 +9,7 @@ brings is delivered in its order.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,8 @@ from provider.rpc.v1.market_pb2 import (
     LeaseRefused,
     LeaseReport,
     MessageRefused,
+    Screened,
+    ScreeningWanted,
     SessionRequest,
     SessionResponse,
     Welcome,
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
 Told = LeaseConfirmed | LeaseRefused | LeaseReport | LeaseEnding
 """What an agent tells the market on the stream."""
 _Call = grpc.aio.StreamStreamCall[SessionRequest, SessionResponse]
-
+SCREENED_MOST = 256
+"""Answers that wait to be sent: past it the oldest are dropped, and asked for again."""
 
 _FIELD: dict[type[Told], str] = {
     LeaseConfirmed: "lease_confirmed",
@@ -68,6 +72,8 @@ class SessionSink:
     """An order that cannot be read here was passed over."""
     tunnel_wanted: Callable[[str], None]
     """The coordinator asks for a tunnel of this name."""
+    screened: Callable[[ScreeningWanted], Screened | None]
+    """The coordinator asks whether we would bid: what we say; None where nobody is there to say it."""
 
 
 class Session:
@@ -89,6 +95,7 @@ class Session:
         self.last_message: Instant | None = None
         """When the coordinator last said something."""
         self._is_held_up = False
+        self._screened: deque[Screened] = deque(maxlen=SCREENED_MOST)
         self._wake = asyncio.Event()
         self._is_welcome = asyncio.Event()
         self._beat_s = settings.welcome_s
@@ -168,6 +175,8 @@ class Session:
                 self.leave("the coordinator asked for it")
             if message.HasField("tunnel_wanted"):
                 self._sink.tunnel_wanted(message.tunnel_wanted.tunnel)
+            if message.HasField("screening_wanted"):
+                self._screen(message.screening_wanted)
             await self._take(message)
 
     def _refused(self, refused: MessageRefused) -> None:
@@ -175,6 +184,12 @@ class Session:
         self._outbox.drop(refused.id)
         why = refused.detail or f"the market refused: {refused.reason}"
         self._sink.settled(refused.id, Permanent(why))
+
+    def _screen(self, wanted: ScreeningWanted) -> None:
+        screened = self._sink.screened(wanted)
+        if screened is not None:
+            self._screened.append(screened)
+            self._wake.set()
 
     def _settle(self, ack: int) -> None:
         for key in self._outbox.acknowledge(ack):
@@ -252,6 +267,9 @@ class Session:
         while (waiting := self._outbox.next()) is not None:
             seq, key, body = waiting
             await call.write(self._numbered(seq, id=key, **{_FIELD[type(body)]: body}))
+        while self._screened:
+            screened = self._screened.popleft()
+            await call.write(self._numbered(self._outbox.number(), screened=screened))
 
     def _numbered(self, seq: int, **fields: Any) -> SessionRequest:
         """A message that carries all that is owed."""

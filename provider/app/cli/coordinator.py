@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from provider import __version__
 from provider.app.cli.entry import command
 from provider.app.cli.entry import main as enter
+from provider.app.cli.manifest_commands import add_reading_options
 
 COMMANDS = "coordinator_commands"
 DEFAULT_STATE = "/var/lib/coordinator"
@@ -51,10 +52,30 @@ def parser() -> argparse.ArgumentParser:
     fund.add_argument("tenant")
     fund.add_argument("amount", help="such as 5000000uact")
     fund.set_defaults(run=command(COMMANDS, "fund"))
+    _screening(commands)
     status = commands.add_parser("status", help="members, accounts, orders and leases")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=command(COMMANDS, "status"))
     return top
+
+
+def _screening(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    screen = commands.add_parser("screen", help="ask providers whether they would bid, and at what price")
+    screen.add_argument("file", metavar="FILE", help="SDL; - reads standard input")
+    screen.add_argument(
+        "--provider",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="whom to ask; more than once (default: all)",
+    )
+    screen.add_argument("--owner", metavar="TENANT", default="", help="whose order it would be")
+    screen.add_argument(
+        "--wait", metavar="SECONDS", type=float, default=5, help="for answers (default: %(default)s)"
+    )
+    add_reading_options(screen)
+    screen.add_argument("--json", action="store_true", help="for programs")
+    screen.set_defaults(run=command("screen_actions", "screen_members"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

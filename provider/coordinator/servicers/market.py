@@ -14,8 +14,8 @@ from provider.coordinator.gate import Gate
 from provider.coordinator.market import requests
 from provider.coordinator.refusals import granted
 from provider.coordinator.rows import Done
+from provider.coordinator.screenings import Screenings
 from provider.coordinator.servicers.session import Session, SessionSettings
-from provider.coordinator.sessions import Sessions
 from provider.coordinator.writer import Clock, Writer
 from provider.domain.errors import PeerError
 from provider.domain.ids import ProviderId
@@ -30,10 +30,12 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MarketServicer(market_pb2_grpc.MarketServiceServicer):
-    def __init__(self, writer: Writer, sessions: Sessions, clock: Clock, settings: SessionSettings) -> None:
+    def __init__(
+        self, writer: Writer, screenings: Screenings, clock: Clock, settings: SessionSettings
+    ) -> None:
         self._writer = writer
         self._gate = Gate(writer)
-        self._sessions = sessions
+        self._screenings = screenings
         self._clock = clock
         self._settings = settings
 
@@ -41,7 +43,7 @@ class MarketServicer(market_pb2_grpc.MarketServiceServicer):
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: _Context
     ) -> None:
         provider = self._gate.provider(context)
-        session = Session(provider, self._writer, self._sessions, self._clock, self._settings)
+        session = Session(provider, self._writer, self._screenings, self._clock, self._settings)
         await session.run(context)
 
     async def PlaceBid(self, request: pb.PlaceBidRequest, context: _Context) -> pb.PlaceBidResponse:

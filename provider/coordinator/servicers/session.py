@@ -28,7 +28,8 @@ from provider.coordinator.market.notices import (
     OrderOpened,
 )
 from provider.coordinator.refusals import granted
-from provider.coordinator.sessions import Outgoing, Sessions
+from provider.coordinator.screenings import Screenings
+from provider.coordinator.sessions import Outgoing
 from provider.coordinator.writer import Clock, Writer
 from provider.domain.errors import PeerError, ProviderError, Temporary
 from provider.domain.ids import ProviderId
@@ -68,13 +69,14 @@ class Session:
         self,
         provider: ProviderId,
         writer: Writer,
-        sessions: Sessions,
+        screenings: Screenings,
         clock: Clock,
         settings: SessionSettings,
     ) -> None:
         self._provider = provider
         self._writer = writer
-        self._sessions = sessions
+        self._screenings = screenings
+        self._sessions = screenings.sessions
         self._clock = clock
         self._settings = settings
         self._beat_s = settings.heartbeat_interval_ms / 1000
@@ -85,9 +87,12 @@ class Session:
 
     async def run(self, context: _Context) -> None:
         """Until the agent says goodbye or is gone. What else ended it is raised."""
-        hello = await self._hello(context)
+        told = await self._hello(context)
+        hello = self._asked_by(told)
         welcomed = granted(await self._writer.ask(hello), requests.Welcomed)
-        outgoing = self._sessions.open(self._writer.book, self._provider, welcomed.epoch, hello.last_version)
+        outgoing = self._sessions.open(
+            self._writer.book, self._provider, welcomed.epoch, hello.last_version, screens=told.screens
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self._write(context, outgoing))
@@ -100,12 +105,14 @@ class Session:
 
     # --- reading
 
-    async def _hello(self, context: _Context) -> requests.Hello:
+    async def _hello(self, context: _Context) -> pb.Hello:
         message = await self._next(context, self._settings.welcome_s)
         if message is None or not message.HasField("hello"):
             raise PeerError("a session begins with a hello")
         self._inbox.committed(message.seq)
-        hello = message.hello
+        return message.hello
+
+    def _asked_by(self, hello: pb.Hello) -> requests.Hello:
         return requests.Hello(
             provider=self._provider,
             instance=text(hello.instance, "hello.instance"),
@@ -124,6 +131,8 @@ class Session:
                     raise PeerError("a session has one hello")
                 case "heartbeat":
                     pass
+                case "screened":
+                    self._screenings.hear(self._provider, message.screened)
                 case _:
                     await self._take(message)
             self._inbox.committed(message.seq)
@@ -185,8 +194,8 @@ class Session:
             raise outgoing.end
         if self._refused:
             return {"message_refused": self._refused.popleft()}
-        if outgoing.tunnels:
-            return {"tunnel_wanted": pb.TunnelWanted(tunnel=outgoing.tunnels.popleft())}
+        if outgoing.hints:
+            return outgoing.hints.popleft()
         if outgoing.waiting:
             told = outgoing.waiting.popleft()
             told.body = told.body or body_of(told.notice)

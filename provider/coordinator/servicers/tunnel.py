@@ -26,6 +26,7 @@ from provider.rpc.fields import broken, word
 from provider.rpc.settings import DEADLINE_S, TUNNEL_PIECE_BYTES
 from provider.rpc.v1 import tunnel_pb2 as pb
 from provider.rpc.v1 import tunnel_pb2_grpc
+from provider.rpc.v1.market_pb2 import TunnelWanted
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 AGAIN = "try again in a moment"
@@ -74,7 +75,8 @@ class TunnelServicer(tunnel_pb2_grpc.TunnelServiceServicer):
 
     async def _answered(self, tunnel: Tunnel) -> None:
         provider, patience_s = tunnel.lease.provider, self._tunnels.limits.answer_s
-        with self._sessions.wanting(provider, tunnel.name):
+        hint = {"tunnel_wanted": TunnelWanted(tunnel=tunnel.name)}
+        with self._sessions.wanting(provider, tunnel.name, hint):
             try:
                 await tunnel.answered(patience_s)
             except TimeoutError:

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from provider.rpc.v1 import lease_pb2 as _lease_pb2
 from provider.rpc.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -243,3 +244,92 @@ class AccountView(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountView: _TypeAlias = AccountView  # noqa: Y015
+
+@_typing.final
+class ScreenOrderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PATIENCE_MS_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """The member whose order it would be; empty for nobody's."""
+    patience_ms: _builtins.int
+    """How long to wait for answers, milliseconds; 0 for five seconds."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.GroupSpec]: ...
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By name; empty for every provider of the market."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[_resources_pb2.GroupSpec] | None = ...,
+        providers: _abc.Iterable[_builtins.str] | None = ...,
+        owner: _builtins.str = ...,
+        patience_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "owner", b"owner", "patience_ms", b"patience_ms", "providers", b"providers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenOrderRequest: _TypeAlias = ScreenOrderRequest  # noqa: Y015
+
+@_typing.final
+class ScreenOrderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCREENINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def screenings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScreeningView]:
+        """By group as asked, then by provider."""
+
+    def __init__(
+        self,
+        *,
+        screenings: _abc.Iterable[Global___ScreeningView] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["screenings", b"screenings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenOrderResponse: _TypeAlias = ScreenOrderResponse  # noqa: Y015
+
+@_typing.final
+class ScreeningView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group's name."""
+    provider: _builtins.str
+    problem: _builtins.str
+    """Why it said nothing, one line."""
+    @_builtins.property
+    def answer(self) -> _lease_pb2.ScreenBidResponse:
+        """Absent where the provider said nothing."""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        answer: _lease_pb2.ScreenBidResponse | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "group", b"group", "problem", b"problem", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreeningView: _TypeAlias = ScreeningView  # noqa: Y015

@@ -49,6 +49,11 @@ class AdminServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_admin__pb2.GetMarketRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_admin__pb2.GetMarketResponse.FromString,
                 _registered_method=True)
+        self.ScreenOrder = channel.unary_unary(
+                '/provider.rpc.v1.AdminService/ScreenOrder',
+                request_serializer=provider_dot_rpc_dot_v1_dot_admin__pb2.ScreenOrderRequest.SerializeToString,
+                response_deserializer=provider_dot_rpc_dot_v1_dot_admin__pb2.ScreenOrderResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -75,6 +80,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScreenOrder(self, request, context):
+        """Would providers bid on such an order, at what price, and if not why? Nothing is ordered and nothing held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetMarket,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_admin__pb2.GetMarketRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_admin__pb2.GetMarketResponse.SerializeToString,
+            ),
+            'ScreenOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScreenOrder,
+                    request_deserializer=provider_dot_rpc_dot_v1_dot_admin__pb2.ScreenOrderRequest.FromString,
+                    response_serializer=provider_dot_rpc_dot_v1_dot_admin__pb2.ScreenOrderResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class AdminService:
             '/provider.rpc.v1.AdminService/GetMarket',
             provider_dot_rpc_dot_v1_dot_admin__pb2.GetMarketRequest.SerializeToString,
             provider_dot_rpc_dot_v1_dot_admin__pb2.GetMarketResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScreenOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/provider.rpc.v1.AdminService/ScreenOrder',
+            provider_dot_rpc_dot_v1_dot_admin__pb2.ScreenOrderRequest.SerializeToString,
+            provider_dot_rpc_dot_v1_dot_admin__pb2.ScreenOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class AdminServiceStub:
     """Credit a tenant's account."""
     GetMarket: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetMarketRequest, _admin_pb2.GetMarketResponse]
     """How the market does."""
+    ScreenOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScreenOrderRequest, _admin_pb2.ScreenOrderResponse]
+    """Would providers bid on such an order, at what price, and if not why? Nothing is ordered and nothing held."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -47,6 +49,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Credit a tenant's account."""
     GetMarket: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetMarketRequest, _admin_pb2.GetMarketResponse]  # type: ignore[assignment]
     """How the market does."""
+    ScreenOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScreenOrderRequest, _admin_pb2.ScreenOrderResponse]  # type: ignore[assignment]
+    """Would providers bid on such an order, at what price, and if not why? Nothing is ordered and nothing held."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetMarketResponse, _abc.Awaitable[_admin_pb2.GetMarketResponse]]:
         """How the market does."""
+
+    @_abc_1.abstractmethod
+    def ScreenOrder(
+        self,
+        request: _admin_pb2.ScreenOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ScreenOrderResponse, _abc.Awaitable[_admin_pb2.ScreenOrderResponse]]:
+        """Would providers bid on such an order, at what price, and if not why? Nothing is ordered and nothing held."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

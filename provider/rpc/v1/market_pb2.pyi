@@ -11,6 +11,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from provider.rpc.v1 import lease_pb2 as _lease_pb2
 from provider.rpc.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -39,12 +40,13 @@ class SessionRequest(_message.Message):
     LEASE_REPORT_FIELD_NUMBER: _builtins.int
     LEASE_ENDING_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    SCREENED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Counts this direction's messages in this session from 1. Hello is 1."""
     ack: _builtins.int
     """The highest seq received from the coordinator and committed here; 0 for none."""
     id: _builtins.str
-    """Idempotency key of the message; empty for hello, heartbeat and goodbye, which change nothing."""
+    """Idempotency key of the message; empty for hello, heartbeat, screened and goodbye, which change nothing."""
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -59,6 +61,8 @@ class SessionRequest(_message.Message):
     def lease_ending(self) -> Global___LeaseEnding: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def screened(self) -> Global___Screened: ...
     def __init__(
         self,
         *,
@@ -72,12 +76,13 @@ class SessionRequest(_message.Message):
         lease_report: Global___LeaseReport | None = ...,
         lease_ending: Global___LeaseEnding | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        screened: Global___Screened | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report", "screened", b"screened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "id", b"id", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "id", b"id", "lease_confirmed", b"lease_confirmed", "lease_ending", b"lease_ending", "lease_refused", b"lease_refused", "lease_report", b"lease_report", "screened", b"screened", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "lease_confirmed", "lease_refused", "lease_report", "lease_ending", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "lease_confirmed", "lease_refused", "lease_report", "lease_ending", "goodbye", "screened"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -101,6 +106,7 @@ class SessionResponse(_message.Message):
     GO_AWAY_FIELD_NUMBER: _builtins.int
     LEASE_UPDATED_FIELD_NUMBER: _builtins.int
     TUNNEL_WANTED_FIELD_NUMBER: _builtins.int
+    SCREENING_WANTED_FIELD_NUMBER: _builtins.int
     MESSAGE_REFUSED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Counts this direction's messages in this session from 1. Welcome is 1."""
@@ -127,6 +133,8 @@ class SessionResponse(_message.Message):
     @_builtins.property
     def tunnel_wanted(self) -> Global___TunnelWanted: ...
     @_builtins.property
+    def screening_wanted(self) -> Global___ScreeningWanted: ...
+    @_builtins.property
     def message_refused(self) -> Global___MessageRefused: ...
     def __init__(
         self,
@@ -143,13 +151,14 @@ class SessionResponse(_message.Message):
         go_away: Global___GoAway | None = ...,
         lease_updated: Global___LeaseUpdated | None = ...,
         tunnel_wanted: Global___TunnelWanted | None = ...,
+        screening_wanted: Global___ScreeningWanted | None = ...,
         message_refused: Global___MessageRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "tunnel_wanted", b"tunnel_wanted", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "screening_wanted", b"screening_wanted", "tunnel_wanted", b"tunnel_wanted", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "seq", b"seq", "tunnel_wanted", b"tunnel_wanted", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "screening_wanted", b"screening_wanted", "seq", b"seq", "tunnel_wanted", b"tunnel_wanted", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away", "lease_updated", "tunnel_wanted", "message_refused"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away", "lease_updated", "tunnel_wanted", "screening_wanted", "message_refused"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -166,6 +175,7 @@ class Hello(_message.Message):
     MARKET_FIELD_NUMBER: _builtins.int
     LEASE_ADDRESS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    SCREENS_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """Random at each start of the daemon: tells a restart from a reconnect."""
     last_version: _builtins.int
@@ -176,6 +186,8 @@ class Hello(_message.Message):
     """host:port at which tenants reach this provider's LeaseService; empty where they cannot."""
     software: _builtins.str
     """Version of the agent's software."""
+    screens: _builtins.bool
+    """Whether this agent answers ScreeningWanted: it is asked nothing otherwise."""
     def __init__(
         self,
         *,
@@ -184,10 +196,11 @@ class Hello(_message.Message):
         market: _builtins.str = ...,
         lease_address: _builtins.str = ...,
         software: _builtins.str = ...,
+        screens: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "last_version", b"last_version", "lease_address", b"lease_address", "market", b"market", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "last_version", b"last_version", "lease_address", b"lease_address", "market", b"market", "screens", b"screens", "software", b"software"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,6 +415,67 @@ class TunnelWanted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TunnelWanted: _TypeAlias = TunnelWanted  # noqa: Y015
+
+@_typing.final
+class ScreeningWanted(_message.Message):
+    """Would this provider bid on such an order now? A hint as TunnelWanted is: asked again in a later session while
+    somebody waits for the answer. Holds nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCREENING_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    screening: _builtins.str
+    """Repeated in the answer."""
+    owner: _builtins.str
+    """The member whose order it would be."""
+    @_builtins.property
+    def group(self) -> _resources_pb2.GroupSpec: ...
+    def __init__(
+        self,
+        *,
+        screening: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        group: _resources_pb2.GroupSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "owner", b"owner", "screening", b"screening"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreeningWanted: _TypeAlias = ScreeningWanted  # noqa: Y015
+
+@_typing.final
+class Screened(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCREENING_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    screening: _builtins.str
+    problem: _builtins.str
+    """Why nothing was decided, one line."""
+    @_builtins.property
+    def answer(self) -> _lease_pb2.ScreenBidResponse:
+        """Absent where there is a problem."""
+
+    def __init__(
+        self,
+        *,
+        screening: _builtins.str = ...,
+        answer: _lease_pb2.ScreenBidResponse | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "problem", b"problem", "screening", b"screening"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Screened: _TypeAlias = Screened  # noqa: Y015
 
 @_typing.final
 class LeaseConfirmed(_message.Message):
