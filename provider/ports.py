@@ -46,7 +46,7 @@ class Clock(Protocol):
         """UTC, milliseconds."""
 
     async def sleep_until(self, instant: Instant) -> None:
-        """Return at ``instant``, or at once if it is past."""
+        """Return at ``instant``, or at once if it is past; earlier where the clock is set back meanwhile."""
 
 
 class GpuProbe(Protocol):

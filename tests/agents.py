@@ -144,13 +144,13 @@ def manifest(of: GroupSpec) -> Manifest:
     return Manifest(groups=(ManifestGroup(name=of.name, services=services),))
 
 
-def order(number: int = 1, of: GroupSpec | None = None) -> Order:
-    order_id = OrderId(owner=Owner("alice"), dseq=number, gseq=1, oseq=1)
+def order(number: int = 1, of: GroupSpec | None = None, owner: str = "alice") -> Order:
+    order_id = OrderId(owner=Owner(owner), dseq=number, gseq=1, oseq=1)
     return Order(id=order_id, group=of or group(), manifest_hash=HASH)
 
 
-def lease_of(number: int = 1) -> LeaseId:
-    return order(number).id.lease(PROVIDER)
+def lease_of(number: int = 1, owner: str = "alice") -> LeaseId:
+    return order(number, owner=owner).id.lease(PROVIDER)
 
 
 def workload(

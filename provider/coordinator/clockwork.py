@@ -102,7 +102,8 @@ async def renew(live: LiveIdentity, make: Callable[[Instant], Identity], clock: 
     """Replace the coordinator's own certificate two thirds into its life, until cancelled."""
     while True:
         await clock.sleep_until(live.now.renew_at)
-        live.now = make(clock.now())
+        if clock.now() >= live.now.renew_at:  # else it was set back meanwhile
+            live.now = make(clock.now())
 
 
 def touched(rows: Iterable[Row]) -> frozenset[DeploymentId]:

@@ -22,7 +22,8 @@ TOGETHER = Span(MINUTE)
 SETTLES = Span(5 * SECOND)
 """So long an Xid 48 waits for the one that says it was contained."""
 APP_FEWEST = 3
-"""The same programming error so often a day, of more than one lease, is perhaps not the tenants'."""
+"""The same programming error so often a day, of more than one tenant, is perhaps not theirs. Leases do not
+count: one tenant starts a program that fails again and again, and could take the card from all others so."""
 CLOCK_STEP = Span(5 * MINUTE)
 """The kernel's log counts from the boot: its instants move with the clock. Rather one incident too few than
 one too many."""
@@ -52,8 +53,11 @@ def raised_now(record: GpuRecord, xid: int, at: Instant) -> dict[GpuSignal, str]
             raised[GpuSignal.XID_REPEATED] = f"Xid {xid} again within a day: {xids.meaning(xid)}"
     if kind is XidClass.APP and xid not in xids.CLEANUP:
         same = [each for each in counted if each.xid == xid and each.lease is not None]
-        if len(same) >= APP_FEWEST and len({each.lease for each in same}) > 1:
-            raised[GpuSignal.APP_FAULTS] = f"Xid {xid} {len(same)} times within a day, of several leases"
+        owners = {each.lease.owner for each in same if each.lease is not None}
+        if len(same) >= APP_FEWEST and len(owners) > 1:
+            raised[GpuSignal.APP_FAULTS] = (
+                f"Xid {xid} {len(same)} times within a day, of {len(owners)} tenants"
+            )
     return raised
 
 

@@ -28,7 +28,7 @@ XID_ROWS = (
         number="2",
         signal=_S.APP_FAULTS,
         action=Action.DRAIN,
-        seen="the same programming Xid (not 43, 45) 3 times in 24 h, of 2 leases or more",
+        seen="the same programming Xid (not 43, 45) 3 times in 24 h, of 2 tenants or more",
         clears=Clears.OPERATOR,
     ),
     Row(

@@ -24,7 +24,8 @@ class LoopClock:
         self._epoch = Instant(self._epoch + span)
 
     async def sleep_until(self, instant: Instant) -> None:
-        while True:
+        epoch = self._epoch
+        while self._epoch >= epoch:  # else it was set back meanwhile
             left_ms = instant - self.now()
             if left_ms <= 0:
                 return

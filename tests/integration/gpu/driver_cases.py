@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from provider.domain.gpu_health import GpuSignal
+from provider.domain.moment import MINUTE, Span
 from provider.sim.nvml.state import SimulatedDriver
 
 S = GpuSignal
@@ -23,10 +24,19 @@ class Case:
     before: Act = lambda _driver, _index: None
     only_idle: bool = False
     """It is nothing on a card that a lease has."""
+    again_after: Span | None = None
+    """It takes the same once more, so much later by the clock."""
+    xid: int | None = None
+    """That the driver reports; None where it is read."""
 
 
-def xid(number: int) -> Act:
-    return lambda driver, index: driver.xid(index, number)
+def of_xid(signal: GpuSignal, number: int, again_after: Span | None = None) -> Case:
+    return Case(
+        signal=signal,
+        breaks=lambda driver, index: driver.xid(index, number),
+        again_after=again_after,
+        xid=number,
+    )
 
 
 def tells(field: int, value: int) -> Act:
@@ -95,15 +105,17 @@ def _in_use(driver: SimulatedDriver, index: int) -> None:
 
 
 CASES = (
-    Case(signal=S.SUSPECT_XID, breaks=xid(32)),
-    Case(signal=S.UNKNOWN_XID, breaks=xid(999)),
-    Case(signal=S.CONTAINED_ECC, breaks=xid(94)),
-    Case(signal=S.RESET_NEEDED, breaks=xid(62)),
-    Case(signal=S.REMAP_FAILED, breaks=xid(64)),
-    Case(signal=S.UNCORRECTED_ECC, breaks=xid(48)),
-    Case(signal=S.GPU_LOST, breaks=xid(79)),
-    Case(signal=S.REBOOT_NEEDED, breaks=xid(151)),
-    Case(signal=S.NVLINK_FAULT, breaks=xid(74)),
+    of_xid(S.SUSPECT_XID, 32),
+    of_xid(S.UNKNOWN_XID, 999),
+    of_xid(S.CONTAINED_ECC, 94),
+    of_xid(S.XID_REPEATED, 32, again_after=Span(2 * MINUTE)),
+    of_xid(S.REMAP_PENDING, 63),
+    of_xid(S.RESET_NEEDED, 62),
+    of_xid(S.REMAP_FAILED, 64),
+    of_xid(S.UNCORRECTED_ECC, 48),
+    of_xid(S.GPU_LOST, 79),
+    of_xid(S.REBOOT_NEEDED, 151),
+    of_xid(S.NVLINK_FAULT, 74),
     Case(signal=S.REMAP_PENDING, before=tells(144, 0), breaks=tells(144, 1), mends=tells(144, 0)),
     Case(signal=S.REMAP_FAILED, before=tells(145, 0), breaks=tells(145, 1)),
     Case(signal=S.REMAP_EXHAUSTED, before=_well_banks, breaks=_banks),

@@ -6,6 +6,7 @@ Two cards: lease 1 runs on the first, a bid is open for the second. Times of the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from provider.core.state import Lease
 from provider.domain.gpu import Gpu, GpuHealth
 from provider.domain.gpu_health import GpuSignal
 from provider.domain.ids import HOME, LeaseId
-from provider.domain.journal import Happening
+from provider.domain.journal import EventKind, Happening
 from provider.domain.market import Award, CloseReason, GroupSpec
 from provider.domain.moment import MINUTE, SECOND, Instant, Span
 from provider.shell.attributing import Attribution, Sources
@@ -72,13 +73,42 @@ def _quick(row: Row) -> Row:
     return replace(row, triggers=triggers, clears_after=clears_after)
 
 
+DRIVEN: set[GpuSignal] = set()
+"""Signals that have a test of their own beside the table's."""
+T = TypeVar("T", bound=Callable[..., None])
+
+
+def drives(*signals: GpuSignal) -> Callable[[T], T]:
+    """The test takes these from the driver to what becomes of bids and leases."""
+
+    def note(test: T) -> T:
+        DRIVEN.update(signals)
+        return test
+
+    return note
+
+
+class SteppedClock:
+    """The daemon's, on a machine whose clock a test sets."""
+
+    def __init__(self) -> None:
+        self._ahead_ms = 0
+        self._clock = SystemClock(lambda: time.time_ns() + self._ahead_ms * 1_000_000)
+        self.now = self._clock.now
+        self.sleep_until = self._clock.sleep_until
+
+    def step(self, span: int) -> None:
+        """Set forward, or back."""
+        self._ahead_ms += span
+
+
 @dataclass(kw_only=True)
 class HealthWorld:
     """What a test takes hold of."""
 
     driver: SimulatedDriver
     nvml: NvmlSettings = QUICK
-    clock: SystemClock = field(default_factory=SystemClock)
+    clock: SteppedClock = field(default_factory=SteppedClock)
     market: SimulatedMarket = field(default_factory=SimulatedMarket)
     store: MemoryStore = field(default_factory=lambda: MemoryStore(CAREFUL))
     host: SimulatedHost = field(default_factory=SimulatedHost)
@@ -99,6 +129,7 @@ class HealthWorld:
         runtime = SimulatedRuntime(self.engine)
         self.link = SimulatedLink(self.market, lambda: self.loop.state.market().position)
         async with NvmlProbe(settings, self.clock) as probe, runtime, self.link:
+            self.probe = probe
             self.attribution = Attribution(
                 Sources(
                     state=lambda: self.loop.state,
@@ -162,31 +193,49 @@ class HealthWorld:
     def signals(self, index: int) -> set[GpuSignal]:
         return {each.signal for each in record_of(self.loop.state, self.cards()[index].uuid).active}
 
-    def lease(self, number: int = 1) -> Lease | None:
-        return self.loop.state.leases.get(lease_of(number))
+    def ever(self, index: int) -> set[GpuSignal]:
+        """All that was ever held against it."""
+        return {each.signal for each in record_of(self.loop.state, self.cards()[index].uuid).history}
+
+    async def heard(self) -> None:
+        """Somebody waits for events: one that comes before is lost, as it is with NVML."""
+        await self.until(lambda: self.driver.hears_events, "somebody hears events")
+
+    def lease(self, number: int = 1, owner: str = "alice") -> Lease | None:
+        return self.loop.state.leases.get(lease_of(number, owner))
 
     def told(self, kind: type[E]) -> list[E]:
         """What the market heard."""
         return [each for each in self.market.told.values() if isinstance(each, kind)]
 
-    def news(self, number: int = 1) -> list[Happening]:
+    def news(self, number: int = 1, owner: str = "alice") -> list[Happening]:
         """What the tenant heard."""
-        return [each.happening for each in self.journal.read(lease_of(number), 0)]
+        return [each.happening for each in self.journal.read(lease_of(number, owner), 0)]
+
+    def faults(self, number: int = 1, owner: str = "alice") -> list[Happening]:
+        """Of its cards, as the tenant heard of them."""
+        return [each for each in self.news(number, owner) if each.kind is EventKind.GPU_FAULT]
 
     # --- what happens
 
-    async def bid(self, number: int, of: GroupSpec | None = None) -> None:
-        self.market.open_order(order(number, of))
-        await self.until(lambda: lease_of(number) in self.loop.state.bids, f"a bid on {number}")
-        await self.until(lambda: self._was_bid(number), "the market has it")
+    async def bid(self, number: int, of: GroupSpec | None = None, owner: str = "alice") -> LeaseId:
+        """Returns the lease that it may become."""
+        lease = lease_of(number, owner)
+        self.market.open_order(order(number, of, owner))
+        await self.until(lambda: lease in self.loop.state.bids, f"a bid on {lease}")
+        await self.until(
+            lambda: any(each.bid.id == lease for each in self.told(PlaceBid)), "the market has it"
+        )
+        return lease
 
-    def _was_bid(self, number: int) -> bool:
-        return any(each.bid.id == lease_of(number) for each in self.told(PlaceBid))
-
-    async def rent(self, number: int = 1, of: GroupSpec | None = None) -> LeaseId:
+    async def rent(self, number: int = 1, of: GroupSpec | None = None, owner: str = "alice") -> LeaseId:
         """From the order to a running lease."""
-        lease = lease_of(number)
-        await self.bid(number, of)
+        await self.bid(number, of, owner)
+        return await self.award(number, of, owner)
+
+    async def award(self, number: int = 1, of: GroupSpec | None = None, owner: str = "alice") -> LeaseId:
+        """From the bid to a running lease."""
+        lease = lease_of(number, owner)
         award = Award(
             id=lease,
             rate=self.loop.state.bids[lease].bid.rate,
@@ -194,15 +243,22 @@ class HealthWorld:
             confirm_by=Instant(self.clock.now() + MINUTE),
         )
         self.market.award(award)
-        await self.until(lambda: self.lease(number), "an award")
+        await self.until(lambda: self.lease(number, owner), "an award")
         await self.loop.submit(
             ManifestArrived(lease=lease, manifest=manifest(of or group()), manifest_hash=HASH)
         )
-        await self.until(lambda: self.is_running(number), "it runs")
+        await self.until(lambda: self.is_running(number, owner), "it runs")
         return lease
 
-    def is_running(self, number: int = 1) -> bool:
-        lease = self.lease(number)
+    async def ends(self, number: int = 1, owner: str = "alice") -> None:
+        """The tenant closes it, and its card is looked at."""
+        lease = self.lease(number, owner)
+        assert lease is not None
+        self.market.end_lease(lease.id, CloseReason.TENANT_CLOSED)
+        await self.until(lambda: self.lease(number, owner) is None, "the lease is over")
+
+    def is_running(self, number: int = 1, owner: str = "alice") -> bool:
+        lease = self.lease(number, owner)
         return lease is not None and lease.phase is Phase.RUNNING
 
     def was_evicted(self, number: int = 1) -> bool:
@@ -214,7 +270,8 @@ class HealthWorld:
         return any(each.bid == lease_of(number) for each in self.told(WithdrawBid))
 
 
-CAREFUL = replace(POLICY, checks_gpus=True)
+def quiet(_driver: SimulatedDriver) -> None:
+    """Nothing special."""
 
 
 @asynccontextmanager

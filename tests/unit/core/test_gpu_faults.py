@@ -12,7 +12,7 @@ from provider.core.lease import Phase
 from provider.core.step import GpuFaulted, GpuSignalMoved
 from provider.domain.gpu import Gpu, GpuFault, GpuHealth, MigSlice
 from provider.domain.gpu_health import GpuSignal, XidClass
-from provider.domain.ids import GpuUuid
+from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import HOUR, MINUTE, SECOND, Instant
 from tests.agents import (
     H100,
@@ -47,22 +47,31 @@ def test_a_programs_fault_is_the_tenants_and_the_card_stays_well() -> None:
 
 def test_the_same_fault_of_several_tenants_is_the_cards() -> None:
     card = Card()
-    for number, expected in ((1, set()), (2, set()), (1, {S.APP_FAULTS})):
+    for owner, expected in (("alice", set()), ("bob", set()), ("alice", {S.APP_FAULTS})):
         card.agent.passes(HOUR)
-        card.fails(31, lease=lease_of(number))
+        card.fails(31, lease=lease_of(1, owner))
         assert card.signals == expected
     assert card.now() is GpuHealth.DEGRADED
 
 
+ALICE, AGAIN, BOB = lease_of(1), lease_of(2), lease_of(1, "bob")
+
+
 @pytest.mark.parametrize(
     ("xids", "leases"),
-    [((31, 31, 31, 31), (1, 1, 1, 1)), ((43, 43, 43), (1, 2, 1)), ((31, 13, 31), (1, 2, 1))],
+    [
+        ((31, 31, 31, 31), (ALICE, ALICE, ALICE, ALICE)),
+        ((31, 31, 31, 31), (ALICE, AGAIN, ALICE, AGAIN)),
+        ((43, 43, 43), (ALICE, BOB, ALICE)),
+        ((31, 13, 31), (ALICE, BOB, ALICE)),
+    ],
 )
-def test_what_may_still_be_the_tenants(xids: tuple[int, ...], leases: tuple[int, ...]) -> None:
+def test_what_may_still_be_the_tenants(xids: tuple[int, ...], leases: tuple[LeaseId, ...]) -> None:
+    """However many leases one tenant has, it is one tenant's program."""
     card = Card()
-    for xid, number in zip(xids, leases, strict=True):
+    for xid, lease in zip(xids, leases, strict=True):
         card.agent.passes(HOUR)
-        card.fails(xid, lease=lease_of(number))
+        card.fails(xid, lease=lease)
     assert card.signals == set()
 
 
