@@ -58,6 +58,16 @@ async def cancelled_after(call: Call) -> AsyncIterator[Call]:
         call.cancel()
 
 
+@asynccontextmanager
+async def cancelled_on_failure(call: Call) -> AsyncIterator[Call]:
+    """``call`` for one question of several: cancelled where the block fails, open where it does not."""
+    try:
+        yield call
+    except BaseException:
+        async with cancelled_after(call):
+            raise
+
+
 def is_task_cancelled() -> bool:
     """Whether it is this task that was cancelled, and not a call alone."""
     task = asyncio.current_task()

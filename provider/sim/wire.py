@@ -7,6 +7,7 @@ after taking in, heartbeats, one session a provider. It decides nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Self
 
 import grpc.aio
@@ -114,6 +115,12 @@ class _Session:
         self._over: ProviderError | None = None
         self._refused: list[tuple[int, pb.MessageRefused]] = []
         self._words: list[dict[str, Any]] = []
+        self._heard = 0
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages that the agent has not said it committed."""
+        return self._seq - self._heard
 
     def end(self, why: ProviderError) -> None:
         self._over = why
@@ -161,6 +168,7 @@ class _Session:
             while (message := await self._read()) is not None:
                 await self._wire.thawed.wait()
                 self._wire.acks.append(message.ack)
+                self._heard = message.ack
                 if message.HasField("goodbye"):
                     self._wire.goodbyes.append(message.goodbye.reason)
                     await self._wire.ends.wait()
@@ -180,7 +188,8 @@ class _Session:
                 self._wake.set()
                 return  # acknowledged together with the refusal, never before it
         self._inbox.committed(message.seq)
-        self._wake.set()
+        if message.id:  # else two heartbeats would answer each other for ever
+            self._wake.set()
 
     async def _speak(self) -> None:
         while self._over is None:
@@ -232,6 +241,8 @@ class WireMarket(MarketServiceServicer):
         self.acks: list[int] = []
         """As agents sent them, one a message."""
         self.live_calls = 0
+        self.bid_calls = 0
+        """That were ever opened for bids."""
         self.ends = asyncio.Event()
         """Cleared: streams are not ended after a goodbye."""
         self.ends.set()
@@ -270,6 +281,11 @@ class WireMarket(MarketServiceServicer):
         await self._server.stop(None)
         await self._door.stop(None)
 
+    @property
+    def unacknowledged(self) -> int:
+        """Messages that some agent has not said it committed."""
+        return sum(session.unacknowledged for session in self._sessions.values())
+
     def say(self, **fields: Any) -> None:
         """Send a message with these fields, whatever they are, to every agent."""
         for session in self._sessions.values():
@@ -295,14 +311,24 @@ class WireMarket(MarketServiceServicer):
         await self._heard(context, PlaceBid(id=EffectId(request.key), bid=bid))
         return pb.PlaceBidResponse()
 
-    async def PlaceBids(self, request: pb.PlaceBidsRequest, context: _Context) -> pb.PlaceBidsResponse:  # noqa: N802
-        refused = []
+    async def PlaceBids(self, request_iterator: Any, context: _Context) -> None:  # type: ignore[override]  # noqa: N802
+        caller_as(context, Role.PROVIDER, self.market.name)
+        self.live_calls += 1
+        self.bid_calls += 1
+        try:
+            while isinstance(request := await context.read(), pb.PlaceBidsRequest):
+                await self.thawed.wait()
+                await context.write(pb.PlaceBidsResponse(refused=list(self._refused(request))))
+        finally:
+            self.live_calls -= 1
+
+    def _refused(self, request: pb.PlaceBidsRequest) -> Iterator[pb.MessageRefused]:
+        """Takes in all others."""
         for each in request.bids:
             try:
-                await self._heard(context, PlaceBid(id=EffectId(each.key), bid=bid_from_pb(each.bid)))
+                self.market.take(PlaceBid(id=EffectId(each.key), bid=bid_from_pb(each.bid)))
             except Permanent as error:
-                refused.append(pb.MessageRefused(id=each.key, reason="REFUSED", detail=error.what))
-        return pb.PlaceBidsResponse(refused=refused)
+                yield pb.MessageRefused(id=each.key, reason="REFUSED", detail=error.what)
 
     async def WithdrawBid(self, request: pb.WithdrawBidRequest, context: _Context) -> pb.WithdrawBidResponse:  # noqa: N802
         bid = lease_id_from_pb(request.bid, "bid")

@@ -1,8 +1,8 @@
-"""Bids on their way to the market: those that wait together go together, in one call.
+"""Bids on their way to the market: those that wait together go together, in one message.
 
-Owns what waits. Does not own the call, nor what becomes of one that fails (``link``). A bid that waits alone
-goes at once; while a call is under way the next ones gather, so that a thousand orders opening at
-once are a few calls, and no burst comes up against a market's limit of calls at a time.
+Owns what waits, and the call that stays open for it. Does not own what becomes of a message that fails
+(``link``). A bid that waits alone goes at once; while a message is under way the next ones gather, so that a
+thousand orders opening at once are a few messages, and no burst comes up against a market's limit of calls.
 """
 
 from __future__ import annotations
@@ -11,16 +11,56 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from provider.domain.errors import Permanent
+import grpc.aio
+
+from provider.domain.errors import Permanent, Temporary
 from provider.domain.ids import EffectId
 from provider.domain.market import Bid
+from provider.rpc.calls import cancelled_on_failure
 from provider.rpc.codec_market import bid_to_pb
 from provider.rpc.settings import BIDS_MOST
 from provider.rpc.v1.market_pb2 import MessageRefused, PlaceBidRequest, PlaceBidsRequest, PlaceBidsResponse
 
+if TYPE_CHECKING:
+    from provider.rpc.v1.market_pb2_grpc import MarketServiceAsyncStub
+
 Send = Callable[[PlaceBidsRequest], Awaitable[PlaceBidsResponse]]
 """Returns once there is an answer, over any number of connections. ``Permanent`` refuses all of them."""
+
+
+class BidCall:
+    """The call that bids go through, open for as long as its connection is: opening one takes as long as the
+    agent's whole decision (measured). One question at a time."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._stub: MarketServiceAsyncStub | None = None
+        self._call: grpc.aio.StreamStreamCall[PlaceBidsRequest, PlaceBidsResponse] | None = None
+
+    async def ask(self, stub: MarketServiceAsyncStub, request: PlaceBidsRequest) -> PlaceBidsResponse:
+        """The answer; a failure as ``domain.errors``, and the next question opens a call anew."""
+        if self._call is None or self._stub is not stub or self._call.done():
+            self.close()
+            self._stub, self._call = stub, stub.PlaceBids()
+        try:
+            async with cancelled_on_failure(self._call) as call, asyncio.timeout(self._deadline_s):
+                await call.write(request)
+                answer = await call.read()
+        except TimeoutError as silence:
+            raise Temporary(f"the market has not answered bids for {self._deadline_s:g} s") from silence
+        except asyncio.InvalidStateError as over:
+            raise Temporary("the call for bids ended") from over
+        if not isinstance(answer, PlaceBidsResponse):
+            raise Temporary("the market ended the call for bids")
+        return answer
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._call is not None:
+            self._call.cancel()
+        self._stub = self._call = None
 
 
 @dataclass(frozen=True, slots=True)

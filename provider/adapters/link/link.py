@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import grpc.aio
 
 from provider.adapters.link.backoff import Backoff
-from provider.adapters.link.bids import Bids
+from provider.adapters.link.bids import BidCall, Bids
 from provider.adapters.link.keys import TokenKeys
 from provider.adapters.link.renewal import Renewal
 from provider.adapters.link.session import Session, SessionSink, Told
@@ -108,6 +108,7 @@ class GrpcLink:
         self._call_backoff = Backoff(settings, chance)
         self._turns = asyncio.Semaphore(CALLS_MOST)
         self._bids = Bids(self._send_bids)
+        self._bid_call = BidCall(settings.deadline_s)
         self._keys = TokenKeys(settings.state_dir, identity.now.member.market)
         self._renewal = Renewal(settings, identity, clock, chance)
         self._inbound: asyncio.Queue[Delivery | None] = asyncio.Queue(settings.waiting_most)
@@ -179,14 +180,13 @@ class GrpcLink:
         while (delivery := await self._inbound.get()) is not None:
             yield delivery
 
-    # --- unary calls
+    # --- calls
 
     async def place_bid(self, key: EffectId, bid: Bid) -> None:
         await self._bids.place(key, bid)
 
     async def _send_bids(self, request: PlaceBidsRequest) -> PlaceBidsResponse:
-        deadline_s = self._settings.deadline_s
-        return await self._asked(lambda stub: unary(stub.PlaceBids(request, timeout=deadline_s)))
+        return await self._asked(lambda stub: self._bid_call.ask(stub, request))
 
     async def withdraw_bid(self, key: EffectId, bid: LeaseId) -> None:
         request = WithdrawBidRequest(key=key, bid=lease_id_to_pb(bid))
@@ -300,6 +300,7 @@ class GrpcLink:
             self._last_message = self.last_message
             self._session = self._channel = self._stub = None
             self._is_up.clear()
+            self._bid_call.close()
             await channel.close()
 
     def _hello(self) -> Hello:

@@ -53,13 +53,16 @@ class MarketServicer(market_pb2_grpc.MarketServiceServicer):
         granted(await self._writer.ask(ask), Done)
         return pb.PlaceBidResponse()
 
-    async def PlaceBids(self, request: pb.PlaceBidsRequest, context: _Context) -> pb.PlaceBidsResponse:
-        """Asked for together, so that the writer commits them together."""
-        provider = self._gate.provider(context)
-        if len(request.bids) > BIDS_MOST:
-            raise broken("place_bids.bids", f"has more than {BIDS_MOST}")
-        answers = await asyncio.gather(*(self._placed(provider, each) for each in request.bids))
-        return pb.PlaceBidsResponse(refused=[each for each in answers if each is not None])
+    async def PlaceBids(  # type: ignore[override]  # a coroutine that reads and writes the context itself
+        self, request_iterator: AsyncIterator[pb.PlaceBidsRequest], context: _Context
+    ) -> None:
+        """Those of a request are asked for together, so that the writer commits them together."""
+        while isinstance(request := await context.read(), pb.PlaceBidsRequest):
+            provider = self._gate.provider(context)  # anew: one that was removed may still have its call
+            if len(request.bids) > BIDS_MOST:
+                raise broken("place_bids.bids", f"has more than {BIDS_MOST}")
+            answers = await asyncio.gather(*(self._placed(provider, each) for each in request.bids))
+            await context.write(pb.PlaceBidsResponse(refused=[each for each in answers if each is not None]))
 
     async def _placed(self, provider: ProviderId, request: pb.PlaceBidRequest) -> pb.MessageRefused | None:
         """None if it is taken."""

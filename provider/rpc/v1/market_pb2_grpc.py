@@ -44,7 +44,7 @@ class MarketServiceStub:
                 request_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidResponse.FromString,
                 _registered_method=True)
-        self.PlaceBids = channel.unary_unary(
+        self.PlaceBids = channel.stream_stream(
                 '/provider.rpc.v1.MarketService/PlaceBids',
                 request_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsRequest.SerializeToString,
                 response_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsResponse.FromString,
@@ -78,8 +78,9 @@ class MarketServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def PlaceBids(self, request, context):
-        """Offer prices for several open orders at once: each is taken, or refused, for itself.
+    def PlaceBids(self, request_iterator, context):
+        """Offer prices for several open orders at once: each is taken, or refused, for itself. One call for as many
+        requests as the agent likes, each answered in its turn: to open a call takes longer than to answer one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +113,7 @@ def add_MarketServiceServicer_to_server(servicer, server):
                     request_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidResponse.SerializeToString,
             ),
-            'PlaceBids': grpc.unary_unary_rpc_method_handler(
+            'PlaceBids': grpc.stream_stream_rpc_method_handler(
                     servicer.PlaceBids,
                     request_deserializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsRequest.FromString,
                     response_serializer=provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsResponse.SerializeToString,
@@ -193,7 +194,7 @@ class MarketService:
             _registered_method=True)
 
     @staticmethod
-    def PlaceBids(request,
+    def PlaceBids(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -203,8 +204,8 @@ class MarketService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/provider.rpc.v1.MarketService/PlaceBids',
             provider_dot_rpc_dot_v1_dot_market__pb2.PlaceBidsRequest.SerializeToString,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from provider.adapters.link.bids import BidCall
 from provider.coordinator.record import RecordEntry, verify
 from provider.domain.errors import ConfigError, Permanent
 from provider.domain.market import Bid
@@ -146,15 +147,18 @@ def test_of_bids_that_come_together_each_is_taken_or_refused_for_itself(tmp_path
                         market_pb2.PlaceBidRequest(key="none"),
                     ]
                 )
+                many = market_pb2.PlaceBidsRequest(bids=[asked.bids[0]] * (BIDS_MOST + 1))
+                bids = BidCall(PATIENCE_S)
                 for _ in range(2):  # a repeat changes nothing
-                    answer = await unary(agent.stub.PlaceBids(asked, timeout=PATIENCE_S))
+                    answer = await bids.ask(agent.stub, asked)
                     refused = {each.id: each.reason for each in answer.refused}
                     assert refused == {"late": "ORDER_NOT_OPEN", "none": "MALFORMED"}
+                with pytest.raises(Permanent, match="has more than"):
+                    await bids.ask(agent.stub, many)
+                await bids.ask(agent.stub, asked)  # in a call anew
+                bids.close()
                 seen = await tenant.until(open_.dseq, lambda view: view.orders[0].bids)
                 assert len(seen.orders[0].bids) == 1
-                many = market_pb2.PlaceBidsRequest(bids=[asked.bids[0]] * (BIDS_MOST + 1))
-                with pytest.raises(Permanent, match="has more than"):
-                    await unary(agent.stub.PlaceBids(many, timeout=PATIENCE_S))
 
     run(body)
 

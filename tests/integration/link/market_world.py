@@ -29,6 +29,7 @@ from provider.domain.resources import GIB, Resources, ResourceUnit
 from provider.ports import Clock
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.rpc.member import Role
+from provider.rpc.settings import DEADLINE_S
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.market import SimulatedMarket
 from provider.sim.proxy import FaultyProxy
@@ -114,11 +115,13 @@ class Wire:
         clock: Clock = CLOCK,
         address: str = "",
         lives_in: str = "agent",
+        deadline_s: float = DEADLINE_S,
     ) -> AsyncIterator[tuple[GrpcLink, Follower]]:
         """An agent's link, entered, with somebody who reads it."""
         follower = Follower()
         identity = identity or self.member()
         made = settings(self.state_dir / lives_in, address or self.proxy.address)
+        made = replace(made, deadline_s=deadline_s)
         chance = random.Random(1)  # noqa: S311 -- jitter
         link = GrpcLink(made, LiveIdentity(identity), clock, chance, follower.position)
         async with asyncio.TaskGroup() as tasks, link:

@@ -279,6 +279,28 @@ def test_a_market_that_breaks_the_contract_is_left_and_said_so(
     run(tmp_path, scenario)
 
 
+def test_bids_one_after_another_share_a_call_that_is_opened_anew_where_it_gets_no_answer(
+    tmp_path: Path,
+) -> None:
+    async def scenario(made: Wire) -> None:
+        async def bid(number: int) -> None:
+            await link.place_bid(EffectId(f"{number}"), Bid(id=lease(number), rate=RATE))
+
+        async with made.agent(deadline_s=0.2) as (link, follower):
+            await until(follower.epochs)
+            for number in range(1, 4):
+                await bid(number)
+            assert made.served.bid_calls == 1
+            made.served.thawed.clear()
+            late = asyncio.create_task(bid(4))
+            await until(lambda: made.served.bid_calls == 2)
+            made.served.thawed.set()
+            await late
+        assert list(made.market.told) == ["1", "2", "3", "4"]
+
+    run(tmp_path, scenario, heartbeat_ms=5000)
+
+
 def test_a_stream_of_abandoned_calls_leaves_nothing_at_the_market(tmp_path: Path) -> None:
     async def scenario(made: Wire) -> None:
         async with made.agent() as (link, follower):
