@@ -236,6 +236,8 @@ class FloorConfig:
     """In which those hours are."""
     gpu_watts: Mapping[str, Decimal] = field(default_factory=dict)
     """By card; others draw their power limit."""
+    watts: str = "nameplate"
+    """What a card is taken to draw: nameplate (the two above) or measured."""
     host_watts: Decimal = Decimal(0)
     """Of the machine without its cards."""
     wear_gpu_hour: Mapping[str, Decimal] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from pathlib import Path
 from provider.adapters.clock import SystemClock
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.host import HostReserve, LinuxHost, node_name
+from provider.adapters.power_file import PowerFile
 from provider.app.config import ProviderConfig
 from provider.app.gpu_findings import nvml_settings
 from provider.app.policy import policy
@@ -21,6 +22,7 @@ from provider.core import pricing, quoting
 from provider.core.placement import Pick, picks
 from provider.core.policy import Policy
 from provider.core.state import AgentState
+from provider.core.wattage import with_watts
 from provider.domain.errors import ProviderError
 from provider.domain.ids import OrderId, Owner, ProviderId
 from provider.domain.market import GroupSpec, Order, Refusal, Refused
@@ -58,7 +60,8 @@ class Priced:
 
 
 async def machine(config: ProviderConfig) -> Node:
-    """With its cards, all free; simulated ones where the configuration says so."""
+    """With its cards, all free, and what a daemon measured of them; simulated ones where the configuration
+    says so."""
     clock = SystemClock()
     probe: GpuProbe
     if config.gpu.simulate:
@@ -69,7 +72,8 @@ async def machine(config: ProviderConfig) -> Node:
         inventory = await probe.discover()
     reserve = HostReserve(cpu_millis=config.reserve.cpu_millis, memory_bytes=0, storage_bytes=0)
     capacity = LinuxHost(Path("/"), reserve=reserve).capacity()
-    return Node(name=node_name(), capacity=capacity, inventory=inventory)
+    watts = {uuid: mean.told for uuid, mean in PowerFile(config.state_dir).load().items() if mean.told}
+    return Node(name=node_name(), capacity=capacity, inventory=with_watts(inventory, watts))
 
 
 async def price(config: ProviderConfig, node: Node, group: GroupSpec, at: Instant) -> Priced:

@@ -20,7 +20,7 @@ from provider.app import tariff
 from provider.app.config import FloorConfig, PricingConfig
 from provider.core import gpu_keys
 from provider.core.floor import dearest_means
-from provider.core.policy import PriceFloor, PriceScale, PriceStrategy
+from provider.core.policy import PriceFloor, PriceScale, PriceStrategy, Watts
 from provider.domain.errors import ConfigError
 from provider.domain.money import Denom
 
@@ -139,6 +139,7 @@ def _floor(floor: FloorConfig, reading: _Reading) -> PriceFloor | None:
         kwh_dearest=dearest_means(week),
         zone=_zone(floor.timezone, reading),
         gpu_watts=reading.cards(floor.gpu_watts, "pricing.floor.gpu_watts", 1),
+        watts=reading.word(Watts, floor.watts, "pricing.floor.watts") or Watts.NAMEPLATE,
         host_watts=floor.host_watts,
         wear_gpu_hour=reading.cards(floor.wear_gpu_hour, "pricing.floor.wear_gpu_hour"),
     )

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -25,6 +25,7 @@ from provider.adapters.host import HostReserve, LinuxHost, node_name
 from provider.adapters.ingress.ingress import Ingress
 from provider.adapters.journal import SqliteJournal
 from provider.adapters.ledger import SqliteLedger
+from provider.adapters.power_file import PowerFile
 from provider.adapters.runtime.docker import DockerRuntime
 from provider.adapters.runtime.storage import disks
 from provider.adapters.store.sqlite import SqliteStore
@@ -57,6 +58,7 @@ from provider.shell.attributing import Attribution, Sources
 from provider.shell.health_watch import HealthSources, HealthWatch
 from provider.shell.loop import Loop
 from provider.shell.perform import Performer
+from provider.shell.power_watch import PowerWatch
 from provider.shell.sources import Machine
 from provider.sim.gpu import SimulatedProbe
 
@@ -83,6 +85,7 @@ class Agent:
     ledger: SqliteLedger
     attribution: Attribution
     health: HealthWatch
+    power: PowerWatch
     reloading: Reloading
 
     @property
@@ -91,7 +94,11 @@ class Agent:
 
     @property
     def links(self) -> Mapping[MarketId, CoordinatorLink]:
-        return {each.membership.id: each.link for each in self.joined}
+        return _links(self.joined)
+
+
+def _links(joined: tuple[Joined, ...]) -> Mapping[MarketId, CoordinatorLink]:
+    return {each.membership.id: each.link for each in joined}
 
 
 MakeMachine = Callable[
@@ -124,23 +131,22 @@ async def open_agent(
         check_all_are_known(state)
         journal = _journal(config, stack)
         news = LeaseNews(journal, clock)
-        ledger = SqliteLedger(ledger_settings(config), metrics.ledger_lost)
-        stack.callback(ledger.close)
+        ledger = _ledger(config, metrics, stack)
         ledger.keep(began(state, clock.now()))
         observing = Observing(metrics, clock, news, ledger)
         loop = Loop(state, store, clock, observing)
         make = make_machine or this_machine
-        machine, disk_bytes = await make(config, markets.provider, metrics, news, stack)
+        found, disk_bytes = await make(config, markets.provider, metrics, news, stack)
+        machine, power = _measured(config, found)
         attribution = _attribution(config, loop, machine, disk_bytes, stack)
         observing.on_workloads = attribution.note_workloads
         joined = await _joined(config, markets, loop, random, stack)
-        links = {each.membership.id: each.link for each in joined}
         pricer = LivePricer(await pricer_of(config.pricing))
         agent = Agent(
             loop=loop,
             machine=machine,
             joined=joined,
-            performer=TimedPerformer(Performer(machine.runtime, links, pricer, clock, random), metrics),
+            performer=_performer(machine, joined, pricer, random, metrics),
             unfinished=unfinished,
             metrics=metrics,
             journal=journal,
@@ -148,10 +154,30 @@ async def open_agent(
             ledger=ledger,
             attribution=attribution,
             health=_health(config, loop, machine, attribution),
+            power=power,
             reloading=Reloading(config, reread or (lambda: config), loop, pricer),
         )
         await _open_doors(config, agent, stack)
         yield agent
+
+
+def _ledger(config: ProviderConfig, metrics: Metrics, stack: AsyncExitStack) -> SqliteLedger:
+    ledger = SqliteLedger(ledger_settings(config), metrics.ledger_lost)
+    stack.callback(ledger.close)
+    return ledger
+
+
+def _measured(config: ProviderConfig, machine: Machine) -> tuple[Machine, PowerWatch]:
+    """The machine with what its cards draw."""
+    power = PowerWatch(machine.gpus.readings, PowerFile(config.state_dir), machine.clock)
+    return replace(machine, load_watts=power.watts), power
+
+
+def _performer(
+    machine: Machine, joined: tuple[Joined, ...], pricer: LivePricer, random: Random, metrics: Metrics
+) -> TimedPerformer:
+    performer = Performer(machine.runtime, _links(joined), pricer, SystemClock(), random)
+    return TimedPerformer(performer, metrics)
 
 
 def _health(config: ProviderConfig, loop: Loop, machine: Machine, attribution: Attribution) -> HealthWatch:

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from provider.core.gpu_keys import look_up, name_of, share_of_card
 from provider.core.needs import need
-from provider.core.policy import PriceFloor
+from provider.core.policy import PriceFloor, Watts
 from provider.core.pricing import card_parts, part, times
 from provider.domain.gpu import Gpu
 from provider.domain.market import GroupSpec, Refusal, Refused
@@ -63,11 +63,10 @@ def parts(
     """What ``group`` on ``gpus`` of ``node`` costs an hour; refused where nothing tells a card's watts."""
     lines = []
     for gpu in gpus:
-        watts = card_watts(gpu, floor)
+        watts, name = card_watts(gpu, floor), name_of(gpu)
         if watts is None:
-            name = name_of(gpu)
             return Refused(why=Refusal.GPU_UNKNOWN, required=f"the watts of {name}", available="none are set")
-        lines.append((name_of(gpu), watts))
+        lines.append((name if _measured(gpu, floor) is None else f"{name} as measured", watts))
     wear = card_parts(
         "wear of", (gpu for gpu in gpus if look_up(floor.wear_gpu_hour, gpu)), floor.wear_gpu_hour
     )
@@ -82,12 +81,20 @@ def parts(
 
 
 def card_watts(gpu: Gpu, floor: PriceFloor) -> Decimal | None:
-    """The operator's word, else the card's power limit; an instance draws its share. None: nobody knows."""
+    """As measured where the operator wants that; else the operator's word, else the card's power limit. An
+    instance draws its share. None: nobody knows."""
+    measured = _measured(gpu, floor)
+    if measured is not None:
+        return times(Decimal(measured), share_of_card(gpu))
     told = look_up(floor.gpu_watts, gpu)
     if told is not None:
         return times(told.value, told.share)
     limit = gpu.power_limit_watts
     return None if limit is None else times(Decimal(str(limit)), share_of_card(gpu))
+
+
+def _measured(gpu: Gpu, floor: PriceFloor) -> int | None:
+    return gpu.load_watts if floor.watts is Watts.MEASURED else None
 
 
 def _share_of_host(group: GroupSpec, gpus: Sequence[Gpu], node: Node) -> Fraction:

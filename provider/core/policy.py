@@ -52,6 +52,15 @@ class PriceStrategy(StrEnum):
         return self in (PriceStrategy.SCRIPT, PriceStrategy.PYTHON)
 
 
+class Watts(StrEnum):
+    """What a card is taken to draw."""
+
+    NAMEPLATE = "nameplate"
+    """The operator's word, else its power limit."""
+    MEASURED = "measured"
+    """What it drew under load here; its nameplate until that is known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceFloor:
     """What running something costs the operator, micro-units."""
@@ -62,6 +71,7 @@ class PriceFloor:
     """In which those hours are."""
     gpu_watts: Mapping[str, Decimal] = field(default_factory=dict)
     """By card (``gpu_keys``); others draw their power limit."""
+    watts: Watts = Watts.NAMEPLATE
     host_watts: Decimal = Decimal(0)
     """Of the machine without its cards; a lease pays its share."""
     wear_gpu_hour: Mapping[str, Decimal] = field(default_factory=dict)

@@ -91,6 +91,8 @@ class Gpu:
     """``9.0``."""
     power_limit_watts: float | None = None
     power_limit_default_watts: float | None = None
+    load_watts: int | None = None
+    """What the whole card draws while it works, as measured here; None where that is not known yet."""
     vbios: str | None = None
     is_ecc_on: bool | None = None
     is_ecc_to_change: bool = False

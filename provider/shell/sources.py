@@ -7,7 +7,7 @@ again, and only a successful look says what is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -17,9 +17,10 @@ import structlog
 from provider.core.events import NodesRead, WorkloadsListed
 from provider.core.markets import within
 from provider.core.state import AgentState
+from provider.core.wattage import with_watts
 from provider.domain.errors import ProviderError
 from provider.domain.gpu import GpuInventory
-from provider.domain.ids import MarketId, NodeName
+from provider.domain.ids import GpuUuid, MarketId, NodeName
 from provider.domain.moment import MINUTE, SECOND, Span, after
 from provider.domain.node import Node
 from provider.ports import Clock, CoordinatorLink, GpuProbe, HostProbe, Runtime
@@ -55,6 +56,8 @@ class Machine:
     host: HostProbe
     runtime: Runtime
     clock: Clock
+    load_watts: Callable[[], Mapping[GpuUuid, int]] = dict
+    """What cards draw while they work, as far as that was measured."""
     looked: Looked = _unwatched
     """Told of each look and how long it took, successful or not, by the name of what was looked at."""
 
@@ -78,7 +81,7 @@ async def _read(machine: Machine, loop: Loop, inventory: GpuInventory) -> None:
     node = Node(
         name=machine.name,
         capacity=machine.host.capacity(),
-        inventory=inventory,
+        inventory=with_watts(inventory, machine.load_watts()),
         busy_ports=for_sale(machine.host.busy_ports(), loop.state),
     )
     await loop.put(NodesRead(nodes=(node,), runtime=capabilities))
@@ -141,6 +144,14 @@ async def _look_at_ports(machine: Machine, loop: Loop) -> None:
         return
     nodes = tuple(replace(node, busy_ports=busy) for node in state.nodes_as_read)
     await loop.put(NodesRead(nodes=nodes, runtime=state.runtime))
+
+
+async def look_at_watts(machine: Machine, loop: Loop) -> None:
+    """A card that draws more or less than was thought costs more or less."""
+    state, watts = loop.state, machine.load_watts()
+    nodes = tuple(replace(node, inventory=with_watts(node.inventory, watts)) for node in state.nodes_as_read)
+    if state.runtime is not None and nodes != state.nodes_as_read:
+        await loop.put(NodesRead(nodes=nodes, runtime=state.runtime))
 
 
 def for_sale(ports: frozenset[int], state: AgentState) -> frozenset[int]:

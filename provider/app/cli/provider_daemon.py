@@ -23,6 +23,7 @@ from provider.app.memberships import memberships
 from provider.app.signals import at_each_hangup, until_signalled
 from provider.app.wiring import open_agent
 from provider.shell.daemon import live
+from provider.shell.sources import look_at_watts
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
                 group.create_task(watch_loop_lag(agent.metrics.loop_lag))
                 group.create_task(agent.attribution.run())
                 group.create_task(agent.health.run())
+                group.create_task(agent.power.run(partial(look_at_watts, agent.machine, agent.loop)))
                 life = group.create_task(
                     live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
                 )
