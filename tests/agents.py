@@ -33,6 +33,7 @@ from provider.core.events import (
 )
 from provider.core.lease import Trigger
 from provider.core.ledger import Record, Seen, began, records, seen
+from provider.core.markets import lease_of as lease_of_effect
 from provider.core.policy import Policy, PriceScale
 from provider.core.space import free
 from provider.core.state import AgentState, Lease, holdings, sum_of_holdings
@@ -63,6 +64,7 @@ from provider.domain.workload import (
     RuntimeCapabilities,
     Workload,
 )
+from tests.idle_jobs import check_idle_job
 
 E = TypeVar("E", bound=Effect)
 N = TypeVar("N", bound=Note)
@@ -300,7 +302,9 @@ class Agent:
         for effect in step.effects:
             assert effect.id not in self._ids, f"{effect.id} is used twice"
             self._ids.add(effect.id)
-            check_subject(effect, step)
+            if not lease_of_effect(effect).is_idle:
+                check_subject(effect, step)
+        check_idle_job(step)
         check_held_once(step.state)
         assert holdings(step.state) == sum_of_holdings(step.state), "holdings are the sum of what is held"
         check_capacity(step.state)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from provider.core import idling
 from provider.core.effects import StartWorkload
 from provider.core.events import GpuFaultSeen, GpuSignalsChanged
 from provider.core.gpu_records import holders, record_of
@@ -64,6 +65,7 @@ class Card:
             reading=GpuReading(uuid=self.uuid, at=at, **facts) if is_told else None,
             is_held=bool(holders(self.agent.state, self.uuid)),
             strangers=strangers,
+            has_idle_job=idling.uses(self.agent.state, self.uuid, at),
         )
         judged = judge(self.watch, look, self.rows)
         self.watch = judged.watch

@@ -36,6 +36,7 @@ from provider.core.step import (
     GpuFaulted,
     GpuNote,
     GpuSignalMoved,
+    IdleMoved,
     LeaseClosed,
     LeaseMoved,
     LeaseNote,
@@ -126,6 +127,8 @@ class Observing:
             self._market_note(note, at)
         elif isinstance(note, GpuFaulted | GpuSignalMoved):
             self._gpu_note(note, at)
+        elif isinstance(note, IdleMoved):
+            log.info("idle_job_moved", gpu=note.gpu, before=note.before, after=note.after, detail=note.detail)
         else:
             self._lease_note(note, at)
 

@@ -3,8 +3,8 @@
 ``transition(state, event, at) -> Step``. ``at`` travels with the event; nothing in the core reads a
 clock or rolls dice, so the same events give the same steps, on every machine, after every crash.
 
-Bids are ``bidding``'s, leases ``leasing``'s; this file only says which event goes where, and when the
-core wants to be woken (``next_due``).
+Bids are ``bidding``'s, leases ``leasing``'s, the operator's idle job is ``idling``'s; this file only says
+which event goes where, and when the core wants to be woken (``next_due``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import asking, bidding, drift, gpu_upkeep, leasing, markets, requests
+from provider.core import asking, bidding, drift, gpu_upkeep, idling, leasing, markets, requests
 from provider.core.draft import Draft
 from provider.core.effects import (
     AskPrice,
@@ -67,6 +67,7 @@ def transition(state: AgentState, event: Event, at: Instant) -> Step:
     _take_in(draft, event, at)
     if (draft.capacity_changed or draft.freed or draft.lapsed) and draft.state.orders:
         bidding.reconsider(draft, at)
+    idling.settle(draft, state, at)
     return draft.step()
 
 
@@ -131,7 +132,7 @@ def next_due(state: AgentState) -> Instant | None:
         lease.meter.report_at for lease in state.leases.values() if lease.meter.report_at is not None
     ]
     instants += [lease.ends_at for lease in state.leases.values() if lease.ends_at is not None]
-    instants += [state.look_again_at] if state.look_again_at is not None else []
+    instants += [each for each in (state.look_again_at, idling.next_due(state)) if each is not None]
     return min(instants, default=None)
 
 
@@ -156,7 +157,9 @@ def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:
 
 
 def _listed(draft: Draft, event: WorkloadsListed, at: Instant) -> None:
-    found = drift.compare(draft.state, event.workloads, event.as_of)
+    leased = [each for each in event.workloads if not each.lease.is_idle]
+    idling.listed(draft, [each for each in event.workloads if each.lease.is_idle], event.as_of, at)
+    found = drift.compare(draft.state, leased, event.as_of)
     for lease_id in found.alive:
         leasing.seen(draft, lease_id, event.as_of)
     for death in found.deaths:
@@ -172,12 +175,17 @@ def _listed(draft: Draft, event: WorkloadsListed, at: Instant) -> None:
 
 def _performed(draft: Draft, event: Performed, at: Instant) -> None:
     match event.effect:
+        case StartWorkload(launch=launch) if launch.lease.is_idle:
+            idling.started(draft, event, launch, at)
         case StartWorkload(launch=launch):
             leasing.started(draft, event, launch.lease, launch.generation, at)
         case RestartService(lease=lease, generation=generation):
             leasing.started(draft, event, lease, generation, at)
         case StopWorkload(lease=lease):
             leasing.stopped(draft, lease, at)
+            freed = idling.stopped(draft, event, lease, at)
+            if freed is not None:
+                leasing.gpu_freed(draft, freed)
         case ReportUsage(usage=usage):
             leasing.usage_taken(draft, usage.lease)
         case AskPrice():
@@ -194,6 +202,8 @@ def _failed(draft: Draft, event: Failed, at: Instant) -> None:
             asking.answered(draft, event.effect, None, event.what)
         case PlaceBid():
             bidding.bid_rejected(draft, event.effect, event.what)
+        case StartWorkload(launch=launch) if launch.lease.is_idle:
+            idling.start_failed(draft, event, launch, at)
         case StartWorkload(launch=launch):
             leasing.start_failed(draft, event, launch.lease, launch.generation, at)
         case RestartService(lease=lease, generation=generation):

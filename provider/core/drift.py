@@ -82,7 +82,7 @@ def find_death(lease: Lease, workload: Workload | None) -> Death | None:
         container = by_name.get((name, replica))
         if container is None or container.generation != revision_of(lease, name):
             absent.append((name, replica))
-        elif not _does_run(container):
+        elif not does_run(container):
             ended.append(container)
     if not ended and not absent:
         return None
@@ -112,11 +112,12 @@ def find_death(lease: Lease, workload: Workload | None) -> Death | None:
 
 def _all_run(lease: Lease, workload: Workload | None) -> bool:
     """Whether as many containers run as should, of whatever generation."""
-    running = [each for each in (workload.containers if workload else ()) if _does_run(each)]
+    running = [each for each in (workload.containers if workload else ()) if does_run(each)]
     return len(running) >= len(expected(lease))
 
 
-def _does_run(container: Container) -> bool:
+def does_run(container: Container) -> bool:
+    """Whether it does its work."""
     return container.state is ContainerState.RUNNING and container.cause is None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, faults, leasing, xids
+from provider.core import bidding, faults, idling, leasing, xids
 from provider.core.draft import Draft
 from provider.core.events import GpuCordoned, GpuFaultSeen, GpuSignalsChanged, GpuUncordoned, NodesRead
 from provider.core.gpu_records import OURS_ENDS, booted, change, holders, merge, put, record_of
@@ -87,6 +87,7 @@ def _fault_seen(draft: Draft, event: GpuFaultSeen, at: Instant) -> None:
     having = _having(draft.state, fault)
     lease = event.lease or (having.id if having else None)
     is_stopping = any(each.phase in OURS_ENDS for each in holders(draft.state, fault.uuid))
+    is_stopping |= idling.is_stopping(draft.state, fault.uuid)
     if faults.is_ours(record, fault.xid, fault.at, is_stopping=is_stopping):
         return
     record = faults.remembered(record, fault.xid, fault.at, lease, event.count)

@@ -245,7 +245,7 @@ def strangers(look: Look, _watch: CardWatch) -> Answer:
 
 def left_behind(look: Look, watch: CardWatch) -> Answer:
     """Processes or memory on a card that nobody has: for the check after a lease."""
-    if look.is_held or look.reading is None or look.gpu is None:
+    if look.is_held or look.has_idle_job or look.reading is None or look.gpu is None:
         return None
     if look.gpu.simulated:
         return WELL  # nothing runs on it, and its memory is made up
@@ -270,7 +270,7 @@ def ghost_load(look: Look, _watch: CardWatch) -> Answer:
     """A utilization that stands still after a kernel was killed in the middle of it (seen on Blackwell)."""
     busy = look.reading.utilization_ratio if look.reading else None
     used = look.reading.memory_used_bytes if look.reading else None
-    if look.is_held or busy is None or look.strangers is None:
+    if look.is_held or look.has_idle_job or busy is None or look.strangers is None:
         return None
     is_empty = not look.strangers and (used is None or used <= LEFT_MOST_BYTES)
     return _told(is_empty and busy >= GHOST_RATIO, f"{busy:.0%} busy, and there is no process on it")

@@ -36,7 +36,9 @@ class Look:
     is_held: bool = False
     """A lease has it, or an instance of it."""
     strangers: tuple[str, ...] | None = None
-    """Processes on it of no lease that has it, each in words; None where they cannot be told."""
+    """Processes on it of no lease that has it, nor the idle job's, in words; None where nobody can tell."""
+    has_idle_job: bool = False
+    """Nobody rents it, and the operator's own job runs on it: what that uses is no trace of anybody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def _counted(window: Window, at: Instant, value: int, span: Span) -> Window:
 
 def _idle_bytes(watch: CardWatch, look: Look, reading: GpuReading) -> int | None:
     """Only a GPU that nobody has and nothing holds against can show what it uses idle."""
-    is_idle = not look.is_held and look.strangers == ()
+    is_idle = not look.is_held and not look.has_idle_job and look.strangers == ()
     is_doubtful = look.record.has(GpuSignal.AWAITING_CHECK) or look.record.has(GpuSignal.NOT_CLEAN)
     if not is_idle or is_doubtful or reading.memory_used_bytes is None:
         return watch.idle_bytes

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from provider.core import drift, gpu_records, launching, metering, revising
+from provider.core import drift, gpu_records, idling, launching, metering, revising
 from provider.core.draft import Draft
 from provider.core.effects import (
     ConfirmLease,
@@ -25,7 +25,7 @@ from provider.core.events import Failed, Performed
 from provider.core.lease import Phase, Trigger, target
 from provider.core.state import Lease, OpenBid
 from provider.core.step import ContainerEnded, LeaseClosed, LeaseMoved, UpdateTakenBack
-from provider.domain.ids import LeaseId
+from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.market import Award, CloseReason, LeaseHealth, Usage
 from provider.domain.moment import Instant, Span, after
 from provider.domain.money import earned
@@ -230,6 +230,13 @@ def stopped(draft: Draft, lease_id: LeaseId, at: Instant) -> None:
         move(draft, lease, Trigger.STOPPED, at)
 
 
+def gpu_freed(draft: Draft, gpu: GpuUuid) -> None:
+    """The idle job has left ``gpu``: whose start waited for that begins."""
+    for lease in list(draft.state.leases.values()):
+        if lease.is_held_up and lease.phase in SETTLING and gpu in lease.placement.gpus:
+            _start(draft, lease.id)
+
+
 def due(draft: Draft, at: Instant) -> None:
     """Everything whose time has come: overdue manifests, retries, ends after a notice, usage reports."""
     for lease in list(draft.state.leases.values()):
@@ -259,14 +266,18 @@ def usage_taken(draft: Draft, lease_id: LeaseId) -> None:
 
 
 def _enter_starting(draft: Draft, lease_id: LeaseId, _at: Instant) -> None:
-    lease = draft.state.leases[lease_id]
-    draft.want(
-        StartWorkload(
-            id=draft.lease_effect_id(lease_id),
-            launch=launching.launch(lease, draft.state.policy),
-        )
-    )
+    _start(draft, lease_id)
     report(draft, lease_id)
+
+
+def _start(draft: Draft, lease_id: LeaseId) -> None:
+    """At once, or as soon as the idle job has left its GPUs."""
+    lease = draft.state.leases[lease_id]
+    lease = replace(lease, is_held_up=idling.occupies(draft.state, lease.placement.gpus))
+    draft.put_lease(lease)
+    if not lease.is_held_up:
+        launch = launching.launch(lease, draft.state.policy)
+        draft.want(StartWorkload(id=draft.lease_effect_id(lease_id), launch=launch))
 
 
 def _enter_updating(draft: Draft, lease_id: LeaseId, at: Instant) -> None:

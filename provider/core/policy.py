@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from provider.core.bid_policy import BidPolicy
+from provider.domain.idle import IdleJob
 from provider.domain.ids import MarketId, ProviderId
 from provider.domain.moment import MINUTE, SECOND, Span
 from provider.domain.money import Denom
@@ -133,6 +134,8 @@ class Policy:
     bids: BidPolicy = field(default_factory=BidPolicy)
     ingress: IngressPolicy | None = None
     """None where HTTP ports are published like any other."""
+    idle: IdleJob | None = None
+    """What runs on cards that nobody rents; None for nothing."""
 
     def name_in(self, market: MarketId) -> ProviderId:
         """What this provider is called in ``market``."""

@@ -1,9 +1,9 @@
 """What an agent remembers: open bids, leases, what there is, how far it has read each market.
 
 All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
-``gpu_records``, ``is_draining`` and of each market its name and version are committed with every step;
-``nodes``, ``runtime`` and how the markets' links are is looked up again after a start, and the policy comes
-from the configuration. ``holdings`` follow from bids and leases.
+``gpu_records``, ``idle``, ``is_draining`` and of each market its name and version are committed with every
+step; ``nodes``, ``runtime`` and how the markets' links are is looked up again after a start, and the policy
+comes from the configuration. ``holdings`` follow from bids and leases.
 
 There is one inventory whatever the number of markets: whose a bid or lease is, its id tells (``domain.ids``).
 """
@@ -19,6 +19,7 @@ from provider.core.learning import Lesson, WinCurve
 from provider.core.lease import Phase
 from provider.core.policy import Policy
 from provider.domain.gpu_health import GpuRecord
+from provider.domain.idle import IdleRun
 from provider.domain.ids import HOME, EffectId, GpuUuid, LeaseId, MarketId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Bid, CloseReason, GroupSpec, Order, Placement, Refused
@@ -123,6 +124,8 @@ class Lease:
     restarts: int = 0
     is_degraded: bool = False
     """While it is being repaired: some of its containers run on."""
+    is_held_up: bool = False
+    """Its start waits until the idle job has left a GPU of its own."""
     restarting: str = ""
     """The service that is being restarted because its tenant asked for it."""
     update_problem: str = ""
@@ -182,6 +185,8 @@ class AgentState:
     """Those that were ever heard of."""
     gpu_records: Mapping[GpuUuid, GpuRecord] = field(default_factory=dict)
     """What is remembered of GPUs: what holds against them, their faults, their history."""
+    idle: Mapping[GpuUuid, IdleRun] = field(default_factory=dict)
+    """The operator's idle job, on each GPU that had it since it was configured."""
     nodes_as_read: tuple[Node, ...] = ()
     """As this machine told them last."""
     nodes: tuple[Node, ...] = ()

@@ -13,6 +13,7 @@ from provider.core.effects import Effect
 from provider.core.lease import Phase, Trigger
 from provider.core.state import AgentState
 from provider.domain.gpu_health import SignalChange, XidClass
+from provider.domain.idle import IdlePhase
 from provider.domain.ids import EffectId, GpuUuid, LeaseId, OrderId
 from provider.domain.market import CloseReason, Order, Refused
 from provider.domain.moment import Instant
@@ -131,11 +132,21 @@ class GpuSignalMoved:
     """Who has it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleMoved:
+    """The operator's idle job on one GPU."""
+
+    gpu: GpuUuid
+    before: IdlePhase
+    after: IdlePhase
+    detail: str = ""
+
+
 GpuNote = GpuFaulted | GpuSignalMoved
 LeaseNote = (
     LeaseMoved | ContainerEnded | UpdateTakenBack | NoticeGiven | LeaseClosed | OrphanFound | EffectGaveUp
 )
-Note = OrderConsidered | BidEnded | LeaseNote | GpuNote
+Note = OrderConsidered | BidEnded | LeaseNote | GpuNote | IdleMoved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,9 @@ GpuUuid = NewType("GpuUuid", str)
 EffectId = NewType("EffectId", str)
 """Deterministic name of one intended effect, ``<subject>#<n>``: the same after a crash."""
 
+IDLE_OWNER = Owner("idle@~")
+"""In place of a tenant on what the operator's own idle job leaves on the engine: ``~`` names no market."""
+
 MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MARKET_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 """Alphabet of SPIFFE trust domains without ``_``, so that it is good in DNS names too."""
@@ -142,14 +145,23 @@ class LeaseId:
         return self if market == HOME else replace(self, owner=_within(self.owner, market))
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it is no lease, but a name of the operator's idle job on the engine (``domain.idle``)."""
+        return self.owner == IDLE_OWNER
+
+    @property
     def key(self) -> str:
         """12 characters ``[0-9a-v]`` derived from the id: in container names, labels and metrics."""
         digest = hashlib.sha256(str(self).encode()).digest()
         return base64.b32hexencode(digest[:10]).decode().lower()[:12]
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """From ``owner/dseq/gseq/oseq/provider``; ``ValueError`` otherwise."""
+    def parse(cls, text: str, *, may_be_idle: bool = False) -> Self:
+        """From ``owner/dseq/gseq/oseq/provider``; ``ValueError`` otherwise, as for what is no lease unless it
+        ``may_be_idle``: nobody outside names one of these."""
+        if may_be_idle and text.startswith(f"{IDLE_OWNER}/"):
+            stand_in = cls.parse(text.replace(IDLE_OWNER, "idle", 1))
+            return replace(stand_in, owner=IDLE_OWNER)
         owner, (dseq, gseq, oseq), provider = _split(text, 3, has_provider=True)
         return cls(owner=owner, dseq=dseq, gseq=gseq, oseq=oseq, provider=ProviderId(provider))
 

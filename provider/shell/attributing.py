@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from provider.core import attribution, metering
+from provider.core import attribution, idling, metering
 from provider.core.attribution import CardSample, CardTally, ReplicaTally, Tally
 from provider.core.lease import Phase
 from provider.core.state import AgentState, Lease
@@ -124,7 +124,7 @@ class Attribution:
             gone = past.get(name, {}).values()
             tally = tallies.get(name) or Tally(lease=name, at=moment.at)
             tallies[name], usages[name] = self._counted(lease, tally, gone, moment)
-        self._note_idle(live.values(), moment)
+        self._note_idle(state, live.values(), moment)
         await self._keep(tallies, state)
         self.usages = usages
 
@@ -198,11 +198,12 @@ class Attribution:
             shown.append(attribution.gpu_usage(cards[-1], sample, allocated_s))
         return tuple(cards), tuple(shown)
 
-    def _note_idle(self, live: Iterable[Lease], moment: _Moment) -> None:
-        """What is in use on cards that nobody holds: the next lease's baseline."""
+    def _note_idle(self, state: AgentState, live: Iterable[Lease], moment: _Moment) -> None:
+        """What is in use on cards that nobody holds, not even the idle job: the next lease's baseline."""
         held = {uuid for lease in live for uuid in lease.placement.gpus}
         for uuid, reading in moment.gpus.items():
-            if uuid not in held and reading.memory_used_bytes is not None:
+            is_idle = uuid not in held and not idling.uses(state, uuid, reading.at)
+            if is_idle and reading.memory_used_bytes is not None:
                 self._idle_bytes[uuid] = reading.memory_used_bytes
 
     async def _keep(self, tallies: dict[LeaseId, Tally], state: AgentState) -> None:

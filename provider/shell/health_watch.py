@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from provider.core import idling
 from provider.core.events import GpuFaultSeen, GpuSignalsChanged
 from provider.core.gpu_records import holders, record_of
 from provider.core.health import HealthSettings, judge, table
@@ -24,6 +25,7 @@ from provider.core.state import AgentState
 from provider.domain.errors import Temporary
 from provider.domain.gpu import Gpu, GpuFault, GpuReading
 from provider.domain.gpu_health import GpuSignal
+from provider.domain.idle import idle_id
 from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import SECOND, Instant, Span, after
 from provider.ports import Clock, GpuProbe
@@ -101,15 +103,16 @@ class HealthWatch:
     async def _judge(
         self, state: AgentState, uuid: GpuUuid, gpu: Gpu | None, reading: GpuReading | None
     ) -> None:
-        is_held = bool(holders(state, uuid))
+        is_held, at = bool(holders(state, uuid)), self._sources.clock.now()
         look = Look(
             uuid=uuid,
-            at=self._sources.clock.now(),
+            at=at,
             record=record_of(state, uuid),
             gpu=gpu,
             reading=reading,
             is_held=is_held,
-            strangers=() if is_held else self._strangers(reading),
+            strangers=() if is_held else self._strangers(reading, idle_id(state.policy.provider, uuid)),
+            has_idle_job=idling.uses(state, uuid, at if reading is None else reading.at),
         )
         judged = judge(self._watches[uuid], look, self._sources.rows)
         self._watches[uuid] = judged.watch
@@ -126,15 +129,13 @@ class HealthWatch:
         except Temporary as busy:
             log.debug("gpu_look_not_taken", gpu=uuid, problem=busy.what)
 
-    def _strangers(self, reading: GpuReading | None) -> tuple[str, ...] | None:
-        """Processes on a card that no lease has; None where they cannot be told."""
+    def _strangers(self, reading: GpuReading | None, idle: LeaseId) -> tuple[str, ...] | None:
+        """Processes on a card that no lease has, but those of the idle job there; None where they cannot be
+        told."""
         if reading is None or reading.processes is None:
             return None
-        return tuple(self._words(each.pid) for each in reading.processes)
-
-    def _words(self, pid: int) -> str:
-        lease = self._sources.lease_of(pid)
-        return f"process {pid}" + (f" of lease {lease.key}" if lease is not None else "")
+        whose = [(each.pid, self._sources.lease_of(each.pid)) for each in reading.processes]
+        return tuple(_words(pid, lease) for pid, lease in whose if lease != idle)
 
     # --- errors
 
@@ -165,5 +166,12 @@ class HealthWatch:
     async def _tell(self, fault: GpuFault, count: int) -> None:
         """The kernel says which process it was, and its control group says whose that is, while it lives."""
         lease = self._sources.lease_of(fault.pid) if fault.pid is not None else None
+        lease = None if lease is not None and lease.is_idle else lease
         is_old = fault.at < self._started
         await self._loop.put(GpuFaultSeen(fault=fault, lease=lease, count=count, is_old=is_old))
+
+
+def _words(pid: int, lease: LeaseId | None) -> str:
+    if lease is None:
+        return f"process {pid}"
+    return f"process {pid} of " + ("the idle job" if lease.is_idle else f"lease {lease.key}")

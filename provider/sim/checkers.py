@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from provider.coordinator.book import Book
@@ -89,6 +89,24 @@ def gpus_run_for_one(agent: WorldAgent, effect: StartWorkload) -> None:
         require(lease == effect.launch.lease or not shared, f"{effect.launch.lease} and {lease} on {shared}")
 
 
+def the_idle_job_yields(step: Step) -> None:
+    """It is started on no card that a lease has or that is not well, and not while it drains; no lease is
+    started on a card where it is."""
+    state = step.state
+    leased = {uuid for lease in state.leases.values() for uuid in lease.placement.gpus}
+    well = {gpu.uuid for node in state.nodes for gpu in node.gpus if gpu.health is GpuHealth.HEALTHY}
+    for effect in step.effects:
+        if isinstance(effect, StartWorkload):
+            launch = effect.launch
+            gpus = {uuid for replica in launch.replicas for uuid in replica.gpus}
+            if launch.lease.is_idle:
+                require(gpus <= well - leased, f"the idle job is started on {gpus}")
+                require(not state.is_draining, "the idle job is started while it drains")
+            else:
+                on = {uuid for uuid in gpus if uuid in state.idle and state.idle[uuid].is_on}
+                require(not on, f"{launch.lease} starts on {on}, where the idle job is")
+
+
 def nothing_sick_is_sold(step: Step) -> None:
     """No bid stands on a card that is not well, no lease begins on one, none starts on one that failed."""
     known = {gpu.uuid: gpu.health for node in step.state.nodes for gpu in node.gpus}
@@ -96,7 +114,7 @@ def nothing_sick_is_sold(step: Step) -> None:
         known[uuid] = worst(known.get(uuid, GpuHealth.HEALTHY), health_of(record))
     sold = [(bid.bid.id, bid.placement) for bid in step.state.bids.values()]
     for effect in step.effects:
-        if isinstance(effect, StartWorkload):
+        if isinstance(effect, StartWorkload) and not effect.launch.lease.is_idle:
             lease = step.state.leases[effect.launch.lease]
             failed = [each for each in lease.placement.gpus if known.get(each) is GpuHealth.UNHEALTHY]
             require(not failed, f"{lease.id} starts on {failed}, which failed")
@@ -131,7 +149,18 @@ def what_runs_is_leased(agent: WorldAgent, markets: Sequence[WorldMarket]) -> No
     }
     require(set(state.leases) == active, f"{agent.provider} has {set(state.leases)}, the markets {active}")
     served = {lease.id for lease in state.leases.values() if lease.manifest is not None}
-    require(set(agent.engine.leases) <= served, f"orphans at {agent.provider}: {set(agent.engine.leases)}")
+    running = {lease for lease in agent.engine.leases if not lease.is_idle}
+    require(running <= served, f"orphans at {agent.provider}: {running}")
+
+
+def the_idle_job_is_on(agent: WorldAgent, expected: Iterable[GpuUuid]) -> None:
+    """On ``expected`` cards and no others, once on each; what it leaves behind is nothing."""
+    there = [running for lease, running in agent.engine.leases.items() if lease.is_idle]
+    on = sorted(uuid for running in there for uuid in running.gpus)
+    require(on == sorted(expected), f"the idle job of {agent.provider} is on {on}, not on {sorted(expected)}")
+    state, _ = agent.stored
+    known = sorted(uuid for uuid, run in state.idle.items() if run.is_on)
+    require(known == on, f"{agent.provider} believes the idle job on {known}, and it is on {on}")
 
 
 def what_is_leased_runs(agent: WorldAgent, steady: frozenset[LeaseId]) -> None:

@@ -17,6 +17,7 @@ from provider.core.policy import Policy
 from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
 from provider.domain.gpu_health import GpuRecord
+from provider.domain.idle import IdleRun
 from provider.domain.ids import EffectId, LeaseId, OrderId
 
 
@@ -58,6 +59,7 @@ class MemoryStore:
                 key: rows.row_value(rows.row_text(curve), WinCurve)
                 for key, curve in self._state.curves.items()
             },
+            idle={key: rows.row_value(rows.row_text(run), IdleRun) for key, run in self._state.idle.items()},
             is_draining=self._state.is_draining,
         )
         return stored, tuple(rows.effect_value(text) for text in self._effects.values())

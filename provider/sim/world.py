@@ -17,12 +17,16 @@ from provider.coordinator.rows import MemberId, Role
 from provider.core.bid_policy import BidPolicy
 from provider.core.effects import StartWorkload
 from provider.core.events import Event, GpuUncordoned, ManifestArrived
+from provider.core.idling import job_of
 from provider.core.policy import Policy, PriceScale, PriceStrategy
 from provider.core.step import Step
 from provider.domain.gpu import GpuHealth
+from provider.domain.idle import IdleJob
 from provider.domain.ids import HOME, LeaseId, MarketId, OrderId, Owner, ProviderId
+from provider.domain.manifest import Service
 from provider.domain.moment import HOUR, MINUTE, SECOND, Instant, Span
 from provider.domain.money import Denom, Money
+from provider.domain.resources import GIB, GpuAlternative, GpuAsk, Resources
 from provider.sim import checkers
 from provider.sim.agenda import Agenda
 from provider.sim.checkers import Broken, Witness, provider_of
@@ -34,6 +38,7 @@ from provider.sim.world_tenant import Kind, Tenant, Wish
 DISTURBED = Span(3 * MINUTE)
 HEALED = Span(90 * SECOND)
 CLOSED = Span(90 * SECOND)
+UNIDLED = Span(20 * SECOND)
 MARKETS = (HOME, MarketId("elsewhere"))
 """As the agents, who are in all of them, name them."""
 DIES_AFTER = Span(4 * SECOND)
@@ -94,6 +99,7 @@ class World:
                 tenant.leave()
             self.agenda.run_for(CLOSED)
             self._check_over(closes_at)
+            self._check_nothing_idles()
         except Exception as error:
             error.add_note(again(self.seed))
             raise
@@ -118,6 +124,7 @@ class World:
             retry_most=Span(10 * SECOND),
             checks_gpus=True,
             bids=BidPolicy(overbid=random.choice((1, 1, 2, 3)), bids_per_minute=random.choice((0, 0, 20))),
+            idle=(_idle_job("folding"), _idle_job(Kind.DYING), None)[(self.seed + number) % 3],
         )
         skew = Span(random.choice((0, 0, -30_000, 30_000, HOUR)))
         agent = WorldAgent(self._around, policy, gpus=random.randint(1, 4), skew=skew)
@@ -243,16 +250,23 @@ class World:
         checkers.holdings_are_the_sum(step.state)
         checkers.remember_ends(self.witness, step)
         checkers.nothing_sick_is_sold(step)
+        checkers.the_idle_job_yields(step)
         checkers.only_the_sick_are_given_up(step)
         checkers.answers_were_kept(event, self.markets)
         checkers.reports_are_of_what_ran(agent, step)
 
     def _starts(self, agent: WorldAgent, effect: StartWorkload) -> None:
         checkers.gpus_run_for_one(agent, effect)
+        if effect.launch.lease.is_idle:
+            if effect.launch.replicas[0].service.image == Kind.DYING:
+                self._dies_later(agent, effect.launch.lease)
+            return
         checkers.what_starts_was_ordered(agent, effect, self._by_order())
         if self._by_order()[effect.launch.lease.order].wish.kind is Kind.DYING:
-            act = partial(self._die_by_itself, agent, effect.launch.lease)
-            self.agenda.later(DIES_AFTER, "container exits", act)
+            self._dies_later(agent, effect.launch.lease)
+
+    def _dies_later(self, agent: WorldAgent, lease: LeaseId) -> None:
+        self.agenda.later(DIES_AFTER, "container exits", partial(self._die_by_itself, agent, lease))
 
     def _market_stepped(self, market: WorldMarket, before: Book, after: Book) -> None:
         if after.ledger is not before.ledger or after.leases is not before.leases:
@@ -282,13 +296,14 @@ class World:
             checkers.what_runs_is_leased(agent, self.markets)
             checkers.what_is_leased_runs(agent, steady)
             checkers.what_is_ordered_is_known(agent, self.markets)
+            self._check_idle_job(agent)
         for market in self.markets:
             checkers.ends_have_causes(market, self._by_order(), self.witness)
 
     def _check_over(self, since: Instant) -> None:
         for agent in self.agents:
             checkers.what_runs_is_leased(agent, self.markets)
-            checkers.nothing_is_left_to_do(agent)
+            self._check_idle_job(agent)
             checkers.nothing_is_held(agent)
         for market in self.markets:
             self._check_bills(market, since)
@@ -298,6 +313,22 @@ class World:
                 raise Broken(f"deployments are still open: {sorted(market.book.live)}")
         checkers.what_began_has_closed(self.witness)
 
+    def _check_idle_job(self, agent: WorldAgent) -> None:
+        """It is on every card that nobody has, running or about to."""
+        state, _ = agent.stored
+        leased = {uuid for lease in state.leases.values() for uuid in lease.placement.gpus}
+        free = [gpu.uuid for gpu in agent.cards.gpus if gpu.uuid not in leased]
+        checkers.the_idle_job_is_on(agent, free if agent.has_idle_job else ())
+
+    def _check_nothing_idles(self) -> None:
+        """Without it in the configuration nothing of it is left."""
+        for agent in self.agents:
+            agent.without_idle_job()
+        self.agenda.run_for(UNIDLED)
+        for agent in self.agents:
+            checkers.the_idle_job_is_on(agent, ())
+            checkers.nothing_is_left_to_do(agent)
+
     def _check_bills(self, market: WorldMarket, since: Instant) -> None:
         tenants = self._by_order()
         for row in market.book.leases.values():
@@ -306,6 +337,13 @@ class World:
             if has_ended_in_peace and not tenants[row.id.within(market.id).order].wish.updates:
                 agent = provider_of(self.agents, market.id, row.id.provider)
                 checkers.what_ran_was_billed(agent, market.id, row, self.witness)
+
+
+def _idle_job(image: str) -> IdleJob:
+    alternative = GpuAlternative(vendor="nvidia", model="h100")
+    gpu = GpuAsk(units=1, alternatives=(alternative,))
+    resources = Resources(id=1, cpu_millis=1_000, memory_bytes=GIB, gpu=gpu)
+    return job_of(Service(name="idle", image=image, resources=resources), grace_s=10)
 
 
 def _size(random: Random) -> Size:

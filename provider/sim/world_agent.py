@@ -28,6 +28,7 @@ from provider.core.events import (
     OrderClosed,
     OrderOpened,
     Performed,
+    PolicyChanged,
     TimeReached,
     WorkloadsListed,
 )
@@ -96,6 +97,15 @@ class WorldAgent:
     @property
     def stored(self) -> tuple[AgentState, tuple[Effect, ...]]:
         return self._memory.load()
+
+    @property
+    def has_idle_job(self) -> bool:
+        return self._policy.idle is not None
+
+    def without_idle_job(self) -> None:
+        """The operator takes it out of the configuration."""
+        self._policy = replace(self._policy, idle=None)
+        self.take(PolicyChanged(policy=self._policy))
 
     def name_in(self, market: MarketId) -> ProviderId:
         """What it is called there."""

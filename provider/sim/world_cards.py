@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from provider.core import idling
 from provider.core.events import GpuFaultSeen, GpuSignalsChanged
 from provider.core.gpu_records import holders, record_of
 from provider.core.health import HealthSettings, judge, table
 from provider.core.health_looks import CardWatch, Look
 from provider.core.state import AgentState
 from provider.domain.gpu import Gpu, GpuFault, GpuHealth, GpuInventory, GpuLink, GpuLinkKind, GpuReading
+from provider.domain.idle import idle_id
 from provider.domain.ids import GpuUuid, LeaseId, ProviderId
 from provider.domain.moment import SECOND, Instant, Span
 from provider.domain.resources import GIB
@@ -76,7 +78,8 @@ class WorldCards:
         news = []
         for gpu in self.gpus:
             is_held = bool(holders(state, gpu.uuid))
-            on_it = sorted(str(lease) for lease, gpus in running.items() if gpu.uuid in gpus)
+            on_it = sorted(lease for lease, gpus in running.items() if gpu.uuid in gpus)
+            idle = idle_id(state.policy.provider, gpu.uuid)
             look = Look(
                 uuid=gpu.uuid,
                 at=at,
@@ -84,7 +87,8 @@ class WorldCards:
                 gpu=gpu,
                 reading=self._reading(gpu, at, is_busy=bool(on_it)),
                 is_held=is_held,
-                strangers=() if is_held else tuple(on_it),
+                strangers=() if is_held else tuple(str(lease) for lease in on_it if lease != idle),
+                has_idle_job=idling.uses(state, gpu.uuid, at),
             )
             judged = judge(watches.get(gpu.uuid, CardWatch()), look, ROWS)
             watches[gpu.uuid] = judged.watch

@@ -26,7 +26,7 @@ from provider.core.effects import (
     StopWorkload,
     WithdrawBid,
 )
-from provider.core.events import CoordinatorConnected, GpuCordoned, Performed
+from provider.core.events import CoordinatorConnected, DrainSet, GpuCordoned, Performed, PolicyChanged
 from provider.core.learning import Lesson, WinCurve, learned
 from provider.core.policy import Policy
 from provider.core.state import AgentState, Revision
@@ -39,8 +39,21 @@ from provider.domain.secret import Secret
 from provider.domain.workload import PortBinding
 from provider.ports import Store
 from provider.sim.store import MemoryStore
-from tests.agents import HASH, POLICY, START, Agent, healthy, lease_of, manifest, order, settle
+from tests.agents import (
+    HASH,
+    POLICY,
+    START,
+    Agent,
+    healthy,
+    lease_of,
+    manifest,
+    node,
+    nodes_read,
+    order,
+    settle,
+)
 from tests.cards import Card
+from tests.idle_jobs import idle_job
 from tests.pricing import question
 
 
@@ -283,3 +296,22 @@ def test_what_was_learned_of_prices_is_remembered(disk: Disk) -> None:
     state, _ = store.load()
     store.commit([Step(state=replace(state, curves={"h100": changed}))])
     assert disk().load()[0].curves == {"h100": changed}
+
+
+def test_where_the_idle_job_is_comes_back_and_goes(disk: Disk) -> None:
+    idling = replace(POLICY, idle=idle_job())
+    agent = Agent(policy=idling)
+    for event in (nodes_read(node(*healthy(0, 1))), DrainSet(is_draining=True)):
+        store = disk(idling)
+        store.load()
+        store.commit([agent.take(event)])
+        found, unfinished = disk(idling).load()
+        assert (len(found.idle), found.idle) == (2, agent.state.idle)
+        assert {effect.id for effect in unfinished} == set(agent.open)
+    store = disk()
+    store.load()
+    store.commit([agent.take(PolicyChanged(policy=POLICY))])
+    for effect in list(agent.open.values()):
+        store.commit([agent.done(effect)])
+    found, unfinished = disk().load()
+    assert (found.idle, unfinished) == ({}, ())

@@ -51,7 +51,7 @@ def volume_name(lease: LeaseId, service: str, replica: int, what: str) -> str:
 def lease_of(labels: Mapping[str, str] | None) -> LeaseId | None:
     """The lease that something is labelled with; None when it is not one of ours."""
     try:
-        return LeaseId.parse((labels or {}).get(LEASE, ""))
+        return LeaseId.parse((labels or {}).get(LEASE, ""), may_be_idle=True)
     except ValueError:
         return None
 

@@ -16,6 +16,7 @@ from provider.core.effects import Effect
 from provider.core.learning import WinCurve
 from provider.core.state import Lease, OpenBid, WaitingOrder
 from provider.domain.gpu_health import GpuRecord
+from provider.domain.idle import IdleRun
 from provider.domain.secret import Secret
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def effect_value(text: str) -> Effect:
     return loaded
 
 
-def row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord | WinCurve) -> str:
+def row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord | WinCurve | IdleRun) -> str:
     return _CONVERTER.dumps(value)
 
 

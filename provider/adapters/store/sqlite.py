@@ -25,12 +25,13 @@ from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
 from provider.core.step import Step
 from provider.domain.errors import ConfigError
 from provider.domain.gpu_health import GpuRecord
+from provider.domain.idle import IdleRun
 from provider.domain.ids import GpuUuid, LeaseId, MarketId, OrderId
 
 _Read = tuple[str, int]
 """A market's name and version."""
 K = TypeVar("K", LeaseId, OrderId, GpuUuid, str)
-V = TypeVar("V", OpenBid, Lease, WaitingOrder, GpuRecord, WinCurve)
+V = TypeVar("V", OpenBid, Lease, WaitingOrder, GpuRecord, WinCurve, IdleRun)
 
 SCHEMA = Schema(program="provider", application_id=0x47505250, package="provider.adapters.store")
 """The id reads GPRP in the file's header."""
@@ -99,6 +100,10 @@ class SqliteStore:
                 name: rows.row_value(body, WinCurve)
                 for name, body in connection.execute("SELECT id, body FROM win_curve")
             },
+            idle={
+                GpuUuid(name): rows.row_value(body, IdleRun)
+                for name, body in connection.execute("SELECT id, body FROM idle_run")
+            },
             is_draining=bool(is_draining),
         )
         return self._committed, effects
@@ -124,6 +129,7 @@ class SqliteStore:
             self._write_changes("waiting_order", before.orders, after.orders, touched)
             self._write_changes("gpu_record", before.gpu_records, after.gpu_records, None)
             self._write_changes("win_curve", before.curves, after.curves, None)
+            self._write_changes("idle_run", before.idle, after.idle, None)
             connection.executemany(
                 "INSERT INTO effect (id, body) VALUES (?, ?)",
                 [(effect.id, self._closed("effect", effect.id, *effect_text(effect))) for effect in effects],
@@ -165,7 +171,7 @@ class SqliteStore:
             elif value is not None and value is not old:
                 changed.append((str(key), self._closed(table, str(key), *_row_text(value))))
         connection = self._database.connection
-        # The table's name is one of four constants of this module, never input.
+        # The table's name is one of six constants of this module, never input.
         connection.executemany(f"INSERT OR REPLACE INTO {table} (id, body) VALUES (?, ?)", changed)  # noqa: S608
         connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)  # noqa: S608
 
@@ -182,7 +188,7 @@ class SqliteStore:
             ) from error
 
 
-def _row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord | WinCurve) -> tuple[str, bool]:
+def _row_text(value: OpenBid | Lease | WaitingOrder | GpuRecord | WinCurve | IdleRun) -> tuple[str, bool]:
     return lease_text(value) if isinstance(value, Lease) else (rows.row_text(value), False)
 
 
@@ -204,6 +210,7 @@ def _same(before: AgentState, after: AgentState) -> bool:
         and before.orders is after.orders
         and before.gpu_records is after.gpu_records
         and before.curves is after.curves
+        and before.idle is after.idle
         and before.is_draining is after.is_draining
         and (before.markets is after.markets or _markets(before) == _markets(after))
     )

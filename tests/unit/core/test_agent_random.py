@@ -18,12 +18,14 @@ from provider.core.events import (
     ManifestArrived,
     OperatorCloses,
     Performed,
+    PolicyChanged,
     RestartRequested,
     TimeReached,
 )
 from provider.core.lease import Phase
 from provider.core.state import Lease
 from provider.domain.gpu import GpuHealth
+from provider.domain.idle import IdlePhase, IdleRun
 from provider.domain.ids import LeaseId
 from provider.domain.manifest import Manifest
 from provider.domain.market import CloseReason
@@ -46,6 +48,7 @@ from tests.agents import (
     unit,
     workload,
 )
+from tests.idle_jobs import idle_job
 
 numbers = st.integers(1, 4)
 GROUPS = (
@@ -126,6 +129,11 @@ class AgentMachine(RuleBasedStateMachine):
     def the_operator_drains(self, is_draining: bool) -> None:
         self.take(DrainSet(is_draining=is_draining))
 
+    @rule(image=st.sampled_from(["folding", "mining", ""]))
+    def the_idle_job_is_another(self, image: str) -> None:
+        idle = idle_job(image) if image else None
+        self.take(PolicyChanged(policy=replace(self.agent.state.policy, idle=idle)))
+
     @rule(cards=st.lists(st.sampled_from(GpuHealth), max_size=4))
     def the_machine_changes(self, cards: list[GpuHealth]) -> None:
         self.take(nodes_read(node(*(gpu(index, health=health) for index, health in enumerate(cards)))))
@@ -153,6 +161,7 @@ class AgentMachine(RuleBasedStateMachine):
             return
         runs = None
         if isinstance(effect, StartWorkload):
+            self.check_cards_are_free(effect.launch)
             there = self.engine.get(effect.launch.lease)
             if there is None or there[2] is not None or there[0] != effect.launch:
                 self.engine[effect.launch.lease] = (effect.launch, self.agent.at, None)
@@ -166,6 +175,13 @@ class AgentMachine(RuleBasedStateMachine):
         elif isinstance(effect, StopWorkload):
             self.engine.pop(effect.lease, None)
         self.take(Performed(effect=effect, workload=runs))
+
+    def check_cards_are_free(self, launch: Launch) -> None:
+        """Whether a lease's or the idle job's: nothing else is there on the cards of what is started."""
+        wanted = {uuid for replica in launch.replicas for uuid in replica.gpus}
+        for lease, (other, _, _) in self.engine.items():
+            there = {uuid for replica in other.replicas for uuid in replica.gpus}
+            assert lease == launch.lease or not wanted & there, f"{launch.lease} beside {lease}"
 
     def lanes(self) -> list[str]:
         return sorted({effect.lane for effect in self.agent.open.values()})
@@ -209,7 +225,8 @@ class AgentMachine(RuleBasedStateMachine):
             self.agent.state.market().version,
         )
         assert list(state.orders.items()) == list(self.agent.state.orders.items())
-        self.agent.state = state
+        assert state.idle == self.agent.state.idle
+        self.agent.state = replace(state, policy=self.agent.state.policy)
 
     @invariant()
     def every_lease_has_somebody_who_moves_it(self) -> None:
@@ -217,12 +234,26 @@ class AgentMachine(RuleBasedStateMachine):
         check_held_once(self.agent.state)
         for lease in self.agent.state.leases.values():
             assert self.is_moved_by_something(lease), f"{lease.phase} for ever"
+        for run in self.agent.state.idle.values():
+            assert self.is_idle_moved(run), f"the idle job is {run.phase} for ever"
+
+    def is_idle_moved(self, run: IdleRun) -> bool:
+        match run.phase:
+            case IdlePhase.STARTING | IdlePhase.STOPPING:
+                return run.effect in self.agent.open
+            case IdlePhase.WAITING:
+                return run.due is not None
+            case IdlePhase.RUNNING | IdlePhase.OFF:
+                return run.effect is None
 
     def is_moved_by_something(self, lease: Lease) -> bool:
         wanted = [effect for effect in self.agent.open.values() if effect.lane == f"{lease.id} engine"]
         match lease.phase:
             case Phase.AWARDED | Phase.REPAIRING:
                 return lease.due is not None
+            case Phase.STARTING if lease.is_held_up:
+                mine = [run for uuid, run in self.agent.state.idle.items() if uuid in lease.placement.gpus]
+                return any(run.phase is IdlePhase.STOPPING for run in mine)
             case Phase.STARTING:
                 return any(isinstance(effect, StartWorkload) for effect in wanted)
             case Phase.UPDATING:
@@ -236,6 +267,7 @@ class AgentMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once everything works again, every lease that is ended is over, and nothing is held for it."""
+        self.the_idle_job_is_another("")
         for lease in list(self.agent.state.leases.values()):
             self.the_market_ends_it(lease.id.dseq, CloseReason.TENANT_CLOSED)
         while self.agent.open:
@@ -248,6 +280,7 @@ class AgentMachine(RuleBasedStateMachine):
                 runs = workload(effect.launch, started_at=self.agent.at)
             self.take(Performed(effect=effect, workload=runs))
         assert self.agent.state.leases == {}
+        assert self.agent.state.idle == {}
         assert self.agent.state.orphans == frozenset()
 
 

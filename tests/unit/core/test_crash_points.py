@@ -25,6 +25,7 @@ from provider.core.events import (
 )
 from provider.core.policy import Policy, PriceStrategy
 from provider.core.state import AgentState
+from provider.domain.idle import idle_id
 from provider.domain.ids import EffectId, LeaseId
 from provider.domain.market import Award, CloseReason
 from provider.domain.moment import MINUTE, Instant
@@ -33,6 +34,7 @@ from provider.sim.store import MemoryStore
 from tests.agents import (
     HASH,
     POLICY,
+    PROVIDER,
     START,
     gpu,
     group,
@@ -44,6 +46,7 @@ from tests.agents import (
     rate,
     workload,
 )
+from tests.idle_jobs import idle_job
 
 
 class Crash(Exception):
@@ -65,6 +68,7 @@ class Outside:
     def perform(self, effect: Effect) -> Workload | None:
         match effect:
             case StartWorkload(launch=launch):
+                assert set(self.runs) <= {launch.lease}, "one card is for one of them"
                 there = self.runs.get(launch.lease)
                 if there is None or there[0] != launch or there[2] is not None:
                     self.starts += 1
@@ -200,6 +204,7 @@ Script = Callable[[Life], None]
 LIVES: tuple[Script, ...] = (closed_by_its_tenant, repaired, without_a_manifest, never_won, unstable)
 
 
+IDLING = replace(POLICY, idle=idle_job())
 SCRIPTED = replace(POLICY, strategy=PriceStrategy.SCRIPT)
 
 
@@ -217,6 +222,20 @@ def test_the_end_is_the_same_wherever_it_was_killed(script: Script, policy: Poli
         assert (life.outside.runs, life.outside.starts) == ({}, whole.outside.starts), dies_at
         assert (life.state.leases, life.state.bids) == ({}, {}), dies_at
         assert life.state.market().version == whole.state.market().version, dies_at
+        assert life.store.load()[1] == (), f"{dies_at}: nothing is left to do"
+
+
+@pytest.mark.parametrize("script", [closed_by_its_tenant, repaired], ids=lambda script: script.__name__)
+def test_the_idle_job_has_the_card_again_wherever_it_was_killed(script: Script) -> None:
+    whole = Life(policy=IDLING)
+    script(whole)
+    (runs,) = whole.outside.runs
+    assert runs == idle_id(PROVIDER, gpu(0).uuid)
+    for dies_at in range(1, whole.points + 1):
+        life = Life(dies_at, IDLING)
+        script(life)
+        assert life.outside.told == whole.outside.told, dies_at
+        assert set(life.outside.runs) == {runs}, dies_at
         assert life.store.load()[1] == (), f"{dies_at}: nothing is left to do"
 
 

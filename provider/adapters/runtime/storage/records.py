@@ -87,7 +87,7 @@ class Records:
         found = set()
         for name in names:
             try:
-                found.add(LeaseId.parse(unquote(name)))
+                found.add(LeaseId.parse(unquote(name), may_be_idle=True))
             except ValueError:
                 continue  # not made by us
         return frozenset(found)
