@@ -190,9 +190,16 @@ class Agent:
         await self.call.write(market_pb2.SessionRequest(**{"seq": self.seq, **body}))
         return self.seq
 
-    async def hello(self, since: int = 0, market: str = "") -> market_pb2.Welcome:
+    async def hello(
+        self, since: int = 0, market: str = "", *, takes_changes: bool = False
+    ) -> market_pb2.Welcome:
         body = market_pb2.Hello(
-            instance="i", last_version=since, market=market, lease_address="north:8443", software="test"
+            instance="i",
+            last_version=since,
+            market=market,
+            lease_address="north:8443",
+            software="test",
+            takes_changes=takes_changes,
         )
         await self.send(hello=body)
         return (await self.next("welcome")).welcome

@@ -35,6 +35,10 @@ ACK_DELAY_S = 0.05
 """How long an acknowledgement waits for a message to travel on."""
 ACK_AT_ONCE = 64
 """So many unacknowledged messages are acknowledged without waiting."""
+CHANGES_MOST = 64
+"""Changes of a market in one message: a few milliseconds of an agent's work."""
+CHANGES_BYTES = 64 * 1024
+"""No further change is added to a message that has so many: control messages stay small."""
 UNACKED_MOST = 256
 """Messages in flight on one session, each direction: the credit window."""
 

@@ -29,6 +29,7 @@ from provider.domain.ids import EffectId
 from provider.domain.market import Refused
 from provider.domain.money import Denom, Money
 from provider.ports import Clock
+from provider.rpc.changes import together
 from provider.rpc.codec import lease_id_from_pb, lease_id_to_pb, money_to_pb, order_id_to_pb, rate_to_pb
 from provider.rpc.codec_market import (
     REASON_TO_PB,
@@ -111,6 +112,7 @@ class _Session:
         self._seq = 0
         self._acked = 0
         self._version = 0
+        self._takes_changes = False
         self._wake = asyncio.Event()
         self._over: ProviderError | None = None
         self._refused: list[tuple[int, pb.MessageRefused]] = []
@@ -136,6 +138,7 @@ class _Session:
             raise PeerError("hello: is missing")
         self._wire.hellos.append(hello.hello)
         self._version = hello.hello.last_version
+        self._takes_changes = hello.hello.takes_changes and self._wire.tells_together
         self._inbox.committed(1)
         welcome = pb.Welcome(
             epoch=self._market.next_epoch(),
@@ -202,10 +205,10 @@ class _Session:
                 seq, refused = self._refused.pop(0)
                 self._inbox.committed(seq)
                 await self._send(message_refused=refused)
-            for event in self._market.since(self._version):
-                self._version = event.version
+            news = self._bodies()
+            while (body := together(news) if self._takes_changes else next(news, None)) is not None:
                 is_quiet = False
-                await self._send(version=event.version, **news_to_pb(event))
+                await self._send(**body)
             if is_quiet:
                 await self._send(heartbeat=pb.Heartbeat(sent_ms=1))
             try:
@@ -213,6 +216,11 @@ class _Session:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _bodies(self) -> Iterator[dict[str, Any]]:
+        for event in self._market.since(self._version):
+            self._version = event.version
+            yield {"version": event.version, **news_to_pb(event)}
 
     async def _send(self, **fields: Any) -> None:
         self._seq += 1
@@ -236,6 +244,8 @@ class WireMarket(MarketServiceServicer):
         self.heartbeat_ms = heartbeat_ms
         self.address = address
         self.token_keys: tuple[str, ...] = ()
+        self.tells_together = True
+        """False: as a market of before ``Changes``, one in a message."""
         self.hellos: list[pb.Hello] = []
         self.goodbyes: list[str] = []
         self.acks: list[int] = []

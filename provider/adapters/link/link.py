@@ -312,6 +312,7 @@ class GrpcLink:
             lease_address=self._settings.lease_address,
             software=self._settings.software,
             screens=self.screen is not None,
+            takes_changes=True,
         )
 
     def _accept(self, welcome: Welcome) -> Delivery:

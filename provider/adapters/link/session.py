@@ -19,6 +19,7 @@ import grpc.aio
 
 from provider.adapters.link.settings import LinkSettings
 from provider.adapters.link.translate import event_from_pb
+from provider.core.markets import MarketEvent
 from provider.domain.errors import PeerError, Permanent, ProviderError, Temporary
 from provider.domain.moment import Instant, Span
 from provider.ports import Clock, Delivery
@@ -27,6 +28,7 @@ from provider.rpc.sequence import Inbox, Outbox
 from provider.rpc.settings import ACK_AT_ONCE, ACK_DELAY_S, SILENT_INTERVALS
 from provider.rpc.status import is_broken
 from provider.rpc.v1.market_pb2 import (
+    Change,
     Goodbye,
     Heartbeat,
     Hello,
@@ -208,18 +210,25 @@ class Session:
         await self._deliver(delivery)
 
     async def _take(self, message: SessionResponse) -> None:
+        """Events are committed in their order, so the last one's commit acknowledges the whole message."""
+        changes = message.changes.changes if message.HasField("changes") else (message,)
+        events = [event for change in changes if (event := self._event(change)) is not None]
+        if not events:
+            self._commit(message.seq)
+            return
+        for event in events[:-1]:
+            await self._deliver(Delivery(event=event))
+        await self._deliver(Delivery(event=events[-1], committed=partial(self._commit, message.seq)))
+
+    def _event(self, change: SessionResponse | Change) -> MarketEvent | None:
         try:
-            event = event_from_pb(message)
+            return event_from_pb(change)
         except PeerError as error:
-            if not message.HasField("order_opened"):
+            if not change.HasField("order_opened"):
                 raise
             # An order in words that this version does not know: one not to bid on. All else must count.
             self._sink.skipped(error)
-            event = None
-        if event is None:
-            self._commit(message.seq)
-        else:
-            await self._deliver(Delivery(event=event, committed=partial(self._commit, message.seq)))
+            return None
 
     async def _deliver(self, delivery: Delivery) -> None:
         if self._sink.inbound.full():

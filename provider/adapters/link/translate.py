@@ -7,10 +7,10 @@ from provider.core.markets import MarketEvent
 from provider.rpc.codec import lease_id_from_pb, order_id_from_pb, rate_from_pb
 from provider.rpc.codec_market import award_from_pb, order_from_pb, reason_from_pb, update_from_pb
 from provider.rpc.fields import at_least, present
-from provider.rpc.v1.market_pb2 import SessionResponse
+from provider.rpc.v1.market_pb2 import Change, SessionResponse
 
 
-def event_from_pb(wire: SessionResponse) -> MarketEvent | None:
+def event_from_pb(wire: SessionResponse | Change) -> MarketEvent | None:
     """The event that ``wire`` carries; None for control messages and those of a newer market.
 
     ``PeerError`` with the field's path where it cannot be.
@@ -42,5 +42,5 @@ def event_from_pb(wire: SessionResponse) -> MarketEvent | None:
             return None
 
 
-def _version(wire: SessionResponse) -> int:
+def _version(wire: SessionResponse | Change) -> int:
     return at_least(wire.version, 1, "version")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ from provider.domain.errors import PeerError, ProviderError, Temporary
 from provider.domain.ids import ProviderId
 from provider.domain.moment import Span
 from provider.rpc import codec, codec_market
+from provider.rpc.changes import together
 from provider.rpc.fields import text, word
 from provider.rpc.sequence import Inbox
 from provider.rpc.settings import HEARTBEAT_INTERVAL_MS, SILENT_INTERVALS, WELCOME_S
@@ -84,10 +86,12 @@ class Session:
         self._acked = 0
         self._seq = 0
         self._refused: deque[pb.MessageRefused] = deque()
+        self._takes_changes = False
 
     async def run(self, context: _Context) -> None:
         """Until the agent says goodbye or is gone. What else ended it is raised."""
         told = await self._hello(context)
+        self._takes_changes = told.takes_changes
         hello = self._asked_by(told)
         welcomed = granted(await self._writer.ask(hello), requests.Welcomed)
         outgoing = self._sessions.open(
@@ -197,9 +201,8 @@ class Session:
         if outgoing.hints:
             return outgoing.hints.popleft()
         if outgoing.waiting:
-            told = outgoing.waiting.popleft()
-            told.body = told.body or body_of(told.notice)
-            return told.body
+            bodies = _bodies(outgoing)
+            return together(bodies) if self._takes_changes else next(bodies)
         if outgoing.is_stopping:
             # Whatever the agent still says is not acknowledged any more, so it will say it again.
             outgoing.is_stopping = False
@@ -263,6 +266,14 @@ def request_of(provider: ProviderId, message: pb.SessionRequest) -> requests.Req
             )
         case _:
             raise PeerError(f"message {message.seq}: is of a kind that this market does not know")
+
+
+def _bodies(outgoing: Outgoing) -> Iterator[dict[str, Any]]:
+    """Of what waits, each taken off as it is asked for."""
+    while outgoing.waiting:
+        told = outgoing.waiting.popleft()
+        told.body = told.body or body_of(told.notice)
+        yield told.body
 
 
 def body_of(notice: Notice) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class SessionResponse(_message.Message):
     TUNNEL_WANTED_FIELD_NUMBER: _builtins.int
     SCREENING_WANTED_FIELD_NUMBER: _builtins.int
     MESSAGE_REFUSED_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Counts this direction's messages in this session from 1. Welcome is 1."""
     ack: _builtins.int
@@ -136,6 +137,10 @@ class SessionResponse(_message.Message):
     def screening_wanted(self) -> Global___ScreeningWanted: ...
     @_builtins.property
     def message_refused(self) -> Global___MessageRefused: ...
+    @_builtins.property
+    def changes(self) -> Global___Changes:
+        """Only for an agent that takes them so."""
+
     def __init__(
         self,
         *,
@@ -153,16 +158,82 @@ class SessionResponse(_message.Message):
         tunnel_wanted: Global___TunnelWanted | None = ...,
         screening_wanted: Global___ScreeningWanted | None = ...,
         message_refused: Global___MessageRefused | None = ...,
+        changes: Global___Changes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "screening_wanted", b"screening_wanted", "tunnel_wanted", b"tunnel_wanted", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "changes", b"changes", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "screening_wanted", b"screening_wanted", "tunnel_wanted", b"tunnel_wanted", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "screening_wanted", b"screening_wanted", "seq", b"seq", "tunnel_wanted", b"tunnel_wanted", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "changes", b"changes", "go_away", b"go_away", "heartbeat", b"heartbeat", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "message_refused", b"message_refused", "order_closed", b"order_closed", "order_opened", b"order_opened", "screening_wanted", b"screening_wanted", "seq", b"seq", "tunnel_wanted", b"tunnel_wanted", "version", b"version", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away", "lease_updated", "tunnel_wanted", "screening_wanted", "message_refused"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "order_opened", "order_closed", "lease_awarded", "lease_ended", "go_away", "lease_updated", "tunnel_wanted", "screening_wanted", "message_refused", "changes"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___SessionResponse: _TypeAlias = SessionResponse  # noqa: Y015
+
+@_typing.final
+class Changes(_message.Message):
+    """What waited together, acknowledged together: at most 64."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Changes: _TypeAlias = Changes  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    """As in a SessionResponse of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ORDER_OPENED_FIELD_NUMBER: _builtins.int
+    ORDER_CLOSED_FIELD_NUMBER: _builtins.int
+    LEASE_AWARDED_FIELD_NUMBER: _builtins.int
+    LEASE_ENDED_FIELD_NUMBER: _builtins.int
+    LEASE_UPDATED_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    @_builtins.property
+    def order_opened(self) -> Global___OrderOpened: ...
+    @_builtins.property
+    def order_closed(self) -> Global___OrderClosed: ...
+    @_builtins.property
+    def lease_awarded(self) -> Global___LeaseAwarded: ...
+    @_builtins.property
+    def lease_ended(self) -> Global___LeaseEnded: ...
+    @_builtins.property
+    def lease_updated(self) -> Global___LeaseUpdated: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        order_opened: Global___OrderOpened | None = ...,
+        order_closed: Global___OrderClosed | None = ...,
+        lease_awarded: Global___LeaseAwarded | None = ...,
+        lease_ended: Global___LeaseEnded | None = ...,
+        lease_updated: Global___LeaseUpdated | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "order_closed", b"order_closed", "order_opened", b"order_opened"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "lease_awarded", b"lease_awarded", "lease_ended", b"lease_ended", "lease_updated", b"lease_updated", "order_closed", b"order_closed", "order_opened", b"order_opened", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["order_opened", "order_closed", "lease_awarded", "lease_ended", "lease_updated"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -176,6 +247,7 @@ class Hello(_message.Message):
     LEASE_ADDRESS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     SCREENS_FIELD_NUMBER: _builtins.int
+    TAKES_CHANGES_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """Random at each start of the daemon: tells a restart from a reconnect."""
     last_version: _builtins.int
@@ -188,6 +260,8 @@ class Hello(_message.Message):
     """Version of the agent's software."""
     screens: _builtins.bool
     """Whether this agent answers ScreeningWanted: it is asked nothing otherwise."""
+    takes_changes: _builtins.bool
+    """Whether this agent understands Changes: it is told one thing a message otherwise."""
     def __init__(
         self,
         *,
@@ -197,10 +271,11 @@ class Hello(_message.Message):
         lease_address: _builtins.str = ...,
         software: _builtins.str = ...,
         screens: _builtins.bool = ...,
+        takes_changes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "last_version", b"last_version", "lease_address", b"lease_address", "market", b"market", "screens", b"screens", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "last_version", b"last_version", "lease_address", b"lease_address", "market", b"market", "screens", b"screens", "software", b"software", "takes_changes", b"takes_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -184,6 +184,12 @@ def test_an_agent_that_was_away_hears_what_changed_and_nothing_else(tmp_path: Pa
                 assert codec.order_id_from_pb(closed.order_closed.order) == first
                 assert codec.order_id_from_pb(opened.order_opened.order.id) == latest
                 assert seen < closed.version < opened.version
+                async with Agent(north) as agent:
+                    await agent.hello(since=seen, market="test", takes_changes=True)
+                    together = (await agent.next("changes")).changes.changes
+                    assert [each.version for each in together] == [closed.version, opened.version]
+                    assert together[0].order_closed == closed.order_closed
+                    assert together[1].order_opened == opened.order_opened
 
     run(body)
 

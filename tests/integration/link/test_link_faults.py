@@ -206,6 +206,7 @@ def test_an_agent_that_is_behind_is_not_taken_for_a_silent_market(tmp_path: Path
 
 def test_what_was_committed_is_acknowledged_without_a_message_each(tmp_path: Path) -> None:
     async def scenario(made: Wire) -> None:
+        made.served.tells_together = False
         async with made.agent() as (_, follower):
             await until(follower.epochs)
             for dseq in range(1, 501):
@@ -214,6 +215,19 @@ def test_what_was_committed_is_acknowledged_without_a_message_each(tmp_path: Pat
             assert len(made.served.acks) < 60
 
     run(tmp_path, scenario, heartbeat_ms=200)
+
+
+def test_what_waits_together_comes_in_few_messages_each_acknowledged_as_a_whole(tmp_path: Path) -> None:
+    async def scenario(made: Wire) -> None:
+        for dseq in range(1, 501):
+            made.market.open_order(order(dseq))
+        async with made.agent() as (_, follower):
+            await until(lambda: follower.version == 500)
+            await until(lambda: made.served.unacknowledged == 0)
+            assert follower.opened() == list(range(1, 501))
+            assert made.served.acks[-1] < 20
+
+    run(tmp_path, scenario, heartbeat_ms=5000)
 
 
 def test_a_market_that_says_go_is_left_for_as_long_as_it_says(tmp_path: Path) -> None:
@@ -231,15 +245,23 @@ def test_a_market_that_says_go_is_left_for_as_long_as_it_says(tmp_path: Path) ->
     run(tmp_path, scenario)
 
 
-def test_an_order_in_words_of_a_newer_market_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_among_others", [False, True])
+def test_an_order_in_words_of_a_newer_market_is_passed_over(tmp_path: Path, is_among_others: bool) -> None:
     async def scenario(made: Wire) -> None:
         async with made.agent() as (link, follower):
             await until(follower.epochs)
             wire_order = order_to_pb(order(9))
             wire_order.group.units[0].price.denom = "uxyz"
-            made.served.say(version=1, order_opened=pb.OrderOpened(order=wire_order))
-            made.market.open_order(order(1))
+            strange = pb.OrderOpened(order=wire_order)
+            if is_among_others:
+                fine = pb.Change(version=1, order_opened=pb.OrderOpened(order=order_to_pb(order(1))))
+                changes = [fine, pb.Change(version=2, order_opened=strange)]
+                made.served.say(changes=pb.Changes(changes=changes))
+            else:
+                made.served.say(version=1, order_opened=strange)
+                made.market.open_order(order(1))
             await until(follower.opened)
+            await until(lambda: made.served.unacknowledged == 0)
             assert link.skipped is not None
             assert link.skipped.startswith("order_opened.order.group.units[0].price.denom: 'uxyz' is none of")
             assert follower.losses() == []
