@@ -189,6 +189,7 @@ def _performed(draft: Draft, event: Performed, at: Instant) -> None:
         case ReportUsage(usage=usage):
             leasing.usage_taken(draft, usage.lease)
         case AskPrice():
+            assert event.price is not None, "whoever makes none has failed"
             asking.answered(draft, event.effect, event.price)
         case PlaceBid() | WithdrawBid() | ConfirmLease() | RefuseLease() | ReportLease() | EndLease():
             pass  # the market's answer, if there is one, is an event of its own
@@ -199,7 +200,7 @@ def _performed(draft: Draft, event: Performed, at: Instant) -> None:
 def _failed(draft: Draft, event: Failed, at: Instant) -> None:
     match event.effect:
         case AskPrice():
-            asking.answered(draft, event.effect, None, event.what)
+            asking.failed(draft, event, event.effect, at)
         case PlaceBid():
             bidding.bid_rejected(draft, event.effect, event.what)
         case StartWorkload(launch=launch) if launch.lease.is_idle:

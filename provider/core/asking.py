@@ -2,7 +2,8 @@
 
 The core waits for nobody: asking is an effect and the answer an event, and between the two the bid is there
 already with everything it holds, only that no market has heard of it. So it is lost, expires and is withdrawn
-like any other; an answer that comes after that says nothing any more. After a crash it is asked again.
+like any other; an answer that comes after that says nothing any more. It is asked again after a crash, and
+some time after a failure.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from provider.core import pricing, quoting
 from provider.core.admission import CAPACITY, PRICE, RULE_NAMES, Accepted, Decision
 from provider.core.draft import Draft
 from provider.core.effects import AskPrice, PlaceBid
+from provider.core.events import Failed
 from provider.core.state import OpenBid, WaitingOrder
 from provider.core.step import OrderConsidered
 from provider.domain.ids import EffectId, LeaseId
 from provider.domain.market import Refusal, Refused
+from provider.domain.moment import Instant, Span, after
 from provider.domain.money import Rate
 from provider.domain.price import PricePart, PriceQuestion
 
@@ -44,14 +47,10 @@ def ask(draft: Draft, bid: OpenBid, accepted: Accepted) -> None:
     draft.want(AskPrice(id=latest(bid), bid=bid.bid.id, question=question))
 
 
-def answered(draft: Draft, effect: AskPrice, price: Rate | None, why: str = "") -> None:
-    """Bid at ``price``, within what it costs and what the order allows; or say that there is none, and
-    why."""
+def answered(draft: Draft, effect: AskPrice, price: Rate) -> None:
+    """Bid at ``price``, within what it costs and what the order allows."""
     bid = draft.state.bids.get(effect.bid)
     if bid is None or not bid.is_asking or effect.id != latest(bid):
-        return
-    if price is None:
-        _refuse(draft, bid, Refused(why=Refusal.PRICE_NOT_GIVEN, required="a price", available=why))
         return
     policy, question = draft.state.policy, effect.question
     asked = PricePart(
@@ -78,6 +77,21 @@ def answered(draft: Draft, effect: AskPrice, price: Rate | None, why: str = "") 
     _note(draft, bid, Decision(verdict=accepted, passed=(*PASSED, PRICE)))
 
 
+def failed(draft: Draft, event: Failed, effect: AskPrice, at: Instant) -> None:
+    """There is no price. A refusal stands until something changes; whoever failed to answer is asked again,
+    after twice as long each time."""
+    bid = draft.state.bids.get(effect.bid)
+    if bid is None or not bid.is_asking or effect.id != latest(bid):
+        return
+    policy, again_at = draft.state.policy, None
+    if not event.is_final:
+        wait = min(policy.retry_first * 2 ** min(bid.effects_issued - 1, 30), policy.retry_most)
+        again_at = after(at, Span(wait))
+        draft.wake_at(again_at)
+    refused = Refused(why=Refusal.PRICE_NOT_GIVEN, required="a price", available=event.what)
+    _refuse(draft, bid, refused, again_at)
+
+
 def give_up(draft: Draft, bid: LeaseId, why: str) -> None:
     """What was held for it is free; its order is not looked at again."""
     asking = draft.state.bids[bid]
@@ -91,11 +105,16 @@ def latest(bid: OpenBid) -> EffectId:
     return EffectId(f"{bid.bid.id}@{bid.version}#{bid.effects_issued}")
 
 
-def _refuse(draft: Draft, bid: OpenBid, refused: Refused) -> None:
+def _refuse(draft: Draft, bid: OpenBid, refused: Refused, again_at: Instant | None = None) -> None:
     draft.drop_bid(bid.bid.id)
-    draft.put_order(
-        WaitingOrder(order=bid.order, refused=refused, version=bid.version, effects_issued=bid.effects_issued)
+    waiting = WaitingOrder(
+        order=bid.order,
+        refused=refused,
+        version=bid.version,
+        effects_issued=bid.effects_issued,
+        again_at=again_at,
     )
+    draft.put_order(waiting)
     _note(draft, bid, Decision(verdict=refused, passed=PASSED, rule=PRICE))
 
 

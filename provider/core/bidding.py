@@ -49,7 +49,7 @@ def reconsider(draft: Draft, at: Instant) -> None:
     at those that could fit now where something was given back."""
     everything, room = draft.capacity_changed, Room.of(draft.state)
     for waiting in list(draft.state.orders.values()):
-        is_time = draft.lapsed and waiting.refused.why in CURED_BY_TIME
+        is_time = draft.lapsed and _is_time(draft, waiting, at)
         if not everything and not is_time and not room.may_have(waiting):
             continue
         considered = OrderConsidered(
@@ -66,15 +66,23 @@ def reconsider(draft: Draft, at: Instant) -> None:
             continue
         _mind(draft, verdict, at)
         if verdict.why is not waiting.refused.why:
-            draft.put_order(replace(waiting, refused=verdict))
+            draft.put_order(replace(waiting, refused=verdict, again_at=None))
             draft.note(considered)
+
+
+def _is_time(draft: Draft, waiting: WaitingOrder, at: Instant) -> bool:
+    """Whether what it was refused for may be over by now; one whose time is to come is woken for then."""
+    if waiting.again_at is None or waiting.again_at <= at:
+        return waiting.again_at is not None or waiting.refused.why in CURED_BY_TIME
+    draft.wake_at(waiting.again_at)
+    return False
 
 
 def _mind(draft: Draft, refused: Refused, at: Instant) -> None:
     """Where it is a matter of time, look again in time."""
-    due, known = again_at(refused.why, draft.state, at), draft.state.look_again_at
-    if due is not None and (known is None or due < known):
-        draft.state = replace(draft.state, look_again_at=due)
+    due = again_at(refused.why, draft.state, at)
+    if due is not None:
+        draft.wake_at(due)
 
 
 def look_again(draft: Draft, at: Instant) -> None:

@@ -21,6 +21,7 @@ from provider.core.state import (
 from provider.core.step import Note, Step
 from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.market import Refused
+from provider.domain.moment import Instant
 
 
 class Draft:
@@ -111,6 +112,12 @@ class Draft:
             oldest = next(key for key in orders if is_alone or key.market == market)
             del orders[oldest]
             self._touched.add(oldest)
+
+    def wake_at(self, due: Instant) -> None:
+        """Look at refused orders again then, if not sooner."""
+        known = self.state.look_again_at
+        if known is None or due < known:
+            self.state = replace(self.state, look_again_at=due)
 
     def drop_order(self, order: OrderId) -> None:
         """Fine when it is not remembered."""

@@ -62,6 +62,8 @@ class WaitingOrder:
     """The market's change counter when it opened."""
     effects_issued: int = 0
     """By bids on it so far: its price was asked for, and there was none."""
+    again_at: Instant | None = None
+    """When it is looked at again though nothing has changed: whoever makes its price had failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from provider.domain.errors import Permanent
+from provider.domain.errors import Permanent, Temporary
 from provider.domain.money import Rate
 from provider.domain.price import PriceQuestion
 
 
 class SimulatedPricer:
-    """Half of an order's highest price, unless ``refusal`` says why not; answers once ``answers`` is set."""
+    """Half of an order's highest price, unless ``refusal`` says why not, or ``failure`` what it died of.
+
+    Answers once ``answers`` is set."""
 
     def __init__(self, refusal: str = "") -> None:
         self.refusal = refusal
+        self.failure = ""
         self.asked: list[PriceQuestion] = []
         self.answers = asyncio.Event()
         self.answers.set()
@@ -21,6 +24,8 @@ class SimulatedPricer:
     async def price(self, question: PriceQuestion) -> Rate:
         self.asked.append(question)
         await self.answers.wait()
+        if self.failure:
+            raise Temporary(self.failure)
         if self.refusal:
             raise Permanent(self.refusal)
         return half(question)

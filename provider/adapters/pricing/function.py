@@ -36,7 +36,9 @@ class FunctionPricer:
 
     def _program(self, *arguments: str) -> Program:
         command = [sys.executable, "-m", "provider.adapters.pricing.entry_point", *arguments]
-        return Program(name=self._entry, command=command, environment=self._environment)
+        return Program(
+            name=self._entry, command=command, environment=self._environment, refuses_by_status=False
+        )
 
     async def check(self) -> None:
         """``ConfigError`` where the function is not there."""

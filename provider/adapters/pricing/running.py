@@ -24,7 +24,8 @@ REASON_MOST = 300
 """Characters of standard error that are kept: its end, where the reason is."""
 DRAIN_S = 1.0
 """After its group was killed only who left the group can still hold its output open."""
-_CHUNK = 65536
+NOT_RUN = 126
+"""From this status on a shell speaks of the program: not executable, not there, ended by a signal."""
 _LIMITED = (
     'ulimit -c 0; ulimit -t "$1" || exit 127; [ "$2" = 0 ] || ulimit -v "$2" || exit 127; shift 2; exec "$@"'
 )
@@ -51,6 +52,8 @@ class Program:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    refuses_by_status: bool = True
+    """An exit status is its answer; else it is a failure."""
 
 
 class Runner:
@@ -61,9 +64,9 @@ class Runner:
         self._slots = asyncio.Semaphore(max(limits.at_once, 1))
 
     async def ask(self, program: Program, question: bytes) -> str:
-        """What it said on standard output. ``Temporary`` where its time or our resources ran out,
-        ``Permanent`` where it refused, said too much, or cannot be run; what it said on standard error is
-        in the message."""
+        """What it said on standard output. ``Temporary`` where it failed: its time, its processor time or our
+        resources ran out, it crashed, it cannot be run. ``Permanent`` where it refused or said too much. What
+        it said on standard error is in the message."""
         async with self._slots:
             return await self._run(program, question)
 
@@ -99,7 +102,9 @@ class Runner:
         if said.is_full:
             raise Permanent(f"{program.name} said more than {ANSWER_MOST} bytes")
         if status != 0:
-            raise Permanent(f"{program.name} {_ended(status, limits)}{reason}")
+            if program.refuses_by_status and 0 < status < NOT_RUN:
+                raise Permanent(f"{program.name} refused with exit status {status}{reason}")
+            raise Temporary(f"{program.name} {_ended(status, limits)}{reason}")
         return said.heard.decode("utf-8", "replace")
 
     async def _until_over(self, process: asyncio.subprocess.Process, said: _Ear) -> bool:
@@ -190,7 +195,7 @@ def _ended(status: int, limits: Limits) -> str:
         return f"used more than {limits.cpu_s} s of processor time or was killed"
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
-    return f"refused with exit status {status}"
+    return f"{'failed with' if status < NOT_RUN else 'could not run:'} exit status {status}"
 
 
 def _one_line(complaint: bytes) -> str:

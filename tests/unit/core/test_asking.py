@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.core.admission import Accepted
+from provider.core.agent import next_due
 from provider.core.effects import AskPrice, PlaceBid, RefuseLease
 from provider.core.events import DrainSet, Failed, Performed, PolicyChanged
 from provider.core.floor import WEEK_HOURS
@@ -91,6 +92,54 @@ def test_no_answer_and_one_above_the_orders_most_are_reasons(price: Rate | None,
     assert agent.kinds(step) == [], "the market never heard of it, and it is not asked again at once"
     assert holdings(agent.state) == {}
     assert agent.state.orders[lease_of().order].refused == refused
+
+
+def fails(agent: Agent) -> Step:
+    return agent.take(Failed(effect=agent.last(AskPrice), what="no answer within 1 s", is_final=False))
+
+
+def test_who_failed_to_answer_is_asked_again_after_twice_as_long_each_time() -> None:
+    agent = asking()
+    waits = []
+    for _ in range(8):
+        began = agent.at
+        assert agent.kinds(fails(agent)) == []
+        assert holdings(agent.state) == {}
+        due = next_due(agent.state)
+        assert due is not None
+        assert agent.kinds(agent.later(due - began - 1)) == []
+        assert agent.kinds(agent.later(1)) == ["AskPrice"]
+        waits.append((due - began) // 1000)
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+    answers(agent, LATER)
+    assert agent.last(PlaceBid).bid.rate == LATER
+    assert agent.state.look_again_at is None
+
+
+def test_each_is_asked_again_in_its_own_time_and_a_refusal_is_not() -> None:
+    agent = Agent(HUNGRY, gpu(1), gpu(2), policy=SCRIPTED)
+    for number in (1, 2, 3):
+        agent.opens(number)
+    first, second, third = (each for each in agent.wanted if isinstance(each, AskPrice))
+    agent.take(Failed(effect=first, what="it crashed", is_final=False))
+    agent.passes(4_000)
+    agent.take(Failed(effect=second, what="it crashed", is_final=False))
+    agent.take(Failed(effect=third, what="not for this one", is_final=True))
+    assert [asked(agent.later(each)) for each in (6_000, 4_000, 600_000)] == [[1], [2], []]
+
+
+def asked(step: Step) -> list[int]:
+    return [each.bid.dseq for each in step.effects if isinstance(each, AskPrice)]
+
+
+def test_one_that_is_asked_again_because_of_a_change_is_not_asked_twice() -> None:
+    agent = asking()
+    fails(agent)
+    assert agent.kinds(agent.take(nodes_read(node(HUNGRY, gpu(1))))) == ["AskPrice"]
+    assert agent.kinds(agent.later(10_000)) == []
+    fails(agent)
+    agent.closes()
+    assert agent.kinds(agent.later(600_000)) == []
 
 
 def test_a_reason_is_kept_as_it_was_said() -> None:
