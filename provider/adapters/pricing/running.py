@@ -1,8 +1,8 @@
 """A program of the operator's, run for one answer: input in, one line out, and nothing of it left.
 
 Owns the limits: wall clock, processor time, memory, how much it may say, how many run at once. Whatever
-becomes of it (an answer, a refusal, its time is over, we are cancelled) its whole process group is killed,
-so that a child that it left behind neither runs on nor keeps its output open. Does not own what the answer
+becomes of it (an answer, a refusal, its time is over, we are cancelled) it and every process that it left
+behind are killed (``warden``), so that none runs on or keeps its output open. Does not own what the answer
 means.
 """
 
@@ -11,19 +11,25 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from provider.domain.errors import Permanent, Temporary
 
 ANSWER_MOST = 4096
 """Bytes on standard output: an answer is a number, or a sentence."""
+STATUS_MOST = 16
 REASON_MOST = 300
 """Characters of standard error that are kept: its end, where the reason is."""
 DRAIN_S = 1.0
-"""After its group was killed only who left the group can still hold its output open."""
+"""After all of it was killed only who was given its output by it can still hold that open."""
+END_S = 5.0
+"""For the warden to end all of it; then the warden is ended, too."""
+WARDEN = (sys.executable, "-I", "-S", str(Path(__file__).with_name("warden.py")))
 NOT_RUN = 126
 """From this status on a shell speaks of the program: not executable, not there, ended by a signal."""
 _LIMITED = (
@@ -73,17 +79,20 @@ class Runner:
     async def _run(self, program: Program, question: bytes) -> str:
         limits = self._limits
         sized = ("/bin/sh", "-c", _LIMITED, "sh", str(max(limits.cpu_s, 1)), str(limits.memory_mib * 1024))
-        said, complained = _Ear(ANSWER_MOST), _Ear(REASON_MOST * 4, is_last=True)
-        async with _Ends(question, said, complained) as ends:
-            file, out, err = ends.theirs
+        said, complained, ended = _Ear(ANSWER_MOST), _Ear(REASON_MOST * 4, is_last=True), _Ear(STATUS_MOST)
+        async with _Ends(question, said, complained, ended) as ends:
+            file, out, err, status_fd = ends.theirs
             try:
                 process = await asyncio.create_subprocess_exec(
+                    *WARDEN,
+                    str(status_fd),
                     *sized,
                     *program.command,
                     stdin=file,
                     stdout=out,
                     stderr=err,
                     env=dict(program.environment),
+                    pass_fds=[status_fd],
                     start_new_session=True,
                 )
             except OSError as error:
@@ -92,10 +101,9 @@ class Runner:
                 ends.hand_over()
                 is_late = not await self._until_over(process, said)
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # its session is its group: it has its own pid
-                status = await process.wait()
+                await _end(process)
             await ends.drain()
+        status = int(ended.heard) if ended.heard else -signal.SIGKILL
         reason = _one_line(complained.heard)
         if is_late:
             raise Temporary(f"{program.name} gave no answer within {limits.wall_s:g} s{reason}")
@@ -117,6 +125,22 @@ class Runner:
             for task in over:
                 task.cancel()
         return bool(done)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """All of it, also where we are cancelled meanwhile: the warden was told by then, and needs nobody. What
+    is left of one that was killed is its group, as far as nobody has left that."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(END_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+    if process.returncode:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its session is its group: it has its own pid
 
 
 class _Ear(asyncio.Protocol):
@@ -151,7 +175,7 @@ class _Ends:
         self._content = question
         self._ears = ears
         self.theirs: list[int] = []
-        """Standard input, output and error of the program."""
+        """Standard input, output and error of the program, and where its status is told."""
         self._transports: list[asyncio.ReadTransport] = []
 
     async def __aenter__(self) -> _Ends:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -130,15 +131,60 @@ def test_children_do_not_outlive_the_answer(script: Script, tmp_path: Path) -> N
     assert not _runs(int((tmp_path / "child").read_text()))
 
 
-def test_who_left_the_group_keeps_nobody_waiting(script: Script, tmp_path: Path) -> None:
-    text = f"""setsid sh -c 'echo $$ > {tmp_path}/child; exec sleep 1000' &
-while ! [ -s {tmp_path}/child ]; do :; done
-echo 7"""
-    try:
-        assert ask(script(shell(text))) == 7
-    finally:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+AWAY = "setsid sh -c 'echo $$ > CHILD; exec sleep 1000' &"
+MUTE = "setsid sh -c 'echo $$ > CHILD; exec sleep 1000' </dev/null >/dev/null 2>&1 &"
+LEAVES = 'exec setsid sh -c "echo \\$\\$ > CHILD; exec sleep 1000"'
+ORPHANED = f"""(setsid sh -c '(trap "" TERM HUP; {LEAVES}) & exit' &) &"""
+
+
+@pytest.mark.parametrize(
+    ("away", "then", "limits"),
+    [
+        (AWAY, "echo 7", PATIENT),
+        (MUTE, "echo 7", PATIENT),
+        (ORPHANED, "echo 7", PATIENT),
+        (AWAY, "exit 3", PATIENT),
+        (ORPHANED, "sleep 999", SHORT),
+    ],
+)
+def test_who_left_the_group_is_ended_too(
+    script: Script, tmp_path: Path, away: str, then: str, limits: Limits
+) -> None:
+    child = tmp_path / "child"
+    text = f"{away.replace('CHILD', str(child))}\nwhile ! [ -s {child} ]; do :; done\n{then}"
+    with suppress(Permanent, Temporary):
+        assert ask(script(shell(text), limits)) == 7
+    assert not _runs(int(child.read_text()))
+
+
+def test_a_script_that_kills_its_warden_dies_with_it(script: Script, tmp_path: Path) -> None:
+    with pytest.raises(Temporary, match="was killed"):
+        ask(script(shell(f"sleep 1000 & echo $$ $! > {tmp_path}/both; kill -9 $PPID; wait")))
+    until(lambda: not any(_runs(int(pid)) for pid in (tmp_path / "both").read_text().split()))
+
+
+def test_a_daemon_that_is_killed_leaves_no_script(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "own")
+    path = tmp_path / "price"
+    path.write_text(shell(f"setsid sleep 1000 & echo $! > {tmp_path}/own; sleep 1000"))
+    path.chmod(0o755)
+    code = (
+        "import asyncio, sys\n"
+        "from provider.adapters.pricing.running import Limits, Program, Runner\n"
+        "program = Program(name='p', command=[sys.argv[1]], environment={})\n"
+        "asyncio.run(Runner(Limits()).ask(program, b''))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)]) as daemon:
+        left = int((tmp_path / "own").read_text())
+        daemon.kill()
+    until(lambda: not _runs(left))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert holds()
 
 
 def test_processor_time_is_limited(script: Script) -> None:
