@@ -33,6 +33,7 @@ from provider.domain.moment import Instant
 from provider.domain.node import HostCapacity
 from provider.domain.resources import GIB
 from provider.domain.usage import UsageCounter
+from provider.ports import GpuProbe
 from provider.shell.attributing import Attribution, Sources
 from provider.shell.daemon import live
 from provider.shell.loop import Loop
@@ -104,10 +105,13 @@ class BusyHost:
     market: SimulatedMarket = field(default_factory=SimulatedMarket)
     sample_every_s: float = SAMPLE_EVERY_S
     capacity: HostCapacity = SMALL_SERVER
+    cards: GpuProbe | None = None
+    """What reads the cards; None for ``probe``, of which the story tells."""
 
     def __post_init__(self) -> None:
         self.engine = SimulatedEngine(clock=self.clock)
         self.probe = SimulatedProbe(CARDS, self.clock, seed=PROVIDER)
+        self._reader: GpuProbe = self.cards or self.probe
         self.store = FullDisk(MemoryStore(Policy(provider=PROVIDER, price=PRICES)))
         timed = TimedStore(self.store, self.metrics)
         state, self._unfinished = timed.load()
@@ -116,7 +120,7 @@ class BusyHost:
         self.attribution = Attribution(
             Sources(
                 state=lambda: self.loop.state,
-                readings=self.probe.readings,
+                readings=self._reader.readings,
                 probe=self._usage(),
                 book=MemoryTallies(),
                 clock=self.clock,
@@ -135,7 +139,7 @@ class BusyHost:
         async with runtime, self.link:
             machine = Machine(
                 name=NodeName("node-1"),
-                gpus=self.probe,
+                gpus=self._reader,
                 host=SimulatedHost(self.capacity),
                 runtime=runtime,
                 clock=self.clock,
@@ -180,7 +184,7 @@ class BusyHost:
 
     async def _watch_readings(self) -> None:
         lease_of = self.attribution.lease_of
-        await watch_readings(self.probe, self.metrics, lease_of, every_s=self.sample_every_s)
+        await watch_readings(self._reader, self.metrics, lease_of, every_s=self.sample_every_s)
 
     def feed(self) -> Feed:
         """Where a scrape's figures come from."""
@@ -188,7 +192,7 @@ class BusyHost:
             view=lambda: telemetry_view(
                 self.loop.state, self.clock, {HOME: self.market.name}, self.attribution.usages
             ),
-            readings=self.probe.readings,
+            readings=self._reader.readings,
             probe=lambda: SimulatedNvml(last_success=self.clock.now()),
             links=lambda: (self._link_facts(),),
             held=lambda: Held(store_bytes=1_400_000, image_bytes=42 * GIB),

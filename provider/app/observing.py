@@ -207,9 +207,9 @@ class Observing:
 
 
 @lru_cache(maxsize=1024)
-def _key(lease: LeaseId) -> str:
-    """It is a hash, and the same at every scrape."""
-    return lease.key
+def _key_and_market(lease: LeaseId) -> tuple[str, MarketId]:
+    """The same at every scrape; the key is a hash."""
+    return lease.key, lease.market
 
 
 def telemetry_view(
@@ -221,18 +221,19 @@ def telemetry_view(
     """The agent's state as metrics tell it. ``names`` are of all markets, those never heard of too."""
     at = clock.now()
     leases = []
-    for lease in state.leases.values():
+    for name, lease in state.leases.items():
+        key, market = _key_and_market(name)
         ran_ms = metering.total_ms(lease.meter, at)
         leases.append(
             LeaseView(
-                key=_key(lease.id),
+                key=key,
                 phase=lease.phase,
                 gpus=lease.placement.gpus,
                 rate=lease.rate,
                 earned=earned(lease.rate, ran_ms),
                 ran_ms=ran_ms,
-                usage=usages.get(lease.id) if usages else None,
-                market=names.get(lease.id.market, lease.id.market),
+                usage=usages.get(name) if usages else None,
+                market=names.get(market, market),
             )
         )
     return TelemetryView(

@@ -298,9 +298,6 @@ def _lease_world(agent: Agent) -> LeaseWorld:
 
 
 def _operator_server(config: ProviderConfig, agent: Agent, exposition: Exposition) -> OperatorServer:
-    async def text() -> bytes:
-        return (await exposition.page("", gzipped=False)).body
-
     world = OperatorWorld(
         agent=agent.loop,
         probe=agent.machine.gpus,
@@ -309,7 +306,7 @@ def _operator_server(config: ProviderConfig, agent: Agent, exposition: Expositio
         started_at=agent.machine.clock.now(),
         software=__version__,
         ledger=agent.ledger,
-        exposition=text,
+        exposition=lambda: exposition.page("", gzipped=False).body,
         usage=agent.attribution.of,
         usage_problem=lambda: agent.attribution.problem,
         reload=agent.reloading.reload,

@@ -58,7 +58,7 @@ class OperatorWorld:
     software: str
     ledger: Ledger
     reload: Callable[[], Awaitable[Reloaded]]
-    exposition: Callable[[], Awaitable[bytes]]
+    exposition: Callable[[], bytes]
     """The metrics, in Prometheus' text format."""
     usage: Callable[[LeaseId], LeaseUsage | None] = lambda _: None
     """What a lease uses, as last sampled."""
@@ -199,4 +199,4 @@ class OperatorGateway(OperatorServiceServicer):
         return pb.ExplainOrderResponse(decisions=map(story_to_pb, stories))
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: Any) -> pb.GetMetricsResponse:  # noqa: N802
-        return pb.GetMetricsResponse(exposition=await self._world.exposition())
+        return pb.GetMetricsResponse(exposition=self._world.exposition())

@@ -104,11 +104,11 @@ class DcgmMetrics:
         """Not counted: ``/metrics`` is what is measured."""
 
     def render(self, encode: Encode, _content_type: str) -> bytes:
-        """In the render thread."""
+        """By the library alone: there are a few lines a card."""
         return encode(self.registry)
 
     def collect(self) -> Iterable[Family]:
-        """The library asks, in the render thread."""
+        """The library asks."""
         if self._snapshot is None:
             return
         cards = [(node, gpu) for node in self._snapshot.view.nodes for gpu in node.gpus]

@@ -138,8 +138,6 @@ class TelemetryServer:
             connection.outer.transport.abort()
         await self._tasks.__aexit__(None, None, None)
         await self._server.wait_closed()
-        for exposition in self._pages.values():
-            exposition.close()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -199,7 +197,7 @@ class TelemetryServer:
             await self._send(connection, plain(HTTPStatus.REQUEST_TIMEOUT, "no request came"))
             return False
         self._waiting.pop(connection, None)
-        response = await self._answer(request)
+        response = self._answer(request)
         with_body = request.method != "HEAD"
         await self._send(connection, response, keep_alive=request.keep_alive, with_body=with_body)
         return request.keep_alive
@@ -219,11 +217,11 @@ class TelemetryServer:
         if keep_alive:
             self._waiting.pop(connection, None)
 
-    async def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
         if request.path in self._pages:
-            return await self._metrics(request, self._pages[request.path])
+            return self._metrics(request, self._pages[request.path])
         match request.path:
             case "/healthz":
                 return plain(HTTPStatus.OK, "alive")
@@ -234,7 +232,7 @@ class TelemetryServer:
             case _:
                 return plain(HTTPStatus.NOT_FOUND, "there are /metrics, /healthz and /readyz")
 
-    async def _metrics(self, request: Request, exposition: Exposition) -> Response:
+    def _metrics(self, request: Request, exposition: Exposition) -> Response:
         token = self._settings.token
         if token is not None:
             given = request.headers.get("authorization", "").encode("latin-1")
@@ -243,7 +241,7 @@ class TelemetryServer:
                     HTTPStatus.UNAUTHORIZED, "a bearer token is wanted", ("WWW-Authenticate", "Bearer")
                 )
         gzipped = takes_gzip(request.headers.get("accept-encoding", ""))
-        page = await exposition.page(request.headers.get("accept", ""), gzipped=gzipped)
+        page = exposition.page(request.headers.get("accept", ""), gzipped=gzipped)
         encoding = (("Content-Encoding", "gzip"),) if page.is_gzipped else ()
         headers = (("Content-Type", page.content_type), ("Vary", "Accept, Accept-Encoding"), *encoding)
         return Response(status=HTTPStatus.OK, body=page.body, headers=headers)

@@ -13,19 +13,18 @@ from enum import StrEnum
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
 
 from provider.adapters.telemetry import table
-from provider.adapters.telemetry.collector import StateCollector, rows
+from provider.adapters.telemetry.collector import StateCollector, groups
+from provider.adapters.telemetry.counted import Count, Counted, Spread
 from provider.adapters.telemetry.renderer import Encode, Renderer
-from provider.adapters.telemetry.table.metric import Kind, Metric
+from provider.adapters.telemetry.table.metric import Metric
 from provider.adapters.telemetry.totals import GpuTotals
 from provider.adapters.telemetry.view import GpuProcesses, Snapshot, TelemetryView
 from provider.adapters.telemetry.xids import CardXids, GpuXids
@@ -34,7 +33,7 @@ from provider.domain.gpu_health import XidClass
 from provider.domain.ids import GpuUuid
 from provider.domain.market import CloseReason, Refusal
 from provider.domain.moment import Instant
-from provider.domain.money import Money
+from provider.domain.money import Denom, Money
 from provider.domain.workload import ExitCause
 
 
@@ -96,55 +95,56 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each counter, unread
         self.registry = CollectorRegistry()
         self.state = StateCollector()
-        self.registry.register(self.state)
-        self._counted = CollectorRegistry()
-        """All but the state."""
-        self.registry.register(self._counted)
+        self._counting, self._process = CollectorRegistry(), CollectorRegistry()
+        for each in (self.state, self._counting, self._process):
+            self.registry.register(each)
+        self._counted: list[Counted] = []
+        """What is in ``_counting``."""
         self._renderer = Renderer()
-        self._sweep = self._histogram(table.nvml.SWEEP)
-        self._orders = self._counter(table.market.ORDERS_SEEN)
-        self._refusals = self._counter(table.market.ORDER_REFUSALS)
-        self._bids = self._counter(table.market.BIDS)
-        self._bid_latency = self._histogram(table.market.BID_LATENCY)
-        self._closed = self._counter(table.market.LEASES_CLOSED)
-        self._duration = self._histogram(table.market.LEASE_DURATION)
-        self._revenue = self._counter(table.market.REVENUE)
-        self._start = self._histogram(table.runtime.CONTAINER_START)
-        self._stop = self._histogram(table.runtime.CONTAINER_STOP)
-        self._effects = self._counter(table.daemon.EFFECTS)
-        self._reconnects = self._counter(table.daemon.COORDINATOR_RECONNECTS)
-        self._ledger_lost = self._counter(table.daemon.LEDGER_LOST)
-        self._store = self._histogram(table.daemon.STORE)
-        self._lag = self._histogram(table.daemon.LOOP_LAG)
-        self._scrape = self._histogram(table.daemon.SCRAPE)
-        self._restarts = self._counter(table.runtime.CONTAINER_RESTARTS)
-        self._pull = self._histogram(table.runtime.IMAGE_PULL)
-        self._pull_bytes = self._counter(table.runtime.IMAGE_PULL_BYTES)
-        self._request = self._histogram(table.runtime.REQUEST)
-        self._request_errors = self._counter(table.runtime.REQUEST_ERRORS)
-        self._store_errors = self._counter(table.daemon.STORE_ERRORS)
-        self._reconcile = self._histogram(table.daemon.RECONCILE)
-        self._reconcile_errors = self._counter(table.daemon.RECONCILE_ERRORS)
+        self._sweep = self._spread(table.nvml.SWEEP)
+        self._orders = self._count(table.market.ORDERS_SEEN)
+        self._refusals = self._count(table.market.ORDER_REFUSALS)
+        self._bids = self._count(table.market.BIDS)
+        self._bid_latency = self._spread(table.market.BID_LATENCY)
+        self._closed = self._count(table.market.LEASES_CLOSED)
+        self._duration = self._spread(table.market.LEASE_DURATION)
+        self._revenue = self._count(table.market.REVENUE)
+        self._start = self._spread(table.runtime.CONTAINER_START)
+        self._stop = self._spread(table.runtime.CONTAINER_STOP)
+        self._effects = self._count(table.daemon.EFFECTS)
+        self._reconnects = self._count(table.daemon.COORDINATOR_RECONNECTS)
+        self._ledger_lost = self._count(table.daemon.LEDGER_LOST)
+        self._store = self._spread(table.daemon.STORE)
+        self._lag = self._spread(table.daemon.LOOP_LAG)
+        self._scrape = self._spread(table.daemon.SCRAPE)
+        self._restarts = self._count(table.runtime.CONTAINER_RESTARTS)
+        self._pull = self._spread(table.runtime.IMAGE_PULL)
+        self._pull_bytes = self._count(table.runtime.IMAGE_PULL_BYTES)
+        self._request = self._spread(table.runtime.REQUEST)
+        self._request_errors = self._count(table.runtime.REQUEST_ERRORS)
+        self._store_errors = self._count(table.daemon.STORE_ERRORS)
+        self._reconcile = self._spread(table.daemon.RECONCILE)
+        self._reconcile_errors = self._count(table.daemon.RECONCILE_ERRORS)
         self._totals = GpuTotals()
         self._xids = GpuXids()
         self._expected: dict[bool, int] = {}
         self._processes: Mapping[GpuUuid, GpuProcesses] = {}
         self._begin_at_zero()
-        self._earned: dict[str, Money] | None = None
+        self._earned: dict[str, int] | None = None
         build = Gauge(
             table.daemon.BUILD_INFO.name,
             table.daemon.BUILD_INFO.help,
             table.daemon.BUILD_INFO.labels,
-            registry=self._counted,
+            registry=self._process,
         )
         build.labels(version, revision, platform.python_version()).set(1)
-        ProcessCollector(registry=self._counted)
-        PlatformCollector(registry=self._counted)
-        GCCollector(registry=self._counted)
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
 
     def _begin_at_zero(self) -> None:
         """Where it is known what can happen, the first time has to be seen as a rise."""
-        known: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
+        known: tuple[tuple[Count, Iterable[tuple[str, ...]]], ...] = (
             (self._orders, ((result,) for result in ORDER_RESULTS)),
             (self._bids, ((outcome,) for outcome in BidOutcome)),
             (self._closed, ((reason, reason.fault) for reason in CloseReason)),
@@ -154,7 +154,7 @@ class Metrics:
         )
         for counter, children in known:
             for labels in children:
-                counter.labels(*labels)
+                counter.begin(*labels)
 
     def nvml_sweep(self, seconds: float) -> None:
         """One sample of all cards was taken."""
@@ -166,85 +166,87 @@ class Metrics:
 
     def order_seen(self, refusal: Refusal | None) -> None:
         """An order was looked at; None: it gets a bid."""
-        self._orders.labels(order_result(refusal)).inc()
+        self._orders.inc(order_result(refusal))
         if refusal is not None:
-            self._refusals.labels(refusal).inc()
+            self._refusals.inc(refusal)
 
     def bid(self, outcome: BidOutcome) -> None:
         """A bid was submitted, or something became of one."""
-        self._bids.labels(outcome).inc()
+        self._bids.inc(outcome)
 
     def bid_waited(self, stage: BidStage, seconds: float) -> None:
         """A stage of a bid is over."""
-        self._bid_latency.labels(stage).observe(seconds)
+        self._bid_latency.observe(seconds, stage)
 
     def lease_closed(
         self, reason: CloseReason, *, key: str, ran_s: float, earned: Money, market: str = ""
     ) -> None:
         """A lease of ``market`` ended, after having run and earned that much in all."""
-        self._closed.labels(reason, reason.fault).inc()
+        self._closed.inc(reason, reason.fault)
         self._duration.observe(ran_s)
-        self._note_earned(market, key, earned)
+        more = self._note_earned(key, earned.amount)
+        if more:
+            self._revenue.inc(market, earned.denom, by=more)
         if self._earned is not None:
             self._earned.pop(key, None)
 
     def effect_done(self, kind: str, seconds: float, *, ok: bool) -> None:
         """An effect was tried; ``kind`` is its class's name."""
         result = "ok" if ok else "failed"
-        self._effects.labels(kind, result).inc()
+        self._effects.inc(kind, result)
         match kind:
             case "StartWorkload":
-                self._start.labels(result).observe(seconds)
+                self._start.observe(seconds, result)
             case "StopWorkload":
-                self._stop.labels(result).observe(seconds)
+                self._stop.observe(seconds, result)
             case _:
                 pass
 
     def coordinator_lost(self, market: str = "") -> None:
         """A session with the market is over."""
-        self._reconnects.labels(market).inc()
+        self._reconnects.inc(market)
 
     def ledger_lost(self, records: int) -> None:
         """They are not in the ledger. Called on any thread."""
-        self._ledger_lost.inc(records)
+        self._ledger_lost.inc(by=records)
 
     def store_commit(self, seconds: float) -> None:
         """A transaction was committed."""
-        self._store.labels("write").observe(seconds)
+        self._store.observe(seconds, "write")
 
     def store_load(self, seconds: float) -> None:
         """The state was read, once, at the start."""
-        self._store.labels("read").observe(seconds)
+        self._store.observe(seconds, "read")
 
     def store_refused(self) -> None:
         """A transaction could not be taken; it is tried again."""
-        self._store_errors.labels("write").inc()
+        self._store_errors.inc("write")
 
     def looked(self, loop: str, seconds: float, /, *, ok: bool) -> None:
         """One of ``LOOPS`` looked at what there is, or could not."""
         if ok:
-            self._reconcile.labels(loop).observe(seconds)
+            self._reconcile.observe(seconds, loop)
         else:
-            self._reconcile_errors.labels(loop).inc()
+            self._reconcile_errors.inc(loop)
 
     def container_ended(self, cause: ExitCause) -> None:
         """A container that should run does not."""
-        self._restarts.labels(cause).inc()
+        self._restarts.inc(cause)
 
     def image_pulled(self, seconds: float, transferred_bytes: int) -> None:
         """An image is here."""
-        self._pull.labels("ok").observe(seconds)
-        self._pull_bytes.inc(transferred_bytes)
+        self._pull.observe(seconds, "ok")
+        self._pull_bytes.inc(by=transferred_bytes)
 
     def image_failed(self, seconds: float) -> None:
         """A pull failed, or was called off."""
-        self._pull.labels("failed").observe(seconds)
+        self._pull.observe(seconds, "failed")
 
     def engine_asked(self, op: str, seconds: float, /, *, ok: bool) -> None:
         """A request to the engine was answered, or failed there. From any thread."""
-        self._request.labels(op).observe(seconds)
+        self._request.observe(seconds, op)
         if not ok:
-            self._request_errors.labels(op).inc()
+            self._request_errors.inc(op)
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop woke a sleeper so late."""
@@ -263,10 +265,11 @@ class Metrics:
             self._processes = processes
 
     def render(self, encode: Encode, content_type: str) -> bytes:
-        """What ``encode`` makes of ``registry``, sooner. In the render thread."""
+        """What ``encode`` makes of ``registry``, sooner."""
         snapshot, renderer = self.state.snapshot, self._renderer
-        state = b"" if snapshot is None else renderer.render(rows(snapshot), encode, content_type)
-        return state + renderer.render_families(self._counted.collect(), encode, content_type)
+        state = b"" if snapshot is None else renderer.render(groups(snapshot), encode, content_type)
+        counted = renderer.render_counted(self._counted, encode, content_type)
+        return state + counted + renderer.render_families(self._process.collect(), encode, content_type)
 
     def xids(self) -> Mapping[GpuUuid, CardXids]:
         """What the driver reported of each card so far."""
@@ -293,24 +296,30 @@ class Metrics:
     def _note_view(self, view: TelemetryView) -> None:
         """Take revenue up from what live leases have earned, but not what a restart found there already."""
         if self._earned is None:
-            self._earned = {lease.key: lease.earned for lease in view.leases}
+            self._earned = {lease.key: lease.earned.amount for lease in view.leases}
+        grown: dict[tuple[str, Denom], int] = {}
         for lease in view.leases:
-            self._note_earned(lease.market, lease.key, lease.earned)
+            more = self._note_earned(lease.key, lease.earned.amount)
+            if more:
+                whose = lease.market, lease.earned.denom
+                grown[whose] = grown.get(whose, 0) + more
+        for whose, amount in grown.items():
+            self._revenue.inc(*whose, by=amount)
 
-    def _note_earned(self, market: str, key: str, earned: Money) -> None:
-        before = self._earned.get(key) if self._earned is not None else None
-        grown = earned.amount - (before.amount if before else 0)
-        if grown > 0:
-            self._revenue.labels(market, earned.denom).inc(grown)
-        if self._earned is not None:
-            self._earned[key] = earned
+    def _note_earned(self, key: str, earned: int) -> int:
+        """How much more that is than last time."""
+        if self._earned is None:
+            return earned
+        grown = max(earned - self._earned.get(key, 0), 0)
+        self._earned[key] = earned
+        return grown
 
-    def _counter(self, metric: Metric) -> Counter:
-        assert metric.kind is Kind.COUNTER
-        return Counter(metric.name, metric.help, metric.labels, registry=self._counted)
+    def _count(self, metric: Metric) -> Count:
+        count = Count(metric, self._counting)
+        self._counted.append(count)
+        return count
 
-    def _histogram(self, metric: Metric) -> Histogram:
-        assert metric.kind is Kind.HISTOGRAM
-        return Histogram(
-            metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self._counted
-        )
+    def _spread(self, metric: Metric) -> Spread:
+        spread = Spread(metric, self._counting)
+        self._counted.append(spread)
+        return spread

@@ -1,28 +1,30 @@
 """State to text without the library's detour: what has not moved since the last time is not written again.
 
-Owns the last line of every series that is there, and the titles of metrics, which the library itself writes
-once. Invariant: byte for byte what the library makes of the same samples (a test holds it to that; only that
-a zero has no sign); and no more lines are kept than about twice the series that are there.
+Owns the text of every part of a group that is there, the last line of every other series, and the titles of
+metrics, which the library itself writes once. Invariant: byte for byte what the library makes of the same
+samples (a test holds it to that; only that a zero has no sign); what is gone is forgotten at the next look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.utils import floatToGoString
 
-from provider.adapters.telemetry.rows.sample import Rows, Sample
+from provider.adapters.telemetry.counted import Counted
+from provider.adapters.telemetry.rows.sample import Group, Rows, Sample
 from provider.adapters.telemetry.table.metric import Kind, Metric
 
 Encode = Callable[[CollectorRegistry], bytes]
 END = b"# EOF\n"
 """Of an exposition in OpenMetrics."""
 OPENMETRICS = "application/openmetrics-text"
-SPARE_LINES = 64
+PLAIN_MOST = 1e6
+"""Below this the library writes a figure as Python does."""
 
 
 def family_of(metric: Metric, samples: Iterable[Sample] = ()) -> Family:
@@ -35,73 +37,141 @@ def family_of(metric: Metric, samples: Iterable[Sample] = ()) -> Family:
     return family
 
 
+def families_of(group: Group) -> Iterator[Family]:
+    """Those of a group, as the library has them."""
+    samples: list[list[Sample]] = [[] for _ in group.metrics]
+    for _, told_from in group.parts:
+        for known, (_, told) in zip(samples, group.tell(*told_from), strict=True):
+            known.extend(told)
+    return map(family_of, group.metrics, samples)
+
+
 Labels = tuple[str, ...]
+Heads = dict[Labels, str]
+"""By a series' label values: all of its line but the figure."""
 Lines = dict[Labels, tuple[float, str, str]]
 """By a series' label values: its last figure, its head, its last line."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A part as it was last written."""
+
+    told_from: tuple[object, ...]
+    texts: tuple[str, ...]
+    """A metric of the group each."""
+    heads: Sequence[Heads]
+
+
 class Renderer:
-    """Used by one thread at a time."""
+    """Of one registry, and whatever format is asked for."""
 
     def __init__(self) -> None:
+        self._written: dict[Callable[..., Rows], dict[str, _Written]] = {}
+        """By the way in which their group tells."""
         self._lines: dict[str, Lines] = {}
+        self._standing: dict[tuple[Counted, str], tuple[object, str]] = {}
+        """By format: when it moved, and what was written then."""
         self._titles: dict[tuple[str, str], str] = {}
 
-    def render(self, rows: Rows, encode: Encode, content_type: str) -> bytes:
-        """Each gauge or counter of ``rows`` in the format that ``encode`` writes, without an end."""
+    def render(self, groups: Iterable[Group], encode: Encode, content_type: str) -> bytes:
+        """The gauges and counters of ``groups`` in the format that ``encode`` writes, without an end."""
         text: list[str] = []
-        for metric, samples in rows:
-            text.append(self._title(metric.name, content_type, encode, partial(family_of, metric)))
-            labels_of = metric.labels
-            known = self._lines.setdefault(metric.name, {})
-            before = len(text)
-            for labels, value in samples:
-                if value is not None:
-                    line = known.get(labels)
-                    if line is None or line[0] != value:
-                        head = line[1] if line else _head(metric.name, zip(labels_of, labels, strict=True))
-                        line = known[labels] = (value, head, f"{head}{_figure(value)}\n")
-                    text.append(line[2])
-            self._forget(metric.name, len(text) - before)
+        for group in groups:
+            columns = zip(*self._parts(group), strict=True)
+            for metric in group.metrics:
+                title = self._titles.get((metric.name, content_type))
+                text.append(title or self._title(metric.name, family_of(metric), encode, content_type))
+                text += next(columns, ())
         return "".join(text).encode()
 
+    def _parts(self, group: Group) -> list[tuple[str, ...]]:
+        """Their texts, of which only those are made anew that are told from something new."""
+        before, now = self._written.get(group.tell, {}), {}
+        for whose, told_from in group.parts:
+            part = before.get(whose)
+            if part is None or part.told_from != told_from:
+                heads = tuple({} for _ in group.metrics) if part is None else part.heads
+                part = _write(group, told_from, heads)
+            now[whose] = part
+        self._written[group.tell] = now
+        return [part.texts for part in now.values()]
+
+    def render_counted(self, counted: Iterable[Counted], encode: Encode, content_type: str) -> bytes:
+        """The library's own that say when they move, without an end."""
+        texts: list[str] = []
+        for each in counted:
+            moved, text = self._standing.get((each, content_type), (None, ""))
+            now = each.moved  # before the figures are looked at: a move meanwhile is seen the next time
+            if moved is not now:
+                text = self._families(each.collect(), encode, content_type)
+                self._standing[each, content_type] = now, text
+            texts.append(text)
+        return "".join(texts).encode()
+
     def render_families(self, families: Iterable[Family], encode: Encode, content_type: str) -> bytes:
-        """The library's own, histograms too, but no exemplars: there are none here. With the end."""
-        text: list[str] = []
-        for family in families:
-            text.append(self._title(family.name, content_type, encode, partial(_without_samples, family)))
-            known = self._lines.setdefault(family.name, {})
-            for sample in family.samples:
-                labels, value = (sample.name, *sample.labels.values()), sample.value
-                line = known.get(labels)
-                if line is None or line[0] != value:
-                    head = line[1] if line else _head(sample.name, sample.labels.items())
-                    line = known[labels] = (value, head, f"{head}{_figure(value)}\n")
-                text.append(line[2])
-            self._forget(family.name, len(family.samples))
+        """The library's own, whatever they are, but no exemplars: there are none here. With the end."""
         end = END if content_type.startswith(OPENMETRICS) else b""
-        return "".join(text).encode() + end
+        return self._families(families, encode, content_type).encode() + end
 
-    def _forget(self, name: str, present: int) -> None:
-        """Lines of leases that are over: those that live are written again."""
-        if len(self._lines[name]) > 2 * present + SPARE_LINES:
-            self._lines[name].clear()
+    def _families(self, families: Iterable[Family], encode: Encode, content_type: str) -> str:
+        text = ""
+        for family in families:
+            title = self._titles.get((family.name, content_type))
+            text += (title or self._title(family.name, family, encode, content_type)) + self._series(family)
+        return text
 
-    def _title(self, name: str, content_type: str, encode: Encode, family: Callable[[], Family]) -> str:
-        title = self._titles.get((name, content_type))
-        if title is None:
-            title = _alone(family(), encode).removesuffix(END).decode()
-            self._titles[name, content_type] = title
+    def _series(self, family: Family) -> str:
+        known = self._lines.get(family.name, {})
+        lines: Lines = {}
+        text = ""
+        for sample in family.samples:
+            labels, value = (sample.name, *sample.labels.values()), sample.value
+            line = known.get(labels)
+            if line is None or line[0] != value:
+                head = line[1] if line else _head(sample.name, sample.labels.items())
+                line = value, head, f"{head}{_figure(value)}\n"
+            lines[labels] = line
+            text += line[2]
+        self._lines[family.name] = lines
+        return text
+
+    def _title(self, name: str, family: Family, encode: Encode, content_type: str) -> str:
+        bare = Family(family.name, family.documentation, family.type, family.unit)
+        title = _alone(bare, encode).removesuffix(END).decode()
+        self._titles[name, content_type] = title
         return title
 
 
 def _figure(value: float) -> str:
+    if -PLAIN_MOST < value < PLAIN_MOST:
+        return repr(float(value))
     text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
     return text
 
 
-def _without_samples(family: Family) -> Family:
-    return Family(family.name, family.documentation, family.type, family.unit)
+def _write(group: Group, told_from: tuple[object, ...], heads: Sequence[Heads]) -> _Written:
+    """``heads`` as far as they are known; afterwards they are of the series that are there."""
+    texts: list[str] = []
+    for metric, known, (told, samples) in zip(group.metrics, heads, group.tell(*told_from), strict=True):
+        assert told is metric, f"{told.name} is told in the place of {metric.name}"
+        text, count = "", 0
+        for labels, value in samples:
+            if value is not None:
+                head = known.get(labels)
+                if head is None:
+                    head = known[labels] = _head(metric.name, zip(metric.labels, labels, strict=True))
+                if -PLAIN_MOST < value < PLAIN_MOST:
+                    text += f"{head}{float(value)!r}\n"
+                else:
+                    text += f"{head}{_figure(value)}\n"
+                count += 1
+        if len(known) > count:
+            there = {labels for labels, value in samples if value is not None}
+            for labels in known.keys() - there:
+                del known[labels]
+        texts.append(text)
+    return _Written(told_from, tuple(texts), heads)
 
 
 class _Only:

@@ -59,6 +59,13 @@ class _Card:
     """As the driver last counted."""
     sums: dict[str, float] = field(default_factory=dict)
     throttled_s: dict[str, float] = field(default_factory=dict)
+    told: CardTotals | None = None
+    """The sums of the last sample, once somebody wanted them."""
+
+    def now(self) -> CardTotals:
+        if self.told is None:
+            self.told = CardTotals(counted=dict(self.sums), throttled_s=dict(self.throttled_s))
+        return self.told
 
 
 class GpuTotals:
@@ -74,7 +81,7 @@ class GpuTotals:
             if card.at != reading.at:
                 _count(card, reading)
                 _throttle(card, reading)
-                card.at = reading.at
+                card.at, card.told = reading.at, None
 
     def keep_only(self, uuids: Collection[GpuUuid]) -> None:
         """Forget cards that are gone: should one come back, it begins at zero."""
@@ -82,11 +89,8 @@ class GpuTotals:
             del self._cards[uuid]
 
     def now(self) -> Mapping[GpuUuid, CardTotals]:
-        """A copy, which stays as it is."""
-        return {
-            uuid: CardTotals(counted=dict(card.sums), throttled_s=dict(card.throttled_s))
-            for uuid, card in self._cards.items()
-        }
+        """A copy, which stays as it is; until the next sample it is the same."""
+        return {uuid: card.now() for uuid, card in self._cards.items()}
 
 
 def _count(card: _Card, reading: GpuReading) -> None:

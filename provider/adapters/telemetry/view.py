@@ -1,6 +1,7 @@
-"""What the daemon hands over to be shown: values, made on the event loop, rendered elsewhere.
+"""What the daemon hands over to be shown.
 
-Owns the shape of the hand-over. Invariant: frozen, so that a thread may render it while the daemon goes on.
+Owns the shape of the hand-over. Invariant: values, never changed in place, so that what was written of one is
+right for as long as it is the same.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ async def nothing_to_reload() -> Reloaded:
     return Reloaded()
 
 
-async def no_metrics() -> bytes:
+def no_metrics() -> bytes:
     return b""
 
 

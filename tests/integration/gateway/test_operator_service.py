@@ -77,7 +77,7 @@ async def gateway() -> AsyncIterator[OperatorGateway]:
         yield OperatorGateway(world)
 
 
-async def exposition() -> bytes:
+def exposition() -> bytes:
     return "provider_tasks 7.0 \u00e9\n".encode()
 
 
@@ -183,7 +183,7 @@ def test_metrics_are_those_of_a_scrape(tmp_path: Path) -> None:
     async def scenario(made: OperatorGateway) -> None:
         path = tmp_path / "provider.sock"
         async with OperatorServer(path, made), Daemon(path) as daemon:
-            assert await daemon.metrics() == await exposition()
+            assert await daemon.metrics() == exposition()
 
     run(scenario)
 

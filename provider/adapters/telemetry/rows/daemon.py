@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from provider.adapters.telemetry import table
-from provider.adapters.telemetry.rows.sample import Rows
-from provider.adapters.telemetry.view import BLOCKS, LINK_STATES, Snapshot
+from provider.adapters.telemetry.rows.sample import Group, Rows
+from provider.adapters.telemetry.table import daemon as table
+from provider.adapters.telemetry.table import runtime
+from provider.adapters.telemetry.view import BLOCKS, LINK_STATES, Held, LinkFacts, MarketView, Snapshot
 
 
-def daemon(snapshot: Snapshot) -> Rows:
+def daemon(snapshot: Snapshot) -> Group:
     """Counters beside these are ``metrics``'s."""
-    view, links = snapshot.view, snapshot.links
-    yield (
-        table.daemon.COORDINATOR_CONNECTED,
-        [((each.name,), float(each.is_connected)) for each in view.markets],
+    view = snapshot.view
+    return Group(
+        metrics=(
+            *(table.COORDINATOR_CONNECTED, table.NODE_BIDDING, table.BIDDING_BLOCKED),
+            *(table.CONNECTION_STATE, table.LAST_MESSAGE),
+            *(table.STORE_SIZE, table.TASKS, runtime.IMAGE_CACHE),
+        ),
+        tell=_daemon,
+        parts=[("", (view.markets, view.blocked, snapshot.links, snapshot.held, snapshot.tasks))],
     )
-    yield table.daemon.NODE_BIDDING, [((), float(not view.blocked))]
+
+
+def _daemon(
+    markets: tuple[MarketView, ...],
+    blocked: tuple[str, ...],
+    links: tuple[LinkFacts, ...],
+    held: Held,
+    tasks: int | None,
+) -> Rows:
+    yield table.COORDINATOR_CONNECTED, [((each.name,), float(each.is_connected)) for each in markets]
+    yield table.NODE_BIDDING, [((), float(not blocked))]
+    yield table.BIDDING_BLOCKED, [((reason,), float(reason in blocked)) for reason in BLOCKS]
     yield (
-        table.daemon.BIDDING_BLOCKED,
-        [((reason,), float(reason in view.blocked)) for reason in BLOCKS],
-    )
-    yield (
-        table.daemon.CONNECTION_STATE,
+        table.CONNECTION_STATE,
         [((link.market, state), float(link.state == state)) for link in links for state in LINK_STATES],
     )
     yield (
-        table.daemon.LAST_MESSAGE,
+        table.LAST_MESSAGE,
         [((link.market,), None if link.last_message is None else link.last_message / 1000) for link in links],
     )
-    yield table.daemon.STORE_SIZE, [((), snapshot.held.store_bytes)]
-    yield table.daemon.TASKS, [((), snapshot.tasks)]
-    yield table.runtime.IMAGE_CACHE, [((), snapshot.held.image_bytes)]
+    yield table.STORE_SIZE, [((), held.store_bytes)]
+    yield table.TASKS, [((), tasks)]
+    yield runtime.IMAGE_CACHE, [((), held.image_bytes)]

@@ -4,86 +4,109 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from provider.adapters.telemetry import table
-from provider.adapters.telemetry.rows.sample import Cards, Rows, Sample, truth
+from provider.adapters.telemetry.rows.sample import Cards, Group, Rows, Sample, truth
+from provider.adapters.telemetry.table import gpu as table
+from provider.adapters.telemetry.table import nvml
 from provider.adapters.telemetry.table.metric import Metric
 from provider.adapters.telemetry.view import Snapshot
+from provider.adapters.telemetry.xids import CardXids
 from provider.domain.gpu import Gpu, GpuHealth
-from provider.domain.node import Node
+from provider.domain.ids import GpuUuid
 
 
-def cards(cards: Cards, snapshot: Snapshot) -> Rows:
+def cards(cards: Cards, snapshot: Snapshot) -> Group:
     """What does not come from samples, so that it stays when these are stale."""
-    gpus = [gpu for _, gpu in cards]
-    leased = {uuid for lease in snapshot.view.leases for uuid in lease.gpus}
-    yield table.gpu.INFO, [(_info(node, gpu), 1) for node, gpu in cards]
-    yield table.gpu.MIG_INFO, [(_mig(gpu), 1) for gpu in gpus if gpu.mig is not None]
-    yield (
-        table.gpu.HEALTH_STATE,
-        [((gpu.uuid, state), float(gpu.health is state)) for gpu in gpus for state in GpuHealth],
-    )
-    present = {gpu.uuid for gpu in gpus}
-    yield (
-        table.gpu.HEALTH_REASON,
-        [((uuid, signal), 1) for uuid, signal in snapshot.view.signals if uuid in present],
-    )
-    yield from _xids(snapshot)
-    yield table.gpu.SCHEDULABLE, [((gpu.uuid,), float(gpu.health is GpuHealth.HEALTHY)) for gpu in gpus]
-    yield table.gpu.LEASED, [((gpu.uuid,), float(gpu.uuid in leased)) for gpu in gpus]
-    for metric, fact in _PLAIN:
-        yield metric, [((gpu.uuid,), fact(gpu)) for gpu in gpus]
-    yield table.gpu.CLOCK_MAX, _clocks(gpus)
-    states: dict[str, Callable[[Gpu], bool]] = {
-        "detected": lambda _gpu: True,
-        "schedulable": lambda gpu: gpu.health is GpuHealth.HEALTHY,
-        "leased": lambda gpu: gpu.uuid in leased,
-    }
-    counts: list[Sample] = []
-    for simulated in (False, True):
-        counts.append((("expected", truth(simulated)), snapshot.gpus_expected.get(simulated, 0)))
-        counts += [
-            ((state, truth(simulated)), sum(is_in(gpu) for gpu in gpus if gpu.simulated is simulated))
-            for state, is_in in states.items()
-        ]
-    yield table.nvml.GPUS, counts
-
-
-def _xids(snapshot: Snapshot) -> Rows:
-    """Of the cards that are here: ``metrics`` forgets the others."""
-    yield (
-        table.gpu.XIDS,
-        [
-            ((uuid, str(xid), kind), count)
-            for uuid, card in snapshot.xids.items()
-            for (xid, kind), count in card.counts.items()
+    leased = _leased(snapshot)
+    signals: dict[GpuUuid, list[str]] = {}
+    for uuid, signal in snapshot.view.signals:
+        signals.setdefault(uuid, []).append(signal)
+    return Group(
+        metrics=METRICS,
+        tell=_card,
+        parts=[
+            (
+                gpu.uuid,
+                (
+                    gpu,
+                    (node.name, node.inventory.driver_version, node.inventory.cuda_version),
+                    gpu.uuid in leased,
+                    tuple(signals.get(gpu.uuid, ())),
+                    snapshot.xids.get(gpu.uuid),
+                ),
+            )
+            for node, gpu in cards
         ],
     )
-    yield table.gpu.XID_LAST, [((uuid,), card.last / 1000) for uuid, card in snapshot.xids.items()]
+
+
+_Where = tuple[str, str | None, str | None]
+"""Node, driver's and CUDA's version."""
+
+
+def _card(gpu: Gpu, where: _Where, is_leased: bool, signals: tuple[str, ...], xids: CardXids | None) -> Rows:
+    uuid = gpu.uuid
+    yield table.INFO, [(_info(gpu, where), 1)]
+    yield table.MIG_INFO, [(_mig(gpu), 1)] if gpu.mig is not None else []
+    yield table.HEALTH_STATE, [((uuid, state), float(gpu.health is state)) for state in GpuHealth]
+    yield table.HEALTH_REASON, [((uuid, signal), 1) for signal in signals]
+    counts = {} if xids is None else xids.counts
+    yield table.XIDS, [((uuid, str(xid), kind), count) for (xid, kind), count in counts.items()]
+    yield table.XID_LAST, [((uuid,), None if xids is None else xids.last / 1000)]
+    yield table.SCHEDULABLE, [((uuid,), float(gpu.health is GpuHealth.HEALTHY))]
+    yield table.LEASED, [((uuid,), float(is_leased))]
+    for metric, fact in _PLAIN:
+        yield metric, [((uuid,), fact(gpu))]
+    yield table.CLOCK_MAX, _clocks(gpu)
+
+
+def counts(cards: Cards, snapshot: Snapshot) -> Group:
+    """How many there are, by state."""
+    leased = _leased(snapshot)
+    samples: list[tuple[str, str, int]] = []
+    for simulated in (False, True):
+        gpus = [gpu for _, gpu in cards if gpu.simulated is simulated]
+        samples += [
+            ("expected", truth(simulated), snapshot.gpus_expected.get(simulated, 0)),
+            ("detected", truth(simulated), len(gpus)),
+            ("schedulable", truth(simulated), sum(gpu.health is GpuHealth.HEALTHY for gpu in gpus)),
+            ("leased", truth(simulated), sum(gpu.uuid in leased for gpu in gpus)),
+        ]
+    return Group(metrics=(nvml.GPUS,), tell=_counts, parts=[("", tuple(samples))])
+
+
+def _counts(*samples: tuple[str, str, int]) -> Rows:
+    yield nvml.GPUS, [((state, simulated), count) for state, simulated, count in samples]
+
+
+def _leased(snapshot: Snapshot) -> set[GpuUuid]:
+    return {uuid for lease in snapshot.view.leases for uuid in lease.gpus}
 
 
 _PLAIN: tuple[tuple[Metric, Callable[[Gpu], float | None]], ...] = (
-    (table.gpu.MEMORY_TOTAL, lambda gpu: gpu.memory_bytes),
-    (table.gpu.POWER_LIMIT, lambda gpu: gpu.power_limit_watts),
-    (table.gpu.PCIE_WIDTH_MAX, lambda gpu: gpu.pcie_width_most),
-    (table.gpu.PCIE_GENERATION_MAX, lambda gpu: gpu.pcie_generation_most),
-    (table.gpu.NVLINKS, lambda gpu: gpu.nvlinks),
+    (table.MEMORY_TOTAL, lambda gpu: gpu.memory_bytes),
+    (table.POWER_LIMIT, lambda gpu: gpu.power_limit_watts),
+    (table.PCIE_WIDTH_MAX, lambda gpu: gpu.pcie_width_most),
+    (table.PCIE_GENERATION_MAX, lambda gpu: gpu.pcie_generation_most),
+    (table.NVLINKS, lambda gpu: gpu.nvlinks),
+)
+METRICS = (
+    *(table.INFO, table.MIG_INFO, table.HEALTH_STATE, table.HEALTH_REASON, table.XIDS, table.XID_LAST),
+    *(table.SCHEDULABLE, table.LEASED, *(metric for metric, _ in _PLAIN), table.CLOCK_MAX),
 )
 
 
-def _clocks(gpus: list[Gpu]) -> list[Sample]:
-    clocks: list[Sample] = []
-    for gpu in gpus:
-        clocks += [
-            ((gpu.uuid, "graphics"), gpu.clock_graphics_most_hertz),
-            ((gpu.uuid, "sm"), gpu.clock_sm_most_hertz),
-            ((gpu.uuid, "memory"), gpu.clock_memory_most_hertz),
-            ((gpu.uuid, "video"), gpu.clock_video_most_hertz),
-        ]
-    return clocks
+def _clocks(gpu: Gpu) -> list[Sample]:
+    return [
+        ((gpu.uuid, "graphics"), gpu.clock_graphics_most_hertz),
+        ((gpu.uuid, "sm"), gpu.clock_sm_most_hertz),
+        ((gpu.uuid, "memory"), gpu.clock_memory_most_hertz),
+        ((gpu.uuid, "video"), gpu.clock_video_most_hertz),
+    ]
 
 
-def _info(node: Node, gpu: Gpu) -> tuple[str, ...]:
+def _info(gpu: Gpu, where: _Where) -> tuple[str, ...]:
     """Prometheus takes an empty label for an absent one."""
+    node, driver, cuda = where
     return (
         gpu.uuid,
         str(gpu.index),
@@ -93,13 +116,13 @@ def _info(node: Node, gpu: Gpu) -> tuple[str, ...]:
         gpu.architecture or "",
         gpu.compute_capability or "",
         gpu.pci_bus_id or "",
-        node.inventory.driver_version or "",
-        node.inventory.cuda_version or "",
+        driver or "",
+        cuda or "",
         gpu.vbios or "",
         _mode(gpu.is_mig_on),
         _mode(gpu.is_ecc_on),
         _mode(gpu.is_confidential),
-        node.name,
+        node,
         truth(gpu.simulated),
     )
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from itertools import groupby
 
 from provider.adapters.telemetry import table
-from provider.adapters.telemetry.rows.sample import Cards, Rows, Sample
+from provider.adapters.telemetry.rows.sample import Cards, Group, Rows, Sample
 from provider.adapters.telemetry.table.metric import Metric
 from provider.adapters.telemetry.totals import CardTotals
 from provider.adapters.telemetry.view import GpuProcesses, Snapshot
 from provider.domain.gpu import ClockReason, Gpu, GpuReading
-from provider.domain.ids import GpuUuid
 
 Told = tuple[Metric, tuple[str, ...], Callable[[GpuReading], float | None]]
 Summed = tuple[Metric, tuple[str, ...], str]
@@ -62,41 +62,49 @@ SUMMED: tuple[Summed, ...] = (
 """What ``totals`` has summed up: metric, labels after the uuid, the reading's field."""
 
 
-def readings(cards: Cards, snapshot: Snapshot) -> Rows:
+_TOLD = tuple((metric, tuple(rows)) for metric, rows in groupby(TOLD, key=lambda row: row[0]))
+_SUMMED = tuple((metric, tuple(rows)) for metric, rows in groupby(SUMMED, key=lambda row: row[0]))
+METRICS = (
+    *(metric for metric, _ in _TOLD),
+    *(table.gpu.MEMORY_FREE, table.gpu.PROCESSES, table.gpu.CLOCKS_EVENT),
+    *(metric for metric, _ in _SUMMED),
+    table.gpu.THROTTLE,
+)
+
+
+def readings(cards: Cards, snapshot: Snapshot) -> Group:
     """Of the cards that were sampled lately; a counter is shown as long as its card is sampled."""
     samples = {reading.uuid: reading for reading in snapshot.readings}
-    present = [(gpu, samples[gpu.uuid]) for _, gpu in cards if gpu.uuid in samples]
-    yield from _told(present)
-    yield table.gpu.MEMORY_FREE, [((gpu.uuid,), _free(gpu, reading)) for gpu, reading in present]
-    yield table.gpu.PROCESSES, list(_processes(present, snapshot.processes))
-    yield table.gpu.CLOCKS_EVENT, list(_reasons(present))
-    yield from _summed([(gpu, snapshot.totals.get(gpu.uuid, CardTotals())) for gpu, _ in present])
-
-
-def _told(present: list[tuple[Gpu, GpuReading]]) -> Rows:
-    by_metric: dict[Metric, list[Sample]] = {}
-    for metric, labels, figure in TOLD:
-        by_metric.setdefault(metric, []).extend(
-            ((gpu.uuid, *labels), figure(reading)) for gpu, reading in present
-        )
-    yield from by_metric.items()
-
-
-def _summed(present: list[tuple[Gpu, CardTotals]]) -> Rows:
-    by_metric: dict[Metric, list[Sample]] = {}
-    for metric, labels, name in SUMMED:
-        by_metric.setdefault(metric, []).extend(
-            ((gpu.uuid, *labels), totals.counted.get(name)) for gpu, totals in present
-        )
-    yield from by_metric.items()
-    yield (
-        table.gpu.THROTTLE,
-        [
-            ((gpu.uuid, reason), held_s)
-            for gpu, totals in present
-            for reason, held_s in totals.throttled_s.items()
+    return Group(
+        metrics=METRICS,
+        tell=_reading,
+        parts=[
+            (
+                gpu.uuid,
+                (
+                    *(gpu, samples[gpu.uuid], snapshot.processes.get(gpu.uuid)),
+                    snapshot.totals.get(gpu.uuid, NONE_YET),
+                ),
+            )
+            for _, gpu in cards
+            if gpu.uuid in samples
         ],
     )
+
+
+NONE_YET = CardTotals()
+
+
+def _reading(gpu: Gpu, reading: GpuReading, processes: GpuProcesses | None, totals: CardTotals) -> Rows:
+    uuid = gpu.uuid
+    for metric, told in _TOLD:
+        yield metric, [((uuid, *labels), figure(reading)) for _, labels, figure in told]
+    yield table.gpu.MEMORY_FREE, [((uuid,), _free(gpu, reading))]
+    yield table.gpu.PROCESSES, [] if processes is None else _processes(gpu, processes)
+    yield table.gpu.CLOCKS_EVENT, list(_reasons(reading))
+    for metric, summed in _SUMMED:
+        yield metric, [((uuid, *labels), totals.counted.get(name)) for _, labels, name in summed]
+    yield table.gpu.THROTTLE, [((uuid, reason), held_s) for reason, held_s in totals.throttled_s.items()]
 
 
 def _free(gpu: Gpu, reading: GpuReading) -> float | None:
@@ -105,17 +113,11 @@ def _free(gpu: Gpu, reading: GpuReading) -> float | None:
     return gpu.memory_bytes - reading.memory_used_bytes - (reading.memory_reserved_bytes or 0)
 
 
-def _processes(
-    present: list[tuple[Gpu, GpuReading]], counts: Mapping[GpuUuid, GpuProcesses]
-) -> Iterator[Sample]:
-    for gpu, _ in present:
-        if gpu.uuid in counts:
-            yield (gpu.uuid, "lease"), counts[gpu.uuid].of_leases
-            yield (gpu.uuid, "foreign"), counts[gpu.uuid].foreign
+def _processes(gpu: Gpu, there: GpuProcesses) -> list[Sample]:
+    return [((gpu.uuid, "lease"), there.of_leases), ((gpu.uuid, "foreign"), there.foreign)]
 
 
-def _reasons(present: list[tuple[Gpu, GpuReading]]) -> Iterator[Sample]:
-    for gpu, reading in present:
-        if reading.clock_reasons is not None:
-            for reason in ClockReason:
-                yield (gpu.uuid, reason), float(reason in reading.clock_reasons)
+def _reasons(reading: GpuReading) -> Iterator[Sample]:
+    if reading.clock_reasons is not None:
+        for reason in ClockReason:
+            yield (reading.uuid, reason), float(reason in reading.clock_reasons)
