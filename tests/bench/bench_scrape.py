@@ -1,7 +1,9 @@
 """What a scrape and sampling cost: 8 cards and 100 leases, every scrape rendered, sampling going on.
 
 Baselines of a scrape: Python's own server of static files with the same bytes, in the same run, and the
-budget. Of sampling, memory and growth with the number of series: budgets. ``BENCH_SWEEPS`` says how many
+budget. Here scrapes come more often than samples, and much stands still between two; so there is also what it
+costs when nothing does, by itself, and a series' share of that with few leases and with many: CPU time, of
+which other work on the machine takes little. Of sampling and memory: budgets. ``BENCH_SWEEPS`` says how many
 sweeps the look at memory takes.
 """
 
@@ -19,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 from prometheus_client.exposition import choose_encoder
@@ -28,8 +31,11 @@ from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.telemetry.exposition import GZIP_LEVEL
 from provider.adapters.telemetry.metrics import Metrics
-from provider.adapters.telemetry.view import Snapshot, TelemetryView
+from provider.adapters.telemetry.view import LeaseView, Snapshot, TelemetryView
 from provider.app.measuring import watch_readings
+from provider.domain.ids import GpuUuid
+from provider.domain.resources import GIB, MIB
+from provider.domain.usage import UsageCounter
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
 from provider.sim.nvml.build import build_library
 from provider.sim.nvml.state import SimulatedDriver
@@ -37,6 +43,8 @@ from tests.bench.scrape_host import CARDS
 from tests.unit.telemetry.test_metrics_table import lease, node
 
 LEASES = 100
+LEASES_SEVERAL = (25, 50, LEASES, 200)
+ROUNDS = 120
 SCRAPES = 300
 PAUSE_S = 0.02
 IDLE_S = 10.0
@@ -55,7 +63,8 @@ def rows() -> list[dict[str, object]]:
         body = asyncio.run(_scrape(port, "/metrics"))[1]
     with _static(body) as port:
         static = asyncio.run(_scrapes(port, "/body", SCRAPES))
-    per_series_few, per_series_many = _series_cost_us(LEASES // 4), _series_cost_us(LEASES * 2)
+    moved_ms, series_us = _moved(LEASES_SEVERAL)
+    dearest, cheapest = (pick(series_us, key=series_us.__getitem__) for pick in (max, min))
     series = gzip.decompress(body).count(b"\n")
     return [
         _row(f"scrape of {series} lines, median (baseline: static file)", ours[0], static[0], "ms", 10.0),
@@ -64,11 +73,18 @@ def rows() -> list[dict[str, object]]:
         _row("scrape, median (baseline: budget)", ours[0], 5.0, "ms", 1.0),
         _row("scrape, 99th percentile (baseline: budget)", ours[1], 20.0, "ms", 1.0),
         _row(
-            f"rendering one series with {2 * LEASES} leases (baseline: with {LEASES // 4})",
-            per_series_many,
-            per_series_few,
-            "us",
-            1.2,
+            "scrape in which every figure moved, CPU but for HTTP (baseline: budget)",
+            moved_ms,
+            5.0,
+            "ms",
+            1.0,
+        ),
+        _row(
+            f"one series of {dearest} leases (baseline: of {cheapest}; the ends of {LEASES_SEVERAL})",
+            series_us[dearest],
+            series_us[cheapest],
+            "us CPU",
+            1.25,
         ),
         _row(
             "sampling 8 cards (baseline: budget)", asyncio.run(_sampling_percent()), 1.0, "% of a core", 1.0
@@ -153,32 +169,62 @@ async def _scrape(port: int, path: str) -> tuple[float, bytes]:
     return took_ms, body
 
 
-def _series_cost_us(leases: int) -> float:
-    """Of rendering, with its share of the rest."""
-    snapshot = Snapshot(
-        view=TelemetryView(nodes=(node(),), leases=tuple(lease(f"l{n}") for n in range(leases)))
-    )
-    metrics = Metrics(version="bench")
-    metrics.show(snapshot)
+def _moved(counts: tuple[int, ...]) -> tuple[float, dict[int, float]]:
+    """CPU of showing, rendering and packing when every figure of a lease or card is another than at the last
+    look: milliseconds with ``LEASES``, and microseconds of a lease's series by number of leases."""
+    hosts = {count: (Metrics(version="bench"), cycle(asyncio.run(_moving(count)))) for count in (0, *counts)}
     encode, content_type = choose_encoder(ACCEPT)
-    empty = _seconds(_empty(), encode, content_type)[0]
-    took, lines = _seconds(metrics, encode, content_type)
-    return 1e6 * (took - empty) / lines
+    took: dict[int, list[float]] = {count: [] for count in hosts}
+    lines: dict[int, int] = {}
+    for _ in range(ROUNDS):  # each size in turn: what disturbs the machine for a while disturbs all
+        for count, (metrics, looks) in hosts.items():
+            snapshot = next(looks)
+            began = time.process_time()
+            metrics.show(snapshot)
+            body = metrics.render(encode, content_type)
+            gzip.compress(body, GZIP_LEVEL)
+            took[count].append(time.process_time() - began)
+            lines[count] = body.count(b'{lease="') + body.count(b',lease="')
+    usual = {count: statistics.quantiles(each, n=4)[0] for count, each in took.items()}
+    return 1e3 * usual[LEASES], {
+        count: 1e6 * (usual[count] - usual[0]) / (lines[count] - lines[0]) for count in counts
+    }
 
 
-def _empty() -> Metrics:
-    metrics = Metrics(version="bench")
-    metrics.show(Snapshot(view=TelemetryView()))
-    return metrics
+async def _moving(leases: int) -> list[Snapshot]:
+    """A host at several moments."""
+    probe = SimulatedProbe([SimulatedGpus(model="h100", count=CARDS)], SystemClock(), seed="bench")
+    nodes = (replace(node(), inventory=await probe.discover()),)
+    cards = [gpu.uuid for gpu in nodes[0].gpus]
+    snapshots = []
+    for moment in range(1, 6):
+        for number, uuid in enumerate(cards):
+            probe.load(uuid, (moment + number) / 20)
+        held = tuple(_used(f"lease-{n:03}", cards[n : n + 1], moment) for n in range(leases))
+        snapshots.append(Snapshot(view=TelemetryView(nodes=nodes, leases=held), readings=probe.readings()))
+        await asyncio.sleep(0.01)
+    return snapshots
 
 
-def _seconds(metrics: Metrics, encode: object, content_type: str) -> tuple[float, int]:
-    took = []
-    for _ in range(50):
-        began = time.perf_counter()
-        body = metrics.render(encode, content_type)  # type: ignore[arg-type]  # the library's own
-        took.append(time.perf_counter() - began)
-    return min(took), body.count(b"lease=")
+def _used(key: str, gpus: list[GpuUuid], moment: int) -> LeaseView:
+    view = lease(key, *gpus, earned=1_234_567 * moment)
+    assert view.usage is not None, "it is told of in full"
+    (service,) = view.usage.services
+    counters = {counter: 123_456_789 * moment + n for n, counter in enumerate(UsageCounter)}
+    service = replace(
+        service,
+        counters=counters,
+        memory_bytes=MIB * moment,
+        memory_limit_bytes=GIB * moment,
+        restarts=moment,
+    )
+    shown = tuple(
+        replace(each, utilization_ratio=moment / 7, busy_s=moment / 3, memory_bytes=GIB * moment)
+        for each in view.usage.gpus
+    )
+    shown = tuple(replace(each, power_watts=97.3 * moment, energy_joules=97.3 * moment) for each in shown)
+    usage = replace(view.usage, services=(service,), gpus=shown, disk_bytes=4096 * moment)
+    return replace(view, ran_ms=2_000 * moment, usage=usage)
 
 
 async def _sampling_percent() -> float:

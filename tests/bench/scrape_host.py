@@ -1,8 +1,7 @@
 """A simulated provider with a hundred leases that is scraped: ``python -m tests.bench.scrape_host LEASES``.
 
-Real shell, telemetry and server in a process of its own, in real time, and beside them the real reader of
-eight cards over the simulated library, at its own pace. Prints its port when all leases run; ends with its
-input.
+Real shell, telemetry and server in a process of its own, in real time, over the real reader of eight cards of
+the simulated library, at its own pace. Prints its port when all leases run; ends with its input.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
 from provider.adapters.telemetry.exposition import Exposition
 from provider.adapters.telemetry.http import HttpSettings, Readiness, TelemetryServer
+from provider.adapters.telemetry.metrics import Metrics
 from provider.app import busy_story, logs
 from provider.app.busy_host import BusyHost
 from provider.domain.resources import GIB
@@ -27,33 +27,29 @@ from provider.sim.nvml.build import build_library
 from provider.sim.nvml.state import SimulatedDriver
 
 CARDS = 8
-ON_CARDS = 6
-"""Leases with a card each; the simulated host has as many H100."""
 ROOMY = replace(SMALL_SERVER, cpu_millis=1_000_000, memory_bytes=8_000 * GIB, storage_bytes=100_000 * GIB)
 
 
 async def main(leases: int) -> None:
-    host = BusyHost(sample_every_s=2, capacity=ROOMY)
-    exposition = Exposition(host.metrics, host.feed(), cache_s=0)  # every scrape is rendered
-    ready = Readiness(is_ready=True, reason="ready")
+    metrics, ready = Metrics(version="bench"), Readiness(is_ready=True, reason="ready")
     async with AsyncExitStack() as stack:
-        driver = stack.enter_context(
-            SimulatedDriver(
-                build_library(Path("build/tests")), Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            )
-        )
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        driver = stack.enter_context(SimulatedDriver(build_library(Path("build/tests")), folder))
         for _ in range(CARDS):
             driver.add("h100")
         settings = NvmlSettings(nvml_library=str(driver.library))
-        await stack.enter_async_context(NvmlProbe(settings, SystemClock(), on_sweep=host.metrics.nvml_sweep))
+        probe = NvmlProbe(settings, SystemClock(), on_sweep=metrics.nvml_sweep)
+        host = BusyHost(metrics=metrics, sample_every_s=settings.interval_s, capacity=ROOMY, cards=probe)
+        await stack.enter_async_context(probe)
         await stack.enter_async_context(host.alive())
         await host.until(lambda: host.loop.state.nodes and host.loop.state.connected)
         await asyncio.gather(
             *(
-                busy_story.rent(host, 100 + number, "h100" if number < ON_CARDS else "", number < ON_CARDS)
+                busy_story.rent(host, 100 + number, "h100" if number < CARDS else "", number < CARDS)
                 for number in range(leases)
             )
         )
+        exposition = Exposition(metrics, host.feed(), cache_s=0)  # every scrape is rendered
         server = TelemetryServer(HttpSettings(port=0), exposition, lambda: ready)
         await stack.enter_async_context(server)
         print(server.address[1], flush=True)
