@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import docker
@@ -115,7 +116,9 @@ async def _by_hand(count: int) -> Took:
 
 def _run(number: int) -> tuple[str, str]:
     wanted = _launch(number)
-    subnet = next(iter(subnets(ipaddress.IPv4Network(SETTINGS.subnet_pool), wanted.lease, 1)))
+    pool = ipaddress.IPv4Network(SETTINGS.subnet_pool)
+    size = next(iter(subnets(pool, wanted.lease, 1))).prefixlen
+    subnet = next(islice(pool.subnets(new_prefix=size), number, None))  # two of them never want the same
     network = f"gp-bench-{number}"
     made = ["network", "create", "--driver", "bridge", "--opt", f"com.docker.network.bridge.name=gpb{number}"]
     _docker(*made, "--subnet", str(subnet), "--label", "gp.bench=1", network)
