@@ -18,8 +18,9 @@ from pathlib import Path
 import docker
 
 from provider.adapters.clock import SystemClock
-from provider.adapters.runtime import DockerRuntime, DockerSettings
+from provider.adapters.runtime import DockerRuntime, DockerSettings, seccomp
 from provider.adapters.runtime.gpus import Attachment
+from provider.adapters.runtime.host import open_files_ceiling
 from provider.adapters.runtime.networks import subnets
 from provider.adapters.runtime.spec import Ground, container_config
 from provider.app import busybox_image
@@ -33,6 +34,7 @@ AT_ONCE = {1: 15, 20: 3}
 HOST_PORT = 31_800
 """The first; one a lease."""
 TOOLS = Path("build/tools")
+RESOLVERS = ("10.255.255.53",)
 SETTINGS = DockerSettings(
     provider=ProviderId("bench"), simulated_gpus=True, bind_address="127.0.0.1", images=IMAGES
 )
@@ -132,10 +134,24 @@ def _remove(container: str, network: str) -> None:
 
 
 def _options(wanted: Launch, network: str, host_port: int) -> Iterator[str]:
-    """The container configuration that we send, as options of the command line."""
-    config = container_config(wanted, wanted.replicas[0], Ground(settings=SETTINGS, attachment=Attachment()))
+    """The container configuration that we send, as options of the command line.
+
+    All but two more masked paths, for which that has none.
+    """
+    ground = Ground(
+        settings=SETTINGS,
+        attachment=Attachment(),
+        dns=RESOLVERS,
+        open_files=open_files_ceiling(SETTINGS.socket_path),
+    )
+    config = container_config(wanted, wanted.replicas[0], ground)
     host = config["HostConfig"]
     assert isinstance(host, dict)
+    profile = TOOLS.parent / "bench-seccomp.json"
+    profile.write_text(seccomp.profile())
+    yield from ("--security-opt", f"seccomp={profile}", "--hostname", str(config["Hostname"]))
+    for resolver in host["Dns"]:
+        yield from ("--dns", resolver)
     yield from ("--network", network, "--network-alias", "web", "--entrypoint", "sh", "--no-healthcheck")
     yield from ("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--init", "--ipc", "private")
     yield from ("--runtime", host["Runtime"], "--cgroupns", "private", "--restart", "no")
@@ -143,7 +159,9 @@ def _options(wanted: Launch, network: str, host_port: int) -> Iterator[str]:
     yield from ("--memory-swappiness", "0", "--shm-size", str(host["ShmSize"]), "--cpus", "0.5")
     yield from ("--cpu-shares", str(host["CpuShares"]))
     yield from ("--pids-limit", str(host["PidsLimit"]), "--oom-score-adj", str(host["OomScoreAdj"]))
-    yield from ("--ulimit", "nofile=16384:16384", "--ulimit", "core=0:0", "--log-driver", "json-file")
+    for limit in host["Ulimits"]:
+        yield from ("--ulimit", "{Name}={Soft}:{Hard}".format_map(limit))
+    yield from ("--log-driver", "json-file")
     yield from ("--log-opt", "max-size=10m", "--log-opt", "max-file=3")
     yield from ("--publish", f"127.0.0.1:{host_port}:8080")
     for capability in host["CapAdd"]:
