@@ -34,6 +34,7 @@ AT_ONCE = {1: 15, 20: 3}
 HOST_PORT = 31_800
 """The first; one a lease."""
 TOOLS = Path("build/tools")
+PROFILE = TOOLS.parent / "bench-seccomp.json"
 RESOLVERS = ("10.255.255.53",)
 SETTINGS = DockerSettings(
     provider=ProviderId("bench"), simulated_gpus=True, bind_address="127.0.0.1", images=IMAGES
@@ -52,6 +53,7 @@ def rows() -> list[dict[str, object]]:
     """Medians in milliseconds. Needs an engine on the default socket and the ``docker`` command."""
     client = docker.APIClient(base_url=SETTINGS.socket, version="1.41")
     busybox_image.import_into(client, busybox_image.find_busybox(TOOLS), IMAGE)
+    PROFILE.write_text(seccomp.profile())
     try:
         return [row for count in AT_ONCE for row in asyncio.run(_rows(count))]
     finally:
@@ -147,9 +149,7 @@ def _options(wanted: Launch, network: str, host_port: int) -> Iterator[str]:
     config = container_config(wanted, wanted.replicas[0], ground)
     host = config["HostConfig"]
     assert isinstance(host, dict)
-    profile = TOOLS.parent / "bench-seccomp.json"
-    profile.write_text(seccomp.profile())
-    yield from ("--security-opt", f"seccomp={profile}", "--hostname", str(config["Hostname"]))
+    yield from ("--security-opt", f"seccomp={PROFILE}", "--hostname", str(config["Hostname"]))
     for resolver in host["Dns"]:
         yield from ("--dns", resolver)
     yield from ("--network", network, "--network-alias", "web", "--entrypoint", "sh", "--no-healthcheck")

@@ -29,7 +29,6 @@ from provider.adapters.runtime import (
     logs,
     naming,
     readiness,
-    remover,
 )
 from provider.adapters.runtime.asked import Asked, unmeasured
 from provider.adapters.runtime.commands import DockerExec
@@ -44,6 +43,7 @@ from provider.adapters.runtime.images.observer import PullObserver
 from provider.adapters.runtime.images.parts import image_parts
 from provider.adapters.runtime.kept_logs import KeptFile
 from provider.adapters.runtime.looks import Looks
+from provider.adapters.runtime.remover import Remover
 from provider.adapters.runtime.settings import DockerSettings
 from provider.adapters.runtime.storage.overuse import OveruseWatch
 from provider.adapters.runtime.storage.volumes import Volumes
@@ -89,6 +89,7 @@ class DockerRuntime:
         self._looks = Looks(self._engine, clock)
         self._overuse = OveruseWatch(self._engine, clock, self._volumes, self._looks)
         self._gpus = GpuWatch(self._engine, clock, GpuSight(self._engine, clock), self._looks)
+        self._remover = Remover(self._engine, clock, self._volumes)
         self._locks: weakref.WeakValueDictionary[LeaseId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held = AsyncExitStack()
 
@@ -174,10 +175,10 @@ class DockerRuntime:
 
     async def stop(self, lease: LeaseId, grace_s: int) -> None:
         async with self._lock(lease):
-            await remover.remove_all(self._engine, self._clock, self._volumes, lease, grace_s)
+            async with self._warden.leaving(lease):
+                await self._remover.remove(lease, grace_s)
             if self._settings.kept_logs is not None:
                 await asyncio.to_thread(kept_logs.close, self._settings.kept_logs, lease, self._clock.now())
-            await self._warden.forget(lease)
             self._images.images.forget(lease)
 
     async def keep_images(self) -> None:

@@ -9,7 +9,8 @@ the table only after its network is gone; the table is there exactly while there
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -60,6 +61,8 @@ class Warden:
         self._trouble: str | None = None
         self._lock = asyncio.Lock()
         self._asked = self._done = 0
+        self._leaving = 0
+        """Leases whose networks are being removed."""
 
     async def guard(self, lease: LeaseId, bindings: Iterable[PortBinding] = ()) -> None:
         """Have the rules know the lease's bridge. ``Temporary`` where they cannot: then start nothing."""
@@ -83,12 +86,23 @@ class Warden:
         if self._settings.download_mbit:
             await shaping.settle(place, (bridge,), self._settings)
 
-    async def forget(self, lease: LeaseId) -> None:
-        """Its network is gone: so is what was here for it. What fails is left to the next ``check``."""
-        self._held.pop(naming.network_name(lease), None)
+    @asynccontextmanager
+    async def leaving(self, lease: LeaseId) -> AsyncIterator[None]:
+        """While its network goes; then, without it, what was here for it goes too.
+
+        The last of several that leave at once takes what all of them had. What fails is left to the next
+        ``check``, as is a bridge of a lease that could not leave: rules for a bridge that is gone do nothing.
+        """
+        self._leaving += 1
         try:
-            if self._put is not None:
-                await self._settle_together()
+            yield
+        finally:
+            self._leaving -= 1
+        self._held.pop(naming.network_name(lease), None)
+        if self._leaving or self._put is None:
+            return
+        try:
+            await self._settle_together()
         except ProviderError as failure:
             self._say(failure)
 
