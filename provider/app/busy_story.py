@@ -12,7 +12,8 @@ from decimal import Decimal
 
 from provider.app.busy_host import PROVIDER, BusyHost
 from provider.core.effects import ConfirmLease, PlaceBid
-from provider.core.events import DrainSet, GpuFaultSeen, ManifestArrived
+from provider.core.events import DrainSet, GpuFaultSeen, ManifestArrived, PolicyChanged
+from provider.core.idling import job_of
 from provider.core.lease import Phase
 from provider.domain.errors import Temporary
 from provider.domain.gpu import GpuFault, GpuHealth
@@ -63,6 +64,7 @@ async def happen(host: BusyHost) -> None:
     await host.until(lambda: ended not in host.loop.state.leases)
     await _bad_minutes(host, leases)
     await _driver_errors(host)
+    await _idle(host)
     await bid(host, order_of(30, "rtx4090", 1))
     last = host.loop.state.nodes[0].gpus[5]
     host.probe.judge(last.uuid, GpuHealth.DEGRADED, "an uncorrectable memory error")
@@ -113,6 +115,14 @@ async def _driver_errors(host: BusyHost) -> None:
     for uuid, xid in ((first, 31), (first, 31), (second, 94)):
         fault = GpuFault(uuid=uuid, xid=xid, at=host.clock.now())
         await host.loop.submit(GpuFaultSeen(fault=fault))
+
+
+async def _idle(host: BusyHost) -> None:
+    """The operator has a job for cards of one model that nobody rents."""
+    gpu = GpuAsk(units=1, alternatives=(GpuAlternative(vendor="nvidia", model="rtx4090"),))
+    resources = Resources(id=1, cpu_millis=1_000, memory_bytes=4 * GIB, gpu=gpu)
+    job = job_of(Service(name="batch", image=_WEB, resources=resources), grace_s=10)
+    await host.loop.submit(PolicyChanged(policy=replace(host.loop.state.policy, idle=job)))
 
 
 async def rent(host: BusyHost, number: int, model: str, gpus: int, *, image: str = _WEB) -> LeaseId:

@@ -278,6 +278,18 @@ class PricingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdleConfig:
+    """The operator's own job on cards that nobody rents. It leaves a card before a lease starts there."""
+
+    manifest: Path | None = None
+    """File in the language of tenants' manifests; none: nothing runs."""
+    service: str = ""
+    """Which service of it; empty: the only one."""
+    grace_s: int = 10
+    """Between asking it to end and ending it: so long a lease may wait for its card."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderConfig:
     """All of it."""
 
@@ -301,3 +313,4 @@ class ProviderConfig:
     telemetry: TelemetryConfig = TelemetryConfig()
     pricing: PricingConfig = PricingConfig()
     bidding: BiddingConfig = field(default_factory=BiddingConfig)
+    idle: IdleConfig = IdleConfig()

@@ -15,6 +15,7 @@ from provider.app.config import ProviderConfig
 from provider.app.engine_settings import docker_settings
 from provider.app.finding import Finding
 from provider.app.gpu_findings import examine_gpus
+from provider.app.idle_settings import idle_findings
 from provider.app.ingress_settings import ingress_findings, listens
 from provider.app.market_wiring import check_names
 from provider.app.memberships import memberships
@@ -43,7 +44,7 @@ async def examine(config: ProviderConfig) -> AsyncIterator[Finding]:
     for finding in await examine_gpus(config):
         yield finding
     yield _disk(config)
-    for finding in ingress_findings(config):
+    for finding in (*ingress_findings(config), *idle_findings(config.idle)):
         yield finding
     for setting, address in (
         ("lease.listen", config.lease.listen),

@@ -23,7 +23,7 @@ HISTORY_LINES = 20
 
 
 def gpus(nodes: Sequence[pb.NodeStatus]) -> RenderableType:
-    """A line a card, and below why those that are not healthy are not."""
+    """A line a card, and below why those that are not healthy are not, and why the idle job is not on one."""
     cards = list(chain.from_iterable(node.gpus for node in nodes))
     names = short_names([gpu.uuid for gpu in cards])
     rows = [_row(gpu, names[gpu.uuid]) for gpu in cards]
@@ -33,7 +33,7 @@ def gpus(nodes: Sequence[pb.NodeStatus]) -> RenderableType:
         made.columns[number].justify = "right"
     for number in (3, 4, 6, 7, 8):
         made.columns[number].no_wrap = True
-    return Group(made, *_problems(cards, names), *_hosts(nodes))
+    return Group(made, *_problems(cards, names), *_waiting(cards, names), *_hosts(nodes))
 
 
 def _row(gpu: pb.GpuStatus, name: str) -> tuple[str, ...]:
@@ -44,11 +44,31 @@ def _row(gpu: pb.GpuStatus, name: str) -> tuple[str, ...]:
         gpu_model(gpu),
         used + (size(gpu.memory_bytes) if gpu.HasField("memory_bytes") else "-"),
         state(gpu.health),
-        lease_name(gpu.lease) if gpu.HasField("lease") else "[dim]free[/dim]",
+        _holder(gpu),
         f"{gpu.utilization_ratio:.0%}" if gpu.HasField("utilization_ratio") else "-",
         f"{gpu.temperature_celsius:.0f} °C" if gpu.HasField("temperature_celsius") else "-",
         f"{gpu.power_watts:.0f} W" if gpu.HasField("power_watts") else "-",
     )
+
+
+def _holder(gpu: pb.GpuStatus) -> str:
+    """The lease; a card with the idle job is as free as one without."""
+    idle = ""
+    if gpu.HasField("idle_job"):
+        phase = gpu.idle_job.phase
+        idle = "idle job" if phase == "running" else f"idle job ({phase})"
+    if gpu.HasField("lease"):
+        return lease_name(gpu.lease) + (f", {idle}" if idle else "")
+    return f"[dim]{idle or 'free'}[/dim]"
+
+
+def _waiting(cards: Iterable[pb.GpuStatus], names: dict[str, str]) -> Iterable[RenderableType]:
+    """Why the operator's idle job is not where it should be."""
+    for gpu in cards:
+        if gpu.HasField("idle_job") and gpu.idle_job.problem:
+            again = f"; again at {_time(gpu.idle_job.retry_ms)}" if gpu.idle_job.HasField("retry_ms") else ""
+            problem = escape(gpu.idle_job.problem)
+            yield f"[yellow]{names[gpu.uuid]}[/]: the idle job does not run: {problem}{again}"
 
 
 def state(health: str) -> str:

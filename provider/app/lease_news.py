@@ -7,6 +7,7 @@ gets at most one event, and nothing here fails.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 from provider.adapters.runtime.images.observer import PullProgress
 from provider.app import gpu_news
@@ -62,29 +63,34 @@ class LeaseNews:
             self._journal.append(*told)
 
     def began(self, lease: LeaseId | None, image: str) -> None:
-        if lease is not None:
+        if _is_tenants(lease):
             self._pulls[lease, image] = Pull(image=image)
             self._tell(lease, EventKind.PULL_BEGAN, f"pulling {image}")
 
     def progressed(self, lease: LeaseId | None, image: str, progress: PullProgress) -> None:
-        if lease is not None:
+        if _is_tenants(lease):
             self._pulls[lease, image] = Pull(
                 image=image, done_bytes=progress.done_bytes, total_bytes=progress.total_bytes
             )
 
     def done(self, lease: LeaseId | None, image: str, took_s: float, transferred_bytes: int) -> None:
-        if lease is not None:
+        if _is_tenants(lease):
             self._pulls.pop((lease, image), None)
             text = f"pulled {image} in {took_s:.1f} s, {transferred_bytes / MIB:.0f} MiB transferred"
             self._tell(lease, EventKind.PULL_DONE, text)
 
     def failed(self, lease: LeaseId | None, image: str, problem: str) -> None:
-        if lease is not None:
+        if _is_tenants(lease):
             self._pulls.pop((lease, image), None)
             self._tell(lease, EventKind.PULL_FAILED, problem)
 
     def _tell(self, lease: LeaseId, kind: EventKind, text: str) -> None:
         self._journal.append(lease, Happening(at=self._clock.now(), kind=kind, text=text))
+
+
+def _is_tenants(lease: LeaseId | None) -> TypeGuard[LeaseId]:
+    """Whether there is somebody to tell: what the operator pulls, for itself or its idle job, is nobody's."""
+    return lease is not None and not lease.is_idle
 
 
 def happening_of(note: Note, at: Instant) -> tuple[LeaseId, Happening] | None:

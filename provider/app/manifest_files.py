@@ -41,10 +41,12 @@ def read_bytes(path: str) -> bytes:
         ) from error
 
 
-def parse(path: str, *, lenient: bool = False, secrets: Secrets | None = None) -> sdl.Parsed:
+def parse(
+    path: str, *, lenient: bool = False, secrets: Secrets | None = None, needs_port: bool = True
+) -> sdl.Parsed:
     """What the file means; ``SdlInvalid`` with its problems, ``ConfigError`` where it cannot be read."""
     substitution = substitution_for(path, secrets or Secrets())
-    return sdl.read(read_bytes(path), lenient=lenient, substitution=substitution)
+    return sdl.read(read_bytes(path), lenient=lenient, substitution=substitution, needs_port=needs_port)
 
 
 def load(path: str, *, lenient: bool = False, secrets: Secrets | None = None) -> sdl.Parsed:

@@ -13,7 +13,7 @@ from typing import assert_never
 import structlog
 
 from provider.adapters.telemetry.metrics import BidOutcome, BidStage, Metrics
-from provider.adapters.telemetry.view import LeaseView, MarketView, TelemetryView
+from provider.adapters.telemetry.view import IdleView, LeaseView, MarketView, TelemetryView
 from provider.app.lease_news import LeaseNews
 from provider.core import metering
 from provider.core.effects import PlaceBid
@@ -47,6 +47,7 @@ from provider.core.step import (
     Step,
     UpdateTakenBack,
 )
+from provider.domain.idle import IdlePhase
 from provider.domain.ids import LeaseId, MarketId
 from provider.domain.moment import Instant
 from provider.domain.money import earned
@@ -241,6 +242,10 @@ def telemetry_view(
         leases=tuple(leases),
         signals=tuple(
             (uuid, each.signal) for uuid, record in state.gpu_records.items() for each in record.active
+        ),
+        idle=tuple(
+            IdleView(gpu=uuid, is_running=run.phase is IdlePhase.RUNNING, ran_ms=run.total_ms(at))
+            for uuid, run in state.idle.items()
         ),
         bids_open=len(state.bids),
         markets=tuple(

@@ -1,8 +1,9 @@
 """The configuration read again while the daemon runs: prices and what is bid on, all of it or nothing.
 
-Owns what may change so (``pricing`` and ``bidding``) and the comparison with what runs. Whatever else is
-different waits for the next start, and is named. Invariant: a file with any problem changes nothing, and
-what changes does so by one event of the loop, like everything else; open bids and leases keep their price.
+Owns what may change so (``pricing``, ``bidding``, and ``idle`` with the file that it names) and the
+comparison with what runs. Whatever else is different waits for the next start, and is named. Invariant: a
+file with any problem changes nothing, and what changes does so by one event of the loop, like all else; open
+bids and leases keep their price.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 import structlog
 
 from provider.app.config import ProviderConfig
+from provider.app.idle_settings import idle_job
 from provider.app.policy import policy
 from provider.app.pricers import LivePricer, pricer_of
 from provider.core.events import PolicyChanged
@@ -55,11 +57,14 @@ class Reloading:
 
     async def _reload(self) -> Reloaded:
         found = await asyncio.to_thread(self._reread)
-        now = replace(self._running, pricing=found.pricing, bidding=found.bidding)
+        now = replace(self._running, pricing=found.pricing, bidding=found.bidding, idle=found.idle)
         state = self._agent.state
-        rules = policy(now, state.policy.provider, state.policy.names)
+        idle = await asyncio.to_thread(idle_job, now.idle)
+        rules = replace(policy(now, state.policy.provider, state.policy.names), idle=idle)
         pricer = await pricer_of(now.pricing)
         changes, waits = tuple(differences(self._running, now)), tuple(differences(now, found))
+        if idle != state.policy.idle and now.idle == self._running.idle:
+            changes += (f"{now.idle.manifest}: what it says of the idle job",)
         if changes:
             before, self._pricer.now = self._pricer.now, pricer
             try:

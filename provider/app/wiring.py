@@ -40,6 +40,7 @@ from provider.app import addresses
 from provider.app.config import ProviderConfig, TelemetryConfig
 from provider.app.engine_settings import docker_settings, journal_settings, ledger_settings
 from provider.app.gpu_findings import nvml_settings
+from provider.app.idle_settings import idle_job
 from provider.app.ingress_settings import ingress_settings
 from provider.app.lease_news import LeaseNews
 from provider.app.market_wiring import Joined, check_names, join_up, lease_server
@@ -123,7 +124,7 @@ async def open_agent(
         clock, metrics = SystemClock(), Metrics(version=__version__)
         random = Random(secrets.randbits(64))  # noqa: S311 - jitter of retries, nothing secret
         check_names(config, markets)
-        rules = policy(config, markets.provider, markets.names)
+        rules = replace(policy(config, markets.provider, markets.names), idle=idle_job(config.idle))
         opened = SqliteStore.open(config.state_dir / DATABASE, rules, config.secrets_key_file)
         stack.callback(opened.close)
         store = TimedStore(opened, metrics)

@@ -32,6 +32,8 @@ class Findings:
     """The problems of one file, as they are found."""
 
     is_lenient: bool
+    needs_port: bool = True
+    """Whether one port must be global, as Akash wants it."""
     idle: frozenset[tuple[Step, ...]] = frozenset()
     """Ways to services, profiles and placements that no deployment uses: Akash reads them, and no more."""
     problems: list[Problem] = field(default_factory=list)

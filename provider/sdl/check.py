@@ -289,7 +289,8 @@ def _check_hosts(sections: Sections, findings: Findings) -> None:
     """Host names once in the whole manifest, and one global port at least."""
     seen: set[str] = set()
     is_global = any(to.values.get("global") for _, _, to in _exposures(sections))
-    if sections.uses and not is_global and all(use.service is not None for use in sections.uses):
+    is_missed = findings.needs_port and not is_global
+    if sections.uses and is_missed and all(use.service is not None for use in sections.uses):
         complaint = Complaint(what="no service is global", allowed='one "to: [{global: true}]" at least')
         findings.add(sections.document.place("services"), complaint)
     for use in sections.uses:

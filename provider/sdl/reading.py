@@ -49,23 +49,28 @@ class Parsed:
     warnings: tuple[Problem, ...] = ()
 
 
-def read(data: str | bytes, *, lenient: bool = False, substitution: Substitution = NOTHING) -> Parsed:
+def read(
+    data: str | bytes,
+    *,
+    lenient: bool = False,
+    substitution: Substitution = NOTHING,
+    needs_port: bool = True,
+) -> Parsed:
     """The meaning of an SDL file; ``SdlInvalid`` with all its problems if it has none.
 
     ``lenient`` gives Akash's own verdict: what Akash ignores or lets pass (unknown keys first of all)
     becomes a warning. ``substitution`` fills in ``${NAME}`` in ``env`` and ``credentials``; without it
-    such text stays as it is, as in Akash.
+    such text stays as it is, as in Akash. Without ``needs_port`` nobody need be able to reach it.
     """
     text = source.decode(data) if isinstance(data, bytes) else data.removeprefix("\ufeff")
     try:
-        return _read(text, lenient=lenient, substitution=substitution)
+        return _read(text, Findings(is_lenient=lenient, needs_port=needs_port), substitution)
     except SdlInvalid as invalid:
         raise SdlInvalid(with_excerpts(invalid.problems, text)) from invalid
 
 
-def _read(text: str, *, lenient: bool, substitution: Substitution) -> Parsed:
+def _read(text: str, findings: Findings, substitution: Substitution) -> Parsed:
     parsed = source.parse(text)
-    findings = Findings(is_lenient=lenient)
     sections = _sections(parsed, findings)
     if sections is not None:
         substitute(sections.services, substitution, findings)

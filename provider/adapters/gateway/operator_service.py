@@ -97,7 +97,7 @@ class OperatorGateway(OperatorServiceServicer):
             link_problem=first.link_problem,
             engine=state.runtime.engine if state.runtime else "",
             gpu_attachment=state.runtime.gpu_attachment if state.runtime else "none",
-            nodes=[node_to_pb(state, node, readings) for node in state.nodes],
+            nodes=[node_to_pb(state, node, readings, now) for node in state.nodes],
             leases=[
                 agent_lease_to_pb(lease, now, world.usage(name))
                 for name, lease in sorted(state.leases.items())

@@ -22,7 +22,9 @@ from provider.rpc.fields import line
 from provider.rpc.v1 import operator_pb2, resources_pb2
 
 
-def node_to_pb(state: AgentState, node: Node, readings: Sequence[GpuReading]) -> operator_pb2.NodeStatus:
+def node_to_pb(
+    state: AgentState, node: Node, readings: Sequence[GpuReading], at: Instant
+) -> operator_pb2.NodeStatus:
     """``readings``: the newest of each GPU, those that are fresh."""
     left = free(state, node)
     newest = {reading.uuid: reading for reading in readings}
@@ -35,7 +37,10 @@ def node_to_pb(state: AgentState, node: Node, readings: Sequence[GpuReading]) ->
         memory_bytes_free=max(left.memory_bytes, 0),
         storage_bytes=node.capacity.storage_bytes,
         storage_bytes_free=max(left.storage_bytes, 0),
-        gpus=[_gpu_to_pb(gpu, newest.get(gpu.uuid), holders) for gpu in node.gpus],
+        gpus=[
+            _gpu_to_pb(gpu, newest.get(gpu.uuid), holders.get(gpu.uuid), _idle_to_pb(state, gpu.uuid, at))
+            for gpu in node.gpus
+        ],
         driver_version=node.inventory.driver_version or "",
         cuda_version=node.inventory.cuda_version or "",
         gpu_problem=line(node.inventory.problem or ""),
@@ -45,10 +50,22 @@ def node_to_pb(state: AgentState, node: Node, readings: Sequence[GpuReading]) ->
     )
 
 
+def _idle_to_pb(state: AgentState, gpu: GpuUuid, at: Instant) -> operator_pb2.IdleJobStatus | None:
+    run = state.idle.get(gpu)
+    if run is None or not run.is_on:
+        return None
+    return operator_pb2.IdleJobStatus(
+        phase=run.phase,
+        since_ms=run.since,
+        ran_ms=run.total_ms(at),
+        problem=line(run.problem),
+        retry_ms=run.due,
+    )
+
+
 def _gpu_to_pb(
-    gpu: Gpu, reading: GpuReading | None, holders: dict[GpuUuid, LeaseId]
+    gpu: Gpu, reading: GpuReading | None, holder: LeaseId | None, idle_job: operator_pb2.IdleJobStatus | None
 ) -> operator_pb2.GpuStatus:
-    holder = holders.get(gpu.uuid)
     return operator_pb2.GpuStatus(
         uuid=gpu.uuid,
         index=gpu.index,
@@ -67,6 +84,7 @@ def _gpu_to_pb(
         facts=facts_to_pb(gpu),
         sample=sample_to_pb(reading) if reading else None,
         mig=mig_to_pb(gpu.mig) if gpu.mig else None,
+        idle_job=idle_job,
     )
 
 

@@ -34,7 +34,8 @@ async def end(engine: Engine, found: Found, grace_s: int) -> None:
 
 
 async def remove(engine: Engine, found: Found) -> None:
-    """At once, once its last lines are kept."""
-    await kept_logs.keep(engine, found)
+    """At once, once its last lines are kept; those of the idle job, for which a lease waits, are not."""
+    if not found.lease.is_idle:
+        await kept_logs.keep(engine, found)
     name = naming.container_name(found.lease, found.service, found.replica)
     await engine.call(f"removing {name}", lambda api: containers.remove(api, found.id))

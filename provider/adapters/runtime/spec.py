@@ -41,6 +41,8 @@ OPEN_FILES = 65_536
 OPEN_FILES_MAX = 1_048_576
 OOM_SCORE = 500
 """Tenants are killed before the agent and the engine."""
+OOM_SCORE_IDLE = 1000
+"""And the operator's idle job before any tenant: its memory is for sale."""
 SHM = "/dev/shm"  # noqa: S108 - the container's, not a place for temporary files
 SHM_BYTES_MIN = 64 * 1024 * 1024
 APPARMOR_PROFILE = "docker-default"
@@ -134,17 +136,9 @@ def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Itera
         name, _, text = line.partition("=")
         if name and not name.startswith(RESERVED):
             tenants[name] = text
-    # Akash sets these unless the tenant did (cluster/kube/builder, "addIfNotPresent").
-    markets = {
-        "AKASH_GROUP_SEQUENCE": str(lease.gseq),
-        "AKASH_DEPLOYMENT_SEQUENCE": str(lease.dseq),
-        "AKASH_ORDER_SEQUENCE": str(lease.oseq),
-        "AKASH_OWNER": lease.as_told.owner,
-        "AKASH_PROVIDER": lease.provider,
-        "AKASH_CLUSTER_PUBLIC_HOSTNAME": ground.settings.public_hostname,
-    }
+    markets = {} if lease.is_idle else _markets(launch, ground)
     ours = {
-        "PROVIDER_LEASE": str(lease.as_told),
+        "PROVIDER_LEASE": "" if lease.is_idle else str(lease.as_told),
         "PROVIDER_SERVICE": replica.service.name,
         "PROVIDER_REPLICA": str(replica.replica),
         "PROVIDER_HOSTNAMES": ",".join(replica.hostnames),
@@ -152,6 +146,19 @@ def environment(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Itera
     }
     said = [f"{name}={text}" for name, text in (markets | tenants | ours).items() if text or name in tenants]
     return [*said, *(name for name in ground.image_gpu_env if name not in ours)]
+
+
+def _markets(launch: Launch, ground: Ground) -> dict[str, str]:
+    """Akash sets these unless the tenant did (cluster/kube/builder, "addIfNotPresent")."""
+    lease = launch.lease
+    return {
+        "AKASH_GROUP_SEQUENCE": str(lease.gseq),
+        "AKASH_DEPLOYMENT_SEQUENCE": str(lease.dseq),
+        "AKASH_ORDER_SEQUENCE": str(lease.oseq),
+        "AKASH_OWNER": lease.as_told.owner,
+        "AKASH_PROVIDER": lease.provider,
+        "AKASH_CLUSTER_PUBLIC_HOSTNAME": ground.settings.public_hostname,
+    }
 
 
 def _labels(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> dict[str, str]:
@@ -184,7 +191,7 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
         "Memory": memory,
         "MemorySwap": memory,
         "MemorySwappiness": 0,
-        "OomScoreAdj": OOM_SCORE,
+        "OomScoreAdj": OOM_SCORE_IDLE if launch.lease.is_idle else OOM_SCORE,
         **_cpus(launch, resources.cpu_millis, ground),
         "Ulimits": [
             {"Name": "nofile", "Soft": min(OPEN_FILES, ground.open_files), "Hard": ground.open_files},
@@ -217,10 +224,12 @@ def _host_config(launch: Launch, replica: ReplicaLaunch, ground: Ground) -> Json
 
 
 def _cpus(launch: Launch, rented_millis: int, ground: Ground) -> Json:
+    # The idle job gets what no lease wants: its cores are for sale.
+    weight = 0 if launch.lease.is_idle else rented_millis * 1024 // 1000
     return {
         "NanoCpus": _cpu_millis(rented_millis, ground) * 1_000_000,
         # Where cores are short each gets its part of them: 1024 is the engine's weight of one core.
-        "CpuShares": min(max(rented_millis * 1024 // 1000, CPU_SHARES_MIN), CPU_SHARES_MAX),
+        "CpuShares": min(max(weight, CPU_SHARES_MIN), CPU_SHARES_MAX),
         "CpusetCpus": launch.cpus,
         "CpusetMems": launch.memory_nodes,
     }

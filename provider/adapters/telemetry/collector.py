@@ -39,6 +39,7 @@ def groups(snapshot: Snapshot) -> Iterator[Group]:
     cards = [(node, card) for node in snapshot.view.nodes for card in node.gpus]
     yield gpu.cards(cards, snapshot)
     yield gpu.counts(cards, snapshot)
+    yield gpu.idle_jobs(cards, snapshot)
     yield reading.readings(cards, snapshot)
     if snapshot.probe is not None:
         yield nvml.probe(snapshot.probe)

@@ -49,11 +49,22 @@ class MarketView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdleView:
+    """The operator's idle job on one card."""
+
+    gpu: GpuUuid
+    is_running: bool
+    ran_ms: int
+    """In all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetryView:
     """The agent's state as far as metrics tell it."""
 
     nodes: tuple[Node, ...] = ()
     leases: tuple[LeaseView, ...] = ()
+    idle: tuple[IdleView, ...] = ()
     signals: tuple[tuple[GpuUuid, str], ...] = ()
     """What holds against cards now: card, ``domain.gpu_health.GpuSignal``."""
     bids_open: int = 0

@@ -122,6 +122,8 @@ def _market_line(market: operator_pb2.MarketStatus) -> str:
 def _gpu_line(node: operator_pb2.NodeStatus) -> str:
     held = sum(gpu.HasField("lease") for gpu in node.gpus)
     text = f"{len(node.gpus) - held} of {len(node.gpus)} GPUs free"
+    idling = sum(gpu.idle_job.phase == "running" for gpu in node.gpus if gpu.HasField("idle_job"))
+    text += f", the idle job on {idling}" if idling else ""
     text += f" {render.SIMULATED}" if node.simulated_gpus else ""
     return text + (f": {node.gpu_problem}" if node.gpu_problem else "")
 

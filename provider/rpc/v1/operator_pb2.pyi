@@ -1086,6 +1086,7 @@ class GpuStatus(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     MIG_FIELD_NUMBER: _builtins.int
+    IDLE_JOB_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     index: _builtins.int
     name: _builtins.str
@@ -1114,6 +1115,10 @@ class GpuStatus(_message.Message):
     def mig(self) -> _gpu_pb2.MigSlice:
         """Absent for a whole card."""
 
+    @_builtins.property
+    def idle_job(self) -> Global___IdleJobStatus:
+        """The operator's own, on a card that nobody rents; absent where it is not."""
+
     def __init__(
         self,
         *,
@@ -1134,10 +1139,11 @@ class GpuStatus(_message.Message):
         facts: _gpu_pb2.GpuFacts | None = ...,
         sample: _gpu_pb2.GpuSample | None = ...,
         mig: _gpu_pb2.MigSlice | None = ...,
+        idle_job: Global___IdleJobStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "facts", b"facts", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "mig", b"mig", "power_watts", b"power_watts", "sample", b"sample", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "facts", b"facts", "idle_job", b"idle_job", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "mig", b"mig", "power_watts", b"power_watts", "sample", b"sample", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "facts", b"facts", "health", b"health", "index", b"index", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "mig", b"mig", "model", b"model", "name", b"name", "power_watts", b"power_watts", "problem", b"problem", "sample", b"sample", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_ratio", b"_utilization_ratio", "facts", b"facts", "health", b"health", "idle_job", b"idle_job", "index", b"index", "interface", b"interface", "lease", b"lease", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "mig", b"mig", "model", b"model", "name", b"name", "power_watts", b"power_watts", "problem", b"problem", "sample", b"sample", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "utilization_ratio", b"utilization_ratio", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__interface: _TypeAlias = _typing.Literal["interface"]  # noqa: Y015
     _WhichOneofArgType__interface: _TypeAlias = _typing.Literal["_interface", b"_interface"]  # noqa: Y015
@@ -1165,6 +1171,44 @@ class GpuStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__utilization_ratio) -> _WhichOneofReturnType__utilization_ratio | None: ...
 
 Global___GpuStatus: _TypeAlias = GpuStatus  # noqa: Y015
+
+@_typing.final
+class IdleJobStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    RAN_MS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    RETRY_MS_FIELD_NUMBER: _builtins.int
+    phase: _builtins.str
+    """"starting", "running", "waiting" or "stopping"."""
+    since_ms: _builtins.int
+    """UTC milliseconds: since when."""
+    ran_ms: _builtins.int
+    """How long it has run on this card in all."""
+    problem: _builtins.str
+    """Why it waits, one line."""
+    retry_ms: _builtins.int
+    """UTC milliseconds: when it is started again; absent unless it waits."""
+    def __init__(
+        self,
+        *,
+        phase: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        ran_ms: _builtins.int = ...,
+        problem: _builtins.str = ...,
+        retry_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_ms", b"_retry_ms", "retry_ms", b"retry_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_ms", b"_retry_ms", "phase", b"phase", "problem", b"problem", "ran_ms", b"ran_ms", "retry_ms", b"retry_ms", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__retry_ms: _TypeAlias = _typing.Literal["retry_ms"]  # noqa: Y015
+    _WhichOneofArgType__retry_ms: _TypeAlias = _typing.Literal["_retry_ms", b"_retry_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_ms) -> _WhichOneofReturnType__retry_ms | None: ...
+
+Global___IdleJobStatus: _TypeAlias = IdleJobStatus  # noqa: Y015
 
 @_typing.final
 class AgentLease(_message.Message):

@@ -29,9 +29,11 @@ from provider.rpc.member import Role
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.gpu import SimulatedGpus, SimulatedProbe
 from provider.sim.ledger import MemoryLedger
-from tests.agents import PROVIDER, gpu, lease_of, node, nodes_read
+from tests.agents import POLICY, PROVIDER, gpu, lease_of, node, nodes_read
 from tests.cards import Card, run
+from tests.idle_jobs import idle_job
 
+IDLING = replace(POLICY, idle=idle_job())
 FIRST = GpuUuid("GPU-5f3a91c2-0000-0000-0000-000000000001")
 SECOND = GpuUuid("GPU-5f3a91d7-0000-0000-0000-000000000002")
 
@@ -124,6 +126,26 @@ def test_a_table_says_who_is_not_healthy_and_why(provider: Callable[[Card], Prov
     assert "free" in second
     assert f"{FIRST[:12]} is degraded: remap pending: a memory row is replaced at its next reset" in out
     assert "provider gpus health 0" in out
+
+
+def test_the_idle_job_is_shown_where_it_runs_and_why_it_does_not(
+    provider: Callable[[Card], Provider],
+) -> None:
+    card = Card(replace(gpu(0), uuid=FIRST), replace(gpu(1), uuid=SECOND), policy=IDLING)
+    on_first, on_second = list(card.agent.open.values())
+    card.agent.done(on_first)
+    card.agent.fails(on_second)
+    _, out, _ = provider(card)("gpus")
+    first, second, *_ = out.splitlines()[1:]
+    assert "idle job " in first
+    assert "idle job (waiting)" in second
+    assert f"{SECOND[:12]}: the idle job does not run: it broke; again at 2023-11-14" in out
+    _, out, _ = provider(card)("status")
+    assert "2 of 2 GPUs free, the idle job on 1" in out
+    card.agent.begin()
+    told = json.loads(provider(card)("gpus", "--json")[1])
+    (cards,) = [each["gpus"] for each in told]
+    assert [each.get("idle_job", {}).get("phase") for each in cards] == ["stopping", "waiting"]
 
 
 @pytest.mark.parametrize("named", ["0", FIRST, "GPU-5f3a91c", "gpu-5F3A91C2"])

@@ -27,6 +27,7 @@ from provider.core.gpu_records import record_of
 from provider.core.health import HealthSettings, table
 from provider.core.health_row import Row
 from provider.core.lease import Phase
+from provider.core.policy import Policy
 from provider.core.state import Lease
 from provider.domain.gpu import Gpu, GpuHealth
 from provider.domain.gpu_health import GpuSignal
@@ -110,10 +111,13 @@ class HealthWorld:
     nvml: NvmlSettings = QUICK
     clock: SteppedClock = field(default_factory=SteppedClock)
     market: SimulatedMarket = field(default_factory=SimulatedMarket)
-    store: MemoryStore = field(default_factory=lambda: MemoryStore(CAREFUL))
+    policy: Policy = CAREFUL
+    processes: dict[int, LeaseId] = field(default_factory=dict)
+    """Whose those are that no simulated container has."""
     host: SimulatedHost = field(default_factory=SimulatedHost)
 
     def __post_init__(self) -> None:
+        self.store = MemoryStore(self.policy)
         self.engine = SimulatedEngine(clock=self.clock)
         self.journal = MemoryJournal()
         self.usage = SimulatedUsage(self.clock)
@@ -121,7 +125,7 @@ class HealthWorld:
     @asynccontextmanager
     async def alive(self) -> AsyncIterator[None]:
         """The daemon runs for the length of the block; what was stored is there in the next."""
-        self.store = self.store.restarted(CAREFUL)
+        self.store = self.store.restarted(self.policy)
         state, unfinished = self.store.load()
         observing = Observing(Metrics(version=__version__), self.clock, LeaseNews(self.journal, self.clock))
         self.loop = Loop(state, self.store, self.clock, observing)
@@ -146,7 +150,7 @@ class HealthWorld:
                 HealthSources(
                     gpus=probe,
                     clock=self.clock,
-                    lease_of=self.attribution.lease_of,
+                    lease_of=self.whose,
                     rows=quickened(),
                     every=LOOK_EVERY,
                 ),
@@ -181,6 +185,9 @@ class HealthWorld:
         signals = {gpu.uuid: (gpu.health, gpu.problem) for gpu in self.cards()}
         leases = {str(each.id): each.phase for each in self.loop.state.leases.values()}
         return f"cards {signals}, leases {leases}, bids {list(map(str, self.loop.state.bids))}"
+
+    def whose(self, pid: int) -> LeaseId | None:
+        return self.processes.get(pid) or self.attribution.lease_of(pid)
 
     # --- what is seen
 

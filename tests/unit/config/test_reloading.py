@@ -114,6 +114,29 @@ def test_who_is_asked_changes_with_the_strategy(tmp_path: Path) -> None:
     assert daemon.state.policy.strategy is PriceStrategy.SCRIPT
 
 
+def test_the_idle_job_comes_changes_and_goes(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    job, block = tmp_path / "idle.yaml", {"manifest": str(tmp_path / "idle.yaml")}
+    daemon.writes(idle=block)
+    assert f"idle.manifest: {job} cannot be read" in daemon.reload().problem
+    text = Path("manifests/idle/batch.yaml").read_text(encoding="utf-8")
+    job.write_text(text)
+    assert daemon.reload().changes == (f"idle.manifest: none -> {job}",)
+    assert daemon.reload().changes == ()
+    first = daemon.state.policy.idle
+    assert first is not None
+    job.write_text(text.replace("QUEUE=", "Q="))
+    assert daemon.reload().changes == (f"{job}: what it says of the idle job",)
+    assert daemon.state.policy.idle is not None
+    assert daemon.state.policy.idle.generation != first.generation
+    daemon.writes(pricing={"gpu_hour": {"*": 3}}, idle=block)
+    assert len(daemon.reload().changes) == 1
+    assert daemon.state.policy.idle is not None
+    daemon.writes()
+    assert len(daemon.reload().changes) == 2
+    assert daemon.state.policy.idle is None
+
+
 def test_differences_go_as_deep_as_settings_do() -> None:
     before, after = ProviderConfig(), parse({"gpu": {"simulate": [{"model": "t4"}]}}, {}, "file")
     (one,) = differences(before, after)

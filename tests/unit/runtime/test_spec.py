@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider import sdl
-from provider.adapters.runtime import seccomp
+from provider.adapters.runtime import naming, seccomp
 from provider.adapters.runtime.gpus import Attachment
 from provider.adapters.runtime.settings import DockerSettings
 from provider.adapters.runtime.spec import Ground, container_config, environment, spec_hash
-from provider.domain.ids import ProviderId
+from provider.domain.idle import idle_id
+from provider.domain.ids import GpuUuid, ProviderId
 from provider.domain.manifest import Credentials, MountPoint, ServiceParams
 from provider.domain.resources import MIB, Attribute, Volume
 from provider.domain.secret import Secret
@@ -91,6 +92,21 @@ def test_environment_of_the_market_gives_way_to_the_tenants() -> None:
     assert "AKASH_CLUSTER_PUBLIC_HOSTNAME" not in told
     ground = replace(GROUND, settings=replace(SETTINGS, public_hostname="gpu.example"))
     assert env(wanted, ground)["AKASH_CLUSTER_PUBLIC_HOSTNAME"] == "gpu.example"
+
+
+def test_an_idle_job_is_fenced_in_like_a_tenants_and_stands_back() -> None:
+    """Its cores and its memory are for sale: it gets what no lease wants, and is ended before any."""
+    tenants = launch()
+    idle = replace(tenants, lease=idle_id(ProviderId("p1"), GpuUuid("GPU-1")))
+
+    differ = {"CpuShares": 2, "OomScoreAdj": 1000, "NetworkMode": f"gp-{idle.lease.key}"}
+    assert host(idle) == host(tenants) | differ | {"Mounts": host(idle)["Mounts"]}
+    told = env(idle)
+    assert "PROVIDER_LEASE" not in told
+    assert not [name for name in told if name.startswith("AKASH_")]
+    labels = container_config(idle, idle.replicas[0], GROUND)["Labels"]
+    assert isinstance(labels, dict)
+    assert naming.lease_of(labels) == idle.lease
 
 
 def test_the_hash_is_of_what_was_asked_and_not_of_how_it_is_paid_or_pulled() -> None:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from provider.adapters.telemetry import table
 from provider.adapters.telemetry.metrics import ORDER_RESULTS, Metrics, order_result
 from provider.adapters.telemetry.table.metric import Kind
-from provider.adapters.telemetry.view import LeaseView, MarketView, Snapshot, TelemetryView
+from provider.adapters.telemetry.view import IdleView, LeaseView, MarketView, Snapshot, TelemetryView
 from provider.core.lease import Phase
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory, GpuReading
 from provider.domain.ids import GpuUuid, LeaseId, NodeName
@@ -124,6 +124,11 @@ def busy() -> Snapshot:
     view = TelemetryView(
         nodes=(node(card(FIRST, 0), card(SECOND, 1)),),
         leases=(lease("abc", FIRST, earned=7),),
+        idle=(
+            IdleView(gpu=FIRST, is_running=False, ran_ms=60_000),
+            IdleView(gpu=SECOND, is_running=True, ran_ms=2_500),
+            IdleView(gpu=GpuUuid("GPU-that-is-gone"), is_running=True, ran_ms=1),
+        ),
         bids_open=2,
         markets=(MarketView(name="acme", is_connected=True),),
     )
@@ -173,6 +178,11 @@ def test_a_busy_card() -> None:
     assert at(found, "provider_gpu_energy_joules_total", uuid=FIRST) == 0, "it begins with the daemon"
     assert at(found, "provider_gpu_leased", uuid=FIRST) == 1
     assert at(found, "provider_gpu_leased", uuid=SECOND) == 0
+    assert at(found, "provider_gpu_idle_job_running", uuid=FIRST) == 0
+    assert at(found, "provider_gpu_idle_job_running", uuid=SECOND) == 1
+    assert at(found, "provider_gpu_idle_job_seconds_total", uuid=FIRST) == 60
+    assert at(found, "provider_gpu_idle_job_seconds_total", uuid=SECOND) == 2.5
+    assert at(found, "provider_gpu_idle_job_running", uuid="GPU-that-is-gone") is None
     assert at(found, "provider_gpu_health_state", uuid=FIRST, state="healthy") == 1
     assert at(found, "provider_gpu_health_state", uuid=FIRST, state="degraded") == 0
     assert at(found, "provider_gpus", state="leased", simulated="false") == 1

@@ -28,12 +28,16 @@ from provider.ports import Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An image of a manifest. Without a lease: the operator's own wish, which no list forbids."""
+    """An image of a manifest. Without a tenant's lease: the operator's own wish, which no list forbids."""
 
     image: str
     credentials: Credentials | None = None
     lease: LeaseId | None = None
     generation: int = 0
+
+    @property
+    def is_operators(self) -> bool:
+        return self.lease is None or self.lease.is_idle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ class Images:
         if pin is not None:
             got = await self._pinned(wanted, reference, pin)
         else:
-            if wanted.lease is not None:
+            if not wanted.is_operators:
                 policy.check_lists(self._settings, reference)
             got = await self._resolved(wanted, reference)
         await self._check_architecture(wanted.image, (got.facts.architecture,))
@@ -176,7 +180,7 @@ class Images:
         return replace(reference, registry=mirror) if mirror else None
 
     async def _check_address(self, wanted: Wanted, reference: Reference) -> None:
-        if wanted.lease is None:
+        if wanted.is_operators:
             return
         info = await self._engine.info()
         await policy.check_address(

@@ -78,6 +78,25 @@ def _counts(*samples: tuple[str, str, int]) -> Rows:
     yield nvml.GPUS, [((state, simulated), count) for state, simulated, count in samples]
 
 
+def idle_jobs(cards: Cards, snapshot: Snapshot) -> Group:
+    """The operator's own job on cards that are here, apart from them: its seconds move at every scrape."""
+    present = {gpu.uuid for _, gpu in cards}
+    return Group(
+        metrics=(table.IDLE_JOB, table.IDLE_SECONDS),
+        tell=_idle_job,
+        parts=[
+            (each.gpu, (each.gpu, each.is_running, each.ran_ms))
+            for each in snapshot.view.idle
+            if each.gpu in present
+        ],
+    )
+
+
+def _idle_job(uuid: GpuUuid, is_running: bool, ran_ms: int) -> Rows:
+    yield table.IDLE_JOB, [((uuid,), float(is_running))]
+    yield table.IDLE_SECONDS, [((uuid,), ran_ms / 1000)]
+
+
 def _leased(snapshot: Snapshot) -> set[GpuUuid]:
     return {uuid for lease in snapshot.view.leases for uuid in lease.gpus}
 

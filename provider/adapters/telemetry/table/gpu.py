@@ -31,6 +31,14 @@ HEALTH_REASON = gauge(
 )
 SCHEDULABLE = gauge("provider_gpu_schedulable", "1 while the card is healthy and may be sold.", "uuid")
 LEASED = gauge("provider_gpu_leased", "1 while a lease holds the card.", "uuid")
+IDLE_JOB = gauge(
+    "provider_gpu_idle_job_running",
+    "1 while the operator's idle job runs on the card; absent where it is not for it.",
+    "uuid",
+)
+IDLE_SECONDS = counter(
+    "provider_gpu_idle_job_seconds_total", "For how long the operator's idle job ran on the card.", "uuid"
+)
 
 # --- load and memory
 
