@@ -65,6 +65,7 @@ class Observing:
         self, metrics: Metrics, clock: Clock, news: LeaseNews | None = None, ledger: Ledger | None = None
     ) -> None:
         """``news`` passes a lease's part of it on to its tenant; ``ledger`` keeps what was decided."""
+        self._log = log.bind()  # once: the lazy logger of the module makes one anew for each event
         self._metrics = metrics
         self._clock = clock
         self._news = news
@@ -97,22 +98,22 @@ class Observing:
     def _event(self, event: Event) -> None:
         match event:
             case CoordinatorConnected():
-                log.info("coordinator_connected", market=event.market, epoch=event.epoch)
+                self._log.info("coordinator_connected", market=event.market, epoch=event.epoch)
             case NodesRead():
                 self._unfit(event.runtime)
             case WorkloadsListed():
                 self.on_workloads(event.workloads)
             case PolicyChanged():
-                log.info("policy_changed", changes=list(event.changes))
+                self._log.info("policy_changed", changes=list(event.changes))
             case CoordinatorLost():
                 market = self._markets[event.market_id].name
-                log.warning("coordinator_lost", market=market, problem=event.why)
+                self._log.warning("coordinator_lost", market=market, problem=event.why)
                 self._metrics.coordinator_lost(market)
             case Performed(effect=PlaceBid(bid=bid)):
-                log.info("bid_placed", lease=str(bid.id), rate=str(bid.rate))
+                self._log.info("bid_placed", lease=str(bid.id), rate=str(bid.rate))
                 self._metrics.bid(BidOutcome.SUBMITTED)
             case Failed() if event.is_final:
-                log.warning("effect_failed", effect=event.effect.id, problem=event.what)
+                self._log.warning("effect_failed", effect=event.effect.id, problem=event.what)
             case _:
                 pass
 
@@ -121,7 +122,9 @@ class Observing:
             return
         self._told_unfit = runtime.unfit
         for each in runtime.unfit:
-            log.warning("engine_unfit", problem=str(each), bids="allowed" if each.is_allowed else "none")
+            self._log.warning(
+                "engine_unfit", problem=str(each), bids="allowed" if each.is_allowed else "none"
+            )
 
     def _note(self, note: Note, at: Instant) -> None:
         if isinstance(note, OrderConsidered | BidEnded):
@@ -129,7 +132,9 @@ class Observing:
         elif isinstance(note, GpuFaulted | GpuSignalMoved):
             self._gpu_note(note, at)
         elif isinstance(note, IdleMoved):
-            log.info("idle_job_moved", gpu=note.gpu, before=note.before, after=note.after, detail=note.detail)
+            self._log.info(
+                "idle_job_moved", gpu=note.gpu, before=note.before, after=note.after, detail=note.detail
+            )
         else:
             self._lease_note(note, at)
 
@@ -137,32 +142,32 @@ class Observing:
         match note:
             case GpuFaulted():
                 lease = str(note.lease) if note.lease else None
-                log.warning("gpu_faulted", gpu=note.gpu, xid=note.xid, kind=note.kind, lease=lease)
+                self._log.warning("gpu_faulted", gpu=note.gpu, xid=note.xid, kind=note.kind, lease=lease)
                 self._metrics.gpu_faulted(note.gpu, note.xid, note.kind, note.count, at)
             case GpuSignalMoved(line=line) if line.is_raised:
-                log.warning("gpu_signal_raised", gpu=note.gpu, signal=line.signal, detail=line.detail)
+                self._log.warning("gpu_signal_raised", gpu=note.gpu, signal=line.signal, detail=line.detail)
             case GpuSignalMoved(line=line):
-                log.info("gpu_signal_cleared", gpu=note.gpu, signal=line.signal, detail=line.detail)
+                self._log.info("gpu_signal_cleared", gpu=note.gpu, signal=line.signal, detail=line.detail)
             case _:
                 assert_never(note)
 
     def _market_note(self, note: OrderConsidered | BidEnded, at: Instant) -> None:
         match note:
             case OrderConsidered(decision=decision) if decision.refused is not None:
-                log.info("order_refused", order=str(note.order.id), reason=str(decision.refused))
+                self._log.info("order_refused", order=str(note.order.id), reason=str(decision.refused))
                 self._metrics.order_seen(decision.refused.why)
             case OrderConsidered(decision=decision):
-                log.info("order_matched", order=str(note.order.id), rate=str(decision.rate))
+                self._log.info("order_matched", order=str(note.order.id), rate=str(decision.rate))
                 self._metrics.order_seen(None)
                 self._metrics.bid_waited(BidStage.DECIDE, (self._clock.now() - at) / 1000)
             case BidEnded():
-                log.info("bid_ended", lease=str(note.bid), outcome=note.outcome, detail=note.detail)
+                self._log.info("bid_ended", lease=str(note.bid), outcome=note.outcome, detail=note.detail)
                 self._metrics.bid(BidOutcome(note.outcome))
 
     def _lease_note(self, note: LeaseNote, at: Instant) -> None:
         match note:
             case LeaseMoved():
-                log.info(
+                self._log.info(
                     "lease_moved",
                     lease=str(note.lease),
                     before=note.before,
@@ -170,7 +175,7 @@ class Observing:
                     detail=note.detail,
                 )
             case ContainerEnded():
-                log.warning(
+                self._log.warning(
                     "container_ended",
                     lease=str(note.lease),
                     service=note.service,
@@ -180,11 +185,11 @@ class Observing:
                 )
                 self._metrics.container_ended(note.cause)
             case UpdateTakenBack():
-                log.warning("update_taken_back", lease=str(note.lease), reason=note.why)
+                self._log.warning("update_taken_back", lease=str(note.lease), reason=note.why)
             case NoticeGiven():
-                log.info("notice_given", lease=str(note.lease), ends_at=note.ends_at, reason=note.why)
+                self._log.info("notice_given", lease=str(note.lease), ends_at=note.ends_at, reason=note.why)
             case LeaseClosed():
-                log.info(
+                self._log.info(
                     "lease_closed",
                     lease=str(note.lease),
                     reason=note.reason,
@@ -200,9 +205,9 @@ class Observing:
                     market=self._markets[note.lease.market].name,
                 )
             case OrphanFound():
-                log.warning("orphan_found", lease=str(note.lease))
+                self._log.warning("orphan_found", lease=str(note.lease))
             case EffectGaveUp():
-                log.warning("effect_given_up", effect=note.effect, problem=note.what, at=at)
+                self._log.warning("effect_given_up", effect=note.effect, problem=note.what, at=at)
             case _:
                 assert_never(note)
 

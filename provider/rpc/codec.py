@@ -158,11 +158,12 @@ def _volume(wire: pb.Volume, path: str) -> Volume:
 
 
 def _endpoint(wire: pb.Endpoint, path: str) -> Endpoint:
-    number = wire.kind - 1
-    if number not in tuple(EndpointKind):
-        raise broken(f"{path}.kind", f"{wire.kind} is no kind of endpoint")
+    try:
+        kind = EndpointKind(wire.kind - 1)
+    except ValueError:
+        raise broken(f"{path}.kind", f"{wire.kind} is no kind of endpoint") from None
     return Endpoint(
-        kind=EndpointKind(number),
+        kind=kind,
         sequence_number=at_least(wire.sequence_number, 0, f"{path}.sequence_number"),
     )
 

@@ -6,7 +6,7 @@ Paths read as the proto does: ``order.group.units[0].resources.cpu_millis``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
@@ -93,14 +93,16 @@ def sha256(value: bytes, path: str) -> str:
 
 
 def one_of(kind: type[Name], value: str, path: str) -> Name:
-    if value not in tuple(kind):
-        raise broken(path, f"{value[:40]!r} is none of {', '.join(kind)}")
-    return kind(value)
+    try:
+        return kind(value)
+    except ValueError:
+        raise broken(path, f"{value[:40]!r} is none of {', '.join(kind)}") from None
 
 
-def each(values: Iterable[Wire], decode: Callable[[Wire, str], Value], path: str) -> tuple[Value, ...]:
+def each(values: Sequence[Wire], decode: Callable[[Wire, str], Value], path: str) -> tuple[Value, ...]:
     """Every item decoded, each with its place in the path."""
-    items = tuple(values)
-    if len(items) > ITEMS_MOST:
+    if not values:
+        return ()
+    if len(values) > ITEMS_MOST:
         raise broken(path, f"has more than {ITEMS_MOST} items")
-    return tuple(decode(item, f"{path}[{place}]") for place, item in enumerate(items))
+    return tuple([decode(item, f"{path}[{place}]") for place, item in enumerate(values)])

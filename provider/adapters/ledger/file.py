@@ -59,7 +59,9 @@ class LedgerSettings:
     queue_most: int = 20_000
     """Records that wait to be written; more are lost."""
     linger_s: float = 0.2
-    """How long the first of them waits for more, so that orders that come together are bid on first."""
+    """They wait until so long nothing came, so that orders that come together are bid on first."""
+    linger_most_s: float = 2.0
+    """But the first of them no longer than this, where more comes all the time: what kill -9 can cost."""
 
 
 def opened(path: Path) -> sqlite3.Connection:

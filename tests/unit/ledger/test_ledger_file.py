@@ -24,6 +24,7 @@ from provider.core.events import OrderOpened
 from provider.core.ledger import Decided, Fate, LedgerQuery, Record, Seen, Story
 from provider.domain.errors import ConfigError, Temporary
 from provider.sim.ledger import MemoryLedger
+from provider.sim.waiting import until
 from tests.agents import START, Agent, healthy, order
 
 WRITER = """
@@ -141,6 +142,14 @@ def test_more_than_may_wait_is_lost_and_counted(settings: LedgerSettings) -> Non
         kept = len(stories(ledger))  # a question ends the waiting for more
         assert kept + sum(lost) == 30
         assert sum(lost) >= 19, "what the thread had taken, and ten that waited"
+
+
+def test_while_more_comes_records_wait_but_not_for_ever(settings: LedgerSettings) -> None:
+    with opened(replace(settings, linger_s=3600, linger_most_s=0.3)) as ledger:
+        assert stories(ledger) == ()
+        ledger.keep(decisions(1)[0])
+        assert rows(settings.path) == 0
+        asyncio.run(until(lambda: rows(settings.path) == 1))
 
 
 def test_never_more_than_so_many_records(settings: LedgerSettings) -> None:
