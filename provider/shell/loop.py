@@ -37,6 +37,8 @@ BATCH_MOST = 256
 YIELDS = 2
 """Turns of the event loop in which something must come in for more to be waited for: a message that was read
 takes one to its source and one to the inbox."""
+BUSY_S = 0.005
+"""So soon after the last turn, more is likely to be on its way; what comes out of silence is not held up."""
 
 
 @dataclass(slots=True)
@@ -89,12 +91,15 @@ class Loop:
         """For ever: take what waits, commit it, let it be seen and done."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._wake_when_due())
+            time, turned_s = asyncio.get_running_loop().time, -BUSY_S
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._inbox:
-                    await self._gather()
+                    if time() - turned_s < BUSY_S:
+                        await self._gather()
                     await self._turn(lanes)
+                    turned_s = time()
                     await asyncio.sleep(0)  # let sources and lanes in between two transactions
 
     async def _gather(self) -> None:

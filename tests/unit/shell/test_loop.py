@@ -150,6 +150,18 @@ def test_what_keeps_coming_shares_the_transaction() -> None:
     assert len(batches) <= 3
 
 
+def test_what_comes_out_of_silence_is_not_held_up() -> None:
+    async def body(loop: Loop, watched: Watched) -> None:
+        for _each in range(3):
+            await asyncio.sleep(1)
+            before = len(watched.batches)
+            await loop.put(LOST)
+            await asyncio.sleep(0)
+            assert len(watched.batches) == before + 1
+
+    looping(body)
+
+
 def test_a_step_answers_whoever_asked() -> None:
     async def body(loop: Loop, _: Watched) -> None:
         first, second = await asyncio.gather(
