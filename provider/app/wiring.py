@@ -52,7 +52,7 @@ from provider.app.policy import health_rows, policy
 from provider.app.pricers import LivePricer, pricer_of
 from provider.app.reloading import Reloading
 from provider.core.effects import Effect
-from provider.core.ledger import began
+from provider.core.ledger import Began, began
 from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId, MarketId, ProviderId
 from provider.ports import CoordinatorLink, GpuProbe
@@ -135,8 +135,7 @@ async def open_agent(
         check_all_are_known(state)
         journal = _journal(config, stack)
         news = LeaseNews(journal, clock)
-        ledger = _ledger(config, metrics, stack)
-        ledger.keep(began(state, clock.now()))
+        ledger = _ledger(config, metrics, began(state, clock.now()), stack)
         observing = Observing(metrics, clock, news, ledger)
         loop = Loop(state, store, clock, observing)
         make = make_machine or this_machine
@@ -175,9 +174,12 @@ def _calm_collector(stack: AsyncExitStack) -> None:
     gc.set_threshold(COLLECTED_AFTER, 10, 10)
 
 
-def _ledger(config: ProviderConfig, metrics: Metrics, stack: AsyncExitStack) -> SqliteLedger:
+def _ledger(
+    config: ProviderConfig, metrics: Metrics, starts_with: Began, stack: AsyncExitStack
+) -> SqliteLedger:
     ledger = SqliteLedger(ledger_settings(config), metrics.ledger_lost)
     stack.callback(ledger.close)
+    ledger.keep(starts_with)
     return ledger
 
 
