@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 
 from provider.domain.errors import ConfigError
 
@@ -14,6 +15,15 @@ def split(text: str, setting: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"{setting}: {text!r} is not an address", remedy="write it like 0.0.0.0:8443")
     return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches it there. A name counts by what it resolves to, if it does."""
+    try:
+        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return False
+    return all(ip_address(each.partition("%")[0]).is_loopback for each in found)
 
 
 def own_name() -> str:

@@ -50,6 +50,14 @@ class HealthConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageConfig:
+    """What leases use, as it is shown; nothing is billed from it."""
+
+    interval_s: float = 2.0
+    """Between two readings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
     """The container engine and what tenants get of the network."""
 
@@ -299,6 +307,7 @@ class ProviderConfig:
     log_level: str = "info"
     gpu: GpuConfig = GpuConfig()
     health: HealthConfig = HealthConfig()
+    usage: UsageConfig = UsageConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     network: NetworkConfig = NetworkConfig()
     images: ImageConfig = ImageConfig()

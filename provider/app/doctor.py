@@ -11,7 +11,7 @@ from provider.adapters.runtime.advisories import Part
 from provider.adapters.runtime.docker import DockerRuntime
 from provider.adapters.runtime.egress.warden import FILTER
 from provider.app import addresses
-from provider.app.config import ProviderConfig
+from provider.app.config import ProviderConfig, TelemetryConfig
 from provider.app.engine_settings import docker_settings
 from provider.app.finding import Finding
 from provider.app.gpu_findings import examine_gpus
@@ -20,6 +20,7 @@ from provider.app.ingress_settings import ingress_findings, listens
 from provider.app.market_wiring import check_names
 from provider.app.memberships import memberships
 from provider.app.policy import policy
+from provider.app.usage_settings import usage_interval
 from provider.domain.errors import ConfigError, ProviderError
 from provider.domain.ids import ProviderId
 from provider.domain.moment import rfc3339
@@ -52,11 +53,41 @@ async def examine(config: ProviderConfig) -> AsyncIterator[Finding]:
         *listens(config),
     ):
         yield _port(setting, address)
+    for finding in readers_findings(config.telemetry):
+        yield finding
+
+
+def readers_findings(telemetry: TelemetryConfig) -> Iterator[Finding]:
+    """Who can read the metrics: what is rented here, at what price, and what it earns."""
+    try:
+        host, _ = addresses.split(telemetry.listen, "telemetry.listen")
+    except ConfigError:
+        return  # said of the port
+    if addresses.is_loopback(host):
+        who = "this machine alone"
+    elif telemetry.client_ca is not None:
+        who = "whoever has a certificate of telemetry.client_ca"
+    elif telemetry.token is not None:
+        who = "whoever has telemetry.token"
+        who += (
+            "" if telemetry.certificate else ", which is sent in the clear: telemetry.certificate ends that"
+        )
+    else:
+        yield Finding(
+            check="metrics",
+            is_well=False,
+            found=f"whoever reaches {telemetry.listen} reads what is rented here and what it earns",
+            remedy="set telemetry.token and telemetry.certificate, or telemetry.client_ca; or listen on "
+            "127.0.0.1",
+        )
+        return
+    yield Finding(check="metrics", is_well=True, found=f"read by {who}")
 
 
 def _policy(config: ProviderConfig) -> Finding:
     try:
         policy(config, ProviderId("doctor"))
+        usage_interval(config)
     except ConfigError as wrong:
         return Finding(
             check="settings", is_well=False, found=wrong.what, remedy=wrong.remedy or "", is_fatal=True

@@ -51,6 +51,7 @@ from provider.app.observing import Observing, telemetry_view
 from provider.app.policy import health_rows, policy
 from provider.app.pricers import LivePricer, pricer_of
 from provider.app.reloading import Reloading
+from provider.app.usage_settings import usage_interval
 from provider.core.effects import Effect
 from provider.core.ledger import Began, began
 from provider.domain.errors import ConfigError
@@ -286,7 +287,8 @@ def _attribution(
             clock=machine.clock,
             steady_s=monotonic,
             disk_bytes=disk_bytes,
-        )
+        ),
+        every=usage_interval(config),
     )
 
 

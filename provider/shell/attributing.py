@@ -1,4 +1,5 @@
-"""Sampling: every two seconds what leases use is read, added up, written down and held ready to be shown.
+"""Sampling: every two seconds, or as it is set, what leases use is read, added up, written down and kept to
+be shown.
 
 Owns when, of whom, and what is shown in between. Does not own the sums (``core.attribution``) nor the loop's
 state, which it only reads: samples are no events, and nothing here waits for the loop or holds it up.
@@ -28,6 +29,7 @@ from provider.ports import Clock, TallyBook, UsageProbe
 log = structlog.get_logger()
 
 EVERY = Span(2 * SECOND)
+"""Unless told otherwise."""
 NOT_YET = frozenset({Phase.AWARDED, Phase.CLOSED})
 """Phases in which nothing of a lease is, or ever was, on the machine."""
 SLOTS_MOST = 256
@@ -68,8 +70,9 @@ class Attribution:
     """One for a daemon. ``note_workloads`` is told whenever the engine was looked at; ``run`` goes on for
     ever."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, *, every: Span = EVERY) -> None:
         self._sources = sources
+        self._every = every
         self._tallies: dict[LeaseId, Tally] | None = None
         self._listed: dict[LeaseId, tuple[Container, ...]] = {}
         self._past: dict[LeaseId, dict[str, Container]] = {}
@@ -106,7 +109,7 @@ class Attribution:
         clock = self._sources.clock
         while True:
             await self.sample()
-            await clock.sleep_until(after(clock.now(), EVERY))
+            await clock.sleep_until(after(clock.now(), self._every))
 
     async def sample(self) -> None:
         """Once, now."""

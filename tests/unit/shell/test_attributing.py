@@ -12,7 +12,7 @@ import pytest
 from provider.adapters.usage import SqliteTallies, TallySettings
 from provider.domain.gpu import GpuReading
 from provider.domain.ids import GpuUuid
-from provider.domain.moment import SECOND, Instant
+from provider.domain.moment import SECOND, Instant, Span
 from provider.domain.usage import LeaseUsage, UsageCounter
 from provider.domain.workload import Container, ContainerState, ExitCause, Workload
 from provider.ports import TallyBook
@@ -365,3 +365,21 @@ def test_simulated_containers_need_no_card() -> None:
         assert len(stage.shown.services) == 1
 
     run(scenario)
+
+
+def test_it_is_looked_as_often_as_is_set() -> None:
+    class Over(Exception):
+        pass
+
+    class Paced(Stage):
+        async def sleep_until(self, instant: Instant) -> None:
+            waits.append(instant - self.now())
+            self.agent.passes(instant - self.now())
+            if len(waits) == 3:
+                raise Over
+
+    waits: list[int] = []
+    stage = Paced()
+    with pytest.raises(Over):
+        asyncio.run(Attribution(stage.sampler._sources, every=Span(700)).run())
+    assert waits == [700, 700, 700]

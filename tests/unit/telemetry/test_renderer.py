@@ -149,6 +149,17 @@ def test_what_is_gone_is_forgotten() -> None:
         assert [list(known) for known in renderer._written.values()] == [[f"lease-{number}"]]
 
 
+def test_series_of_a_part_that_are_gone_are_forgotten() -> None:
+    encode, content_type = choose_encoder(TEXT)
+    renderer = Renderer()
+    for number in range(100):
+        renderer.render(
+            [group({"host": one(1.0, f"lease-{number}")[f"lease-{number}"]})], encode, content_type
+        )
+        ((written,),) = (known.values() for known in renderer._written.values())
+        assert [len(heads) for heads in written.heads] == [1, 1, 0]
+
+
 def test_what_is_told_from_the_same_is_not_told_again() -> None:
     encode, content_type = choose_encoder(TEXT)
     renderer, told = Renderer(), []
