@@ -39,6 +39,7 @@ from provider.core.step import (
     IdleMoved,
     LeaseClosed,
     LeaseMoved,
+    LeaseNamed,
     LeaseNote,
     Note,
     NoticeGiven,
@@ -188,6 +189,8 @@ class Observing:
                 self._log.warning("update_taken_back", lease=str(note.lease), reason=note.why)
             case NoticeGiven():
                 self._log.info("notice_given", lease=str(note.lease), ends_at=note.ends_at, reason=note.why)
+            case LeaseNamed():
+                self._log.info("lease_named", lease=str(note.lease), hostnames=list(note.hostnames))
             case LeaseClosed():
                 self._log.info(
                     "lease_closed",

@@ -246,6 +246,7 @@ RULES: tuple[Rule, ...] = (
     order_rules.auditors,
     order_rules.notice,
     _endpoints,
+    order_rules.host_names,
     order_rules.volumes,
     _storage_classes,
     _gpu_attachment,

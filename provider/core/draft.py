@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from provider.core import holdings as held_things
 from provider.core.effects import Effect
+from provider.core.hostnames import wanted
 from provider.core.state import (
     ORDERS_MOST,
     AgentState,
@@ -18,7 +19,7 @@ from provider.core.state import (
     holdings,
     sum_of_holdings,
 )
-from provider.core.step import Note, Step
+from provider.core.step import LeaseNamed, Note, Step
 from provider.domain.ids import EffectId, LeaseId, OrderId
 from provider.domain.market import Refused
 from provider.domain.moment import Instant
@@ -86,9 +87,19 @@ class Draft:
             changed = held_things.with_lease(changed, lease.placement.node, taken)
         if self._leases is not self.state.leases:
             self._leases = dict(self.state.leases)
+        before = self._leases.get(lease.id)
+        if before and (before.current is not lease.current or before.former is not lease.former):
+            self._named(before, lease)
         self._leases[lease.id] = lease
         self._touched.add(lease.id)
         self.state = replace(self.state, leases=self._leases, holdings=changed)
+
+    def _named(self, before: Lease, after: Lease) -> None:
+        """What it runs is another: so may be the host names that it asks for."""
+        had, has = wanted(before), wanted(after)
+        if had != has:
+            self.note(LeaseNamed(lease=after.id, hostnames=tuple(sorted(has))))
+            self.freed |= bool(had - has)
 
     def drop_lease(self, lease_id: LeaseId) -> None:
         if self._leases is not self.state.leases:

@@ -11,26 +11,21 @@ Invariant: a name leads to at most one lease, and to no lease that does not ask 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from provider.core.lease import Phase
 from provider.core.policy import IngressPolicy
+from provider.core.remembered import by_identity
 from provider.core.state import AgentState, Lease, Revision
 from provider.domain.hostname import HostnameBinding
-from provider.domain.ids import LeaseId
+from provider.domain.ids import LeaseId, Owner
 from provider.domain.manifest import Expose, ManifestGroup
-from provider.domain.market import Refusal, Refused
-from provider.domain.resources import EndpointKind
-from provider.sdl.build import endpoints_of
+from provider.domain.market import Order, Refusal, Refused
+from provider.sdl.build import hosts_of, is_http
 
 LABEL_LONGEST = 63
 """RFC 1035, section 2.3.4."""
-
-
-def is_http(expose: Expose) -> bool:
-    """Whether it is Akash's kind of port that an ingress serves: TCP, for the world, as port 80."""
-    return any(each.kind is EndpointKind.SHARED_HTTP for each in endpoints_of(expose))
 
 
 def bindings(lease: Lease, policy: IngressPolicy) -> tuple[HostnameBinding, ...]:
@@ -72,17 +67,42 @@ def claim(state: AgentState, lease: Lease, group: ManifestGroup) -> tuple[str, .
     if policy is None:
         return lease.hostnames
     others = [each for each in state.leases.values() if each.id != lease.id and _is_live(each)]
-    wanted = _asked(group)
+    asked = _asked(group)
     own = {each.hostname for each in _own_names(lease.id, group, policy)}
     rivals = _askers(others)
-    for name in sorted(wanted - own):
-        refused = _refusal(policy, lease, name, rivals.get(name, ()))
+    for name in sorted(asked - own):
+        refused = _refusal(policy, lease.id.owner, name, {each.id.owner for each in rivals.get(name, ())})
         if refused is not None:
             return refused
     askers = _askers([*others, lease])
-    kept = wanted | _asked_by(lease)
+    kept = asked | _asked_by(lease)
     holders = {name: _holder(name, askers.get(name, ())) for name in kept - own}
     return tuple(sorted(name for name, holder in holders.items() if holder is None or holder.id == lease.id))
+
+
+def unavailable(state: AgentState, order: Order) -> Refused | None:
+    """The first name of ``order`` that its lease could not have now. Those of leases that are ending are not
+    free before these are gone."""
+    policy = state.policy.ingress
+    if policy is None or not order.group.hostnames:
+        return None
+    taken = _taken(state.leases)
+    refusals = (_refusal(policy, order.id.owner, name, taken.get(name, ())) for name in order.group.hostnames)
+    return next((each for each in refusals if each is not None), None)
+
+
+@by_identity(most=4)
+def _taken(leases: Mapping[LeaseId, Lease]) -> Mapping[str, frozenset[Owner]]:
+    found: dict[str, frozenset[Owner]] = {}
+    for lease in leases.values():
+        for name in wanted(lease):
+            found[name] = found.get(name, frozenset()) | {lease.id.owner}
+    return found
+
+
+def wanted(lease: Lease) -> frozenset[str]:
+    """What it asks for: by its manifest, or by its order before that has come."""
+    return frozenset(lease.group.hostnames) if lease.current is None else _asked_by(lease)
 
 
 def migrated(
@@ -114,7 +134,8 @@ def _is_live(lease: Lease) -> bool:
     return lease.phase not in {Phase.STOPPING, Phase.CLOSED}
 
 
-def _refusal(policy: IngressPolicy, lease: Lease, name: str, askers: Iterable[Lease]) -> Refused | None:
+def _refusal(policy: IngressPolicy, owner: Owner, name: str, owners: Collection[Owner]) -> Refused | None:
+    """Whether ``owner`` cannot have it where ``owners`` ask for it."""
     labels = name.split(".")
     if len(labels) < 2 or labels[-1].isdigit():
         return Refused(
@@ -129,7 +150,7 @@ def _refusal(policy: IngressPolicy, lease: Lease, name: str, askers: Iterable[Le
             return Refused(
                 why=Refusal.HOSTNAME_BLOCKED, required=name, available=f"{blocked} is blocked here"
             )
-    if any(each.id.owner != lease.id.owner for each in askers):
+    if any(each != owner for each in owners):
         return Refused(why=Refusal.HOSTNAME_TAKEN, required=name, available="another tenant has it here")
     return None
 
@@ -160,13 +181,9 @@ def _asked_by(lease: Lease) -> frozenset[str]:
 
 
 def _asked(group: ManifestGroup) -> frozenset[str]:
-    """The tenant's own names of the HTTP ports. On other ports a name says nothing."""
+    """The tenant's own names of the HTTP ports."""
     return frozenset(
-        host.lower()
-        for service in group.services
-        for expose in service.expose
-        if is_http(expose)
-        for host in expose.hosts or ()
+        host for service in group.services for expose in service.expose for host in hosts_of(expose)
     )
 
 
@@ -183,8 +200,7 @@ def _bindings(lease: Lease, revision: Revision, policy: IngressPolicy) -> Iterat
     taken = {each.hostname for each in own}
     for service in group.services:
         for expose in service.expose:
-            names = [host.lower() for host in expose.hosts or ()] if is_http(expose) else []
-            for name in names:
+            for name in hosts_of(expose):
                 if name not in taken:
                     yield _binding(name, lease.id, service.name, expose)
 

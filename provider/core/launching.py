@@ -15,6 +15,7 @@ from provider.core.state import Lease
 from provider.domain.ids import GpuUuid
 from provider.domain.manifest import ManifestGroup, Proto
 from provider.domain.workload import Dependency, Launch, PortBinding, ReplicaLaunch
+from provider.sdl.build import is_http
 
 
 def port_bindings(
@@ -29,7 +30,7 @@ def port_bindings(
         if expose.is_global and not expose.ip
     ]
     if len(exposed) > len(host_ports):
-        exposed = [(name, expose) for name, expose in exposed if not hostnames.is_http(expose)]
+        exposed = [(name, expose) for name, expose in exposed if not is_http(expose)]
     assert len(exposed) <= len(host_ports), "the placement holds a port for each endpoint of the order"
     had: dict[tuple[str, int, int, Proto], list[int]] = {}
     for port in kept:

@@ -3,7 +3,8 @@
 Owns what a record holds: enough to show why an order was bid on or not, and to decide it again under another
 policy (``replay``). Does not own how long records are kept, nor where (``ports.Ledger``). Invariant: the
 records of a run, in their order, hold all that its decisions depended on besides the policy: orders as they
-opened and closed, what was held, what there was. No manifest is among them, so no secret is.
+opened and closed, what was held, what there was. No manifest is among them, only the names in it that others
+cannot have; so no secret is.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from provider.core.events import (
     PolicyChanged,
     TimeReached,
 )
+from provider.core.hostnames import wanted
 from provider.core.learning import WinCurve
-from provider.core.state import AgentState
-from provider.core.step import BidEnded, LeaseClosed, Note, OrderConsidered, Step
+from provider.core.state import AgentState, Lease
+from provider.core.step import BidEnded, LeaseClosed, LeaseNamed, Note, OrderConsidered, Step
 from provider.domain.gpu_health import GpuRecord
 from provider.domain.ids import GpuUuid, OrderId
-from provider.domain.market import Bid, Order, Placement, Refusal
+from provider.domain.market import Bid, GroupSpec, Order, Placement, Refusal
 from provider.domain.moment import Instant
 from provider.domain.money import Money, Rate
 from provider.domain.node import Node
@@ -138,6 +140,15 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A lease asks for other host names than before."""
+
+    at: Instant
+    order: OrderId
+    hostnames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Woke:
     """An instant that the core had asked for came, and something followed."""
 
@@ -168,7 +179,7 @@ class Began:
     """What was known of prices that win."""
 
 
-Record = Decided | Turned | OrderGone | Seen | Drained | Settled | Woke | Began
+Record = Decided | Turned | OrderGone | Seen | Drained | Settled | Named | Woke | Began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +216,7 @@ def began(state: AgentState, at: Instant) -> Began:
     )
     leases = tuple(
         Held(
-            order=Order(id=lease.id.order, group=lease.group, manifest_hash=lease.manifest_hash),
+            order=Order(id=lease.id.order, group=_named(lease), manifest_hash=lease.manifest_hash),
             bid=Bid(id=lease.id, rate=lease.rate),
             placement=lease.placement,
             version=lease.version,
@@ -214,6 +225,11 @@ def began(state: AgentState, at: Instant) -> Began:
         for lease in state.leases.values()
     )
     return Began(at=at, held=bids + leases, is_draining=state.is_draining, curves=state.curves)
+
+
+def _named(lease: Lease) -> GroupSpec:
+    """What was ordered, with the host names that it asks for by now."""
+    return replace(lease.group, hostnames=tuple(sorted(wanted(lease))))
 
 
 def of_held(held: Held, began: Began) -> Decided:
@@ -279,6 +295,8 @@ def _of_note(note: Note, at: Instant, took_us: int) -> Iterator[Record]:
             )
         case BidEnded(bid=bid, outcome=outcome, detail=detail):
             yield Turned(at=at, order=bid.order, fate=Fate(outcome), detail=detail)
+        case LeaseNamed(lease=lease, hostnames=names):
+            yield Named(at=at, order=lease.order, hostnames=names)
         case LeaseClosed(lease=lease, reason=reason, ran_ms=ran_ms, earned=earned):
             yield Turned(
                 at=at,

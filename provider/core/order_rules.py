@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from provider.core import hostnames
 from provider.core.claims import is_among
 from provider.core.maintenance import in_the_way, spoken
 from provider.core.order_filter import found
@@ -119,6 +120,11 @@ def notice(order: Order, state: AgentState, _at: Instant) -> Refused | None:
     if wanted is None or wanted <= promised:
         return None
     return Refused(why=Refusal.NOTICE_TOO_SHORT, required=spelled(wanted), available=spelled(promised))
+
+
+def host_names(order: Order, state: AgentState, _at: Instant) -> Refused | None:
+    """Names that its manifest would be refused for. An order that tells none is bid on all the same."""
+    return hostnames.unavailable(state, order) if order.group.hostnames else None
 
 
 def maintenance(_order: Order, state: AgentState, at: Instant) -> Refused | None:

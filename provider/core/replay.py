@@ -38,6 +38,7 @@ from provider.core.ledger import (
     Drained,
     Fate,
     Held,
+    Named,
     OrderGone,
     Record,
     Seen,
@@ -94,6 +95,8 @@ class Replay:
                 self._gone(record)
             case Seen():
                 self._see(record)
+            case Named():
+                self._named(record)
             case Drained(is_draining=is_draining):
                 self._happens(DrainSet(is_draining=is_draining), record.at)
             case Woke():
@@ -200,6 +203,18 @@ class Replay:
             return
         self.made.append(replace(record, ran_ms=ran_ms, earned=earned(lease.rate, ran_ms)))
         self._happens(Performed(effect=_removal(lease.id)), record.at, without=Fate.ENDED)
+
+    def _named(self, record: Named) -> None:
+        """A lease's manifest is not recorded; its order has the names that it asks for in its stead."""
+        lease = self.state.leases.get(self._lease_id(record.order))
+        if lease is None or lease.group.hostnames == record.hostnames:
+            return
+        freed = set(lease.group.hostnames) - set(record.hostnames)
+        named = replace(lease, group=replace(lease.group, hostnames=record.hostnames))
+        self.state = replace(self.state, leases={**self.state.leases, lease.id: named})
+        if freed and self.state.runtime is not None:
+            read = NodesRead(nodes=self.state.nodes_as_read, runtime=self.state.runtime)
+            self._happens(read, record.at)
 
     def _see(self, record: Seen) -> None:
         there_is = self._inventory or record

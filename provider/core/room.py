@@ -24,6 +24,7 @@ CURED_BY_ROOM = frozenset(
         Refusal.PORTS_SHORT,
         Refusal.GPU_BUSY,
         Refusal.OPEN_BIDS_SPENT,
+        Refusal.HOSTNAME_TAKEN,
     }
 )
 """Reasons that something given back can take away."""

@@ -19,6 +19,7 @@ from provider.core.ledger import (
     Drained,
     Fate,
     Held,
+    Named,
     OrderGone,
     Record,
     Seen,
@@ -80,6 +81,11 @@ class Standing:
                 self._is_draining = record.is_draining
                 self._curves = dict(record.curves)
                 self.seen = None
+            case Named(order=order, hostnames=names):
+                held = self._held.get(order)
+                if held is not None:
+                    group = replace(held.order.group, hostnames=names)
+                    self._held[order] = replace(held, order=replace(held.order, group=group))
             case Woke() | Settled():
                 pass
             case _:

@@ -83,6 +83,14 @@ class NoticeGiven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseNamed:
+    """It asks for other host names than before: another manifest was taken, or taken back."""
+
+    lease: LeaseId
+    hostnames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseClosed:
     """The whole story of a lease that is over."""
 
@@ -144,7 +152,14 @@ class IdleMoved:
 
 GpuNote = GpuFaulted | GpuSignalMoved
 LeaseNote = (
-    LeaseMoved | ContainerEnded | UpdateTakenBack | NoticeGiven | LeaseClosed | OrphanFound | EffectGaveUp
+    LeaseMoved
+    | ContainerEnded
+    | UpdateTakenBack
+    | NoticeGiven
+    | LeaseNamed
+    | LeaseClosed
+    | OrphanFound
+    | EffectGaveUp
 )
 Note = OrderConsidered | BidEnded | LeaseNote | GpuNote | IdleMoved
 

@@ -45,6 +45,8 @@ class GroupSpec:
     name: str
     units: tuple[ResourceUnit, ...]
     requirements: Requirements = Requirements()
+    hostnames: tuple[str, ...] = ()
+    """Names that its HTTP ports accept, lower case, sorted; the manifest is what counts once it is there."""
 
     @property
     def max_rate(self) -> Rate:

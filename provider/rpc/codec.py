@@ -24,6 +24,7 @@ from provider.domain.workload import Dependency
 from provider.rpc.fields import at_least, broken, decimal, each, name, one_of, present, text, word
 from provider.rpc.v1 import lease_pb2
 from provider.rpc.v1 import resources_pb2 as pb
+from provider.sdl.check_services import is_host
 
 
 def order_id_to_pb(value: OrderId) -> pb.OrderId:
@@ -175,6 +176,7 @@ def group_to_pb(value: GroupSpec) -> pb.GroupSpec:
         signed_by=pb.SignedBy(all_of=signed_by.all_of or (), any_of=signed_by.any_of or ()),
         attributes=map(attribute_to_pb, value.requirements.attributes),
         notice_ms=value.requirements.notice or 0,
+        hostnames=value.hostnames,
         units=[
             pb.ResourceUnit(
                 resources=resources_to_pb(unit.resources), count=unit.count, price=rate_to_pb(unit.price)
@@ -201,7 +203,14 @@ def group_from_pb(wire: pb.GroupSpec, path: str = "group") -> GroupSpec:
         name=word(wire.name, f"{path}.name"),
         units=units,
         requirements=Requirements(signed_by=signed_by, attributes=attributes, notice=notice),
+        hostnames=tuple(sorted(set(each(wire.hostnames, _hostname, f"{path}.hostnames")))),
     )
+
+
+def _hostname(value: str, path: str) -> str:
+    if not is_host(value.lower()):
+        raise broken(path, "is not a host name")
+    return value.lower()
 
 
 def _unit(wire: pb.ResourceUnit, path: str) -> ResourceUnit:

@@ -37,6 +37,7 @@ from provider.domain.secret import Secret
 from provider.sdl.blocks import Block
 from provider.sdl.check import Sections, Use
 from provider.sdl.check_profiles import DEFAULT_VOLUME, unified_flag, volume_name
+from provider.sdl.check_services import is_host
 
 HTTP_PORT = 80
 
@@ -58,10 +59,12 @@ def _group(
     shared: list[list[Endpoint]] = []
     bound: dict[str, int] = {}
     services: list[Service] = []
+    hostnames: set[str] = set()
     for use in uses:
         profile = use.entry.text("profile") or ""
         exposes = _exposes(use, numbers)
         endpoints = tuple(each for expose in exposes for each in endpoints_of(expose))
+        hostnames |= {host for expose in exposes for host in hosts_of(expose) if is_host(host)}
         location = bound.get(profile, len(units)) if sections.is_merging else len(units)
         resources = _resources(use, endpoints, location + 1)
         if location == len(units):
@@ -74,7 +77,12 @@ def _group(
         services.append(_service(use, resources, exposes, keeps_email=sections.is_merging))
     if sections.is_merging:
         units = [_sharing(unit, endpoints) for unit, endpoints in zip(units, shared, strict=True)]
-    spec = GroupSpec(name=name, units=tuple(units), requirements=_requirements(uses))
+    spec = GroupSpec(
+        name=name,
+        units=tuple(units),
+        requirements=_requirements(uses),
+        hostnames=tuple(sorted(hostnames)),
+    )
     return ManifestGroup(name=name, services=tuple(services)), spec
 
 
@@ -96,6 +104,16 @@ def endpoints_of(expose: Expose) -> tuple[Endpoint, ...]:
         return (plain,)
     leased = Endpoint(kind=EndpointKind.LEASED_IP, sequence_number=expose.endpoint_sequence_number)
     return plain, leased
+
+
+def is_http(expose: Expose) -> bool:
+    """Whether it is Akash's kind of port that an ingress serves: TCP, for the world, as port 80."""
+    return any(each.kind is EndpointKind.SHARED_HTTP for each in endpoints_of(expose))
+
+
+def hosts_of(expose: Expose) -> tuple[str, ...]:
+    """Names that it is served under, lower case. On other than HTTP ports a name says nothing."""
+    return tuple(host.lower() for host in expose.hosts or ()) if is_http(expose) else ()
 
 
 def _endpoint_numbers(sections: Sections) -> dict[str, int]:

@@ -23,6 +23,7 @@ from provider.rpc.v1 import lease_pb2 as pb
 from provider.sdl import limits
 
 ATTRIBUTES_MOST = 64
+HOSTNAMES_MOST = 256
 
 
 class Screener:
@@ -48,6 +49,7 @@ def group_to_screen(request: pb.ScreenBidRequest) -> GroupSpec:
     group = group_from_pb(request.group, present(request, "group", "screen_bid"))
     at_most(len(group.requirements.attributes), ATTRIBUTES_MOST, "group.attributes")
     at_most(len(group.units), limits.GROUPS, "group.units")
+    at_most(len(group.hostnames), HOSTNAMES_MOST, "group.hostnames")
     for place, unit in enumerate(group.units):
         path, resources = f"group.units[{place}]", unit.resources
         at_most(unit.count, limits.COUNT.most, f"{path}.count")

@@ -22,6 +22,7 @@ from provider.core.ledger import (
     Decided,
     Fate,
     LedgerQuery,
+    Named,
     OrderGone,
     Record,
     Story,
@@ -89,7 +90,7 @@ def _insert(database: sqlite3.Connection, record: Record, fate: str) -> None:
     order, reason = "", ""
     if isinstance(record, Decided):
         order, reason = str(record.order.id), record.why or ""
-    elif isinstance(record, Turned | OrderGone):
+    elif isinstance(record, Turned | OrderGone | Named):
         order = str(record.order)
     row = (record.at, type(record).__name__, order, fate, reason, record_text(record))
     database.execute(

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprovider/rpc/v1/resources.proto\x12\x0fprovider.rpc.v1\"\'\n\tAttribute\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"O\n\x0eGpuAlternative\x12\x0e\n\x06vendor\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03ram\x18\x03 \x01(\t\x12\x11\n\tinterface\x18\x04 \x01(\t\"Z\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12.\n\nattributes\x18\x03 \x03(\x0b\x32\x1a.provider.rpc.v1.Attribute\"P\n\x08\x45ndpoint\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.provider.rpc.v1.EndpointKind\x12\x17\n\x0fsequence_number\x18\x02 \x01(\x05\"\x9b\x02\n\tResources\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x12\n\ncpu_millis\x18\x02 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x11\n\tgpu_units\x18\x04 \x01(\x05\x12\x39\n\x10gpu_alternatives\x18\x05 \x03(\x0b\x32\x1f.provider.rpc.v1.GpuAlternative\x12(\n\x07storage\x18\x06 \x03(\x0b\x32\x17.provider.rpc.v1.Volume\x12,\n\tendpoints\x18\x07 \x03(\x0b\x32\x19.provider.rpc.v1.Endpoint\x12\x32\n\x0e\x63pu_attributes\x18\x08 \x03(\x0b\x32\x1a.provider.rpc.v1.Attribute\"%\n\x04Rate\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12\r\n\x05\x64\x65nom\x18\x02 \x01(\t\"-\n\x05Money\x12\x15\n\ramount_micros\x18\x01 \x01(\x03\x12\r\n\x05\x64\x65nom\x18\x02 \x01(\t\"r\n\x0cResourceUnit\x12-\n\tresources\x18\x01 \x01(\x0b\x32\x1a.provider.rpc.v1.Resources\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12$\n\x05price\x18\x03 \x01(\x0b\x32\x15.provider.rpc.v1.Rate\"*\n\x08SignedBy\x12\x0e\n\x06\x61ll_of\x18\x01 \x03(\t\x12\x0e\n\x06\x61ny_of\x18\x02 \x03(\t\"\xb8\x01\n\tGroupSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\tsigned_by\x18\x02 \x01(\x0b\x32\x19.provider.rpc.v1.SignedBy\x12.\n\nattributes\x18\x03 \x03(\x0b\x32\x1a.provider.rpc.v1.Attribute\x12,\n\x05units\x18\x04 \x03(\x0b\x32\x1d.provider.rpc.v1.ResourceUnit\x12\x11\n\tnotice_ms\x18\x05 \x01(\x03\"B\n\x07OrderId\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0c\n\x04\x64seq\x18\x02 \x01(\x03\x12\x0c\n\x04gseq\x18\x03 \x01(\x05\x12\x0c\n\x04oseq\x18\x04 \x01(\x05\"D\n\x07LeaseId\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.OrderId\x12\x10\n\x08provider\x18\x02 \x01(\t\"\x86\x01\n\x05Order\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.OrderId\x12)\n\x05group\x18\x02 \x01(\x0b\x32\x1a.provider.rpc.v1.GroupSpec\x12\x15\n\rmanifest_hash\x18\x03 \x01(\x0c\x12\x15\n\rbids_until_ms\x18\x04 \x01(\x03\"d\n\x08GpuOffer\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x11\n\tinterface\x18\x04 \x01(\t\x12\x11\n\tsimulated\x18\x05 \x01(\x08\"y\n\x03\x42id\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12#\n\x04rate\x18\x02 \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12\'\n\x04gpus\x18\x03 \x03(\x0b\x32\x19.provider.rpc.v1.GpuOffer\"e\n\x0bPortBinding\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x11\n\thost_port\x18\x03 \x01(\x05\x12\x15\n\rexternal_port\x18\x04 \x01(\x05\x12\r\n\x05proto\x18\x05 \x01(\t*\x88\x01\n\x0c\x45ndpointKind\x12\x1d\n\x19\x45NDPOINT_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45NDPOINT_KIND_SHARED_HTTP\x10\x01\x12\x1d\n\x19\x45NDPOINT_KIND_RANDOM_PORT\x10\x02\x12\x1b\n\x17\x45NDPOINT_KIND_LEASED_IP\x10\x03*\x80\x02\n\x0bLeaseHealth\x12\x1c\n\x18LEASE_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n\x14LEASE_HEALTH_WAITING\x10\x01\x12\x19\n\x15LEASE_HEALTH_STARTING\x10\x02\x12\x18\n\x14LEASE_HEALTH_RUNNING\x10\x03\x12\x1a\n\x16LEASE_HEALTH_REPAIRING\x10\x04\x12\x19\n\x15LEASE_HEALTH_STOPPING\x10\x05\x12\x17\n\x13LEASE_HEALTH_CLOSED\x10\x06\x12\x19\n\x15LEASE_HEALTH_UPDATING\x10\x07\x12\x19\n\x15LEASE_HEALTH_DEGRADED\x10\x08*\xfc\x02\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43LOSE_REASON_TENANT_CLOSED\x10\x01\x12 \n\x1c\x43LOSE_REASON_FUNDS_EXHAUSTED\x10\x02\x12\x1e\n\x1a\x43LOSE_REASON_NOT_CONFIRMED\x10\x03\x12!\n\x1d\x43LOSE_REASON_MANIFEST_TIMEOUT\x10\x04\x12\"\n\x1e\x43LOSE_REASON_IMAGE_UNAVAILABLE\x10\x05\x12!\n\x1d\x43LOSE_REASON_WORKLOAD_REFUSED\x10\x06\x12\"\n\x1e\x43LOSE_REASON_WORKLOAD_UNSTABLE\x10\x07\x12\x1b\n\x17\x43LOSE_REASON_GPU_FAILED\x10\x08\x12 \n\x1c\x43LOSE_REASON_OPERATOR_CLOSED\x10\t\x12 \n\x1c\x43LOSE_REASON_LEASE_FORGOTTEN\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprovider/rpc/v1/resources.proto\x12\x0fprovider.rpc.v1\"\'\n\tAttribute\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"O\n\x0eGpuAlternative\x12\x0e\n\x06vendor\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03ram\x18\x03 \x01(\t\x12\x11\n\tinterface\x18\x04 \x01(\t\"Z\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12.\n\nattributes\x18\x03 \x03(\x0b\x32\x1a.provider.rpc.v1.Attribute\"P\n\x08\x45ndpoint\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.provider.rpc.v1.EndpointKind\x12\x17\n\x0fsequence_number\x18\x02 \x01(\x05\"\x9b\x02\n\tResources\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x12\n\ncpu_millis\x18\x02 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x11\n\tgpu_units\x18\x04 \x01(\x05\x12\x39\n\x10gpu_alternatives\x18\x05 \x03(\x0b\x32\x1f.provider.rpc.v1.GpuAlternative\x12(\n\x07storage\x18\x06 \x03(\x0b\x32\x17.provider.rpc.v1.Volume\x12,\n\tendpoints\x18\x07 \x03(\x0b\x32\x19.provider.rpc.v1.Endpoint\x12\x32\n\x0e\x63pu_attributes\x18\x08 \x03(\x0b\x32\x1a.provider.rpc.v1.Attribute\"%\n\x04Rate\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12\r\n\x05\x64\x65nom\x18\x02 \x01(\t\"-\n\x05Money\x12\x15\n\ramount_micros\x18\x01 \x01(\x03\x12\r\n\x05\x64\x65nom\x18\x02 \x01(\t\"r\n\x0cResourceUnit\x12-\n\tresources\x18\x01 \x01(\x0b\x32\x1a.provider.rpc.v1.Resources\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12$\n\x05price\x18\x03 \x01(\x0b\x32\x15.provider.rpc.v1.Rate\"*\n\x08SignedBy\x12\x0e\n\x06\x61ll_of\x18\x01 \x03(\t\x12\x0e\n\x06\x61ny_of\x18\x02 \x03(\t\"\xcb\x01\n\tGroupSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\tsigned_by\x18\x02 \x01(\x0b\x32\x19.provider.rpc.v1.SignedBy\x12.\n\nattributes\x18\x03 \x03(\x0b\x32\x1a.provider.rpc.v1.Attribute\x12,\n\x05units\x18\x04 \x03(\x0b\x32\x1d.provider.rpc.v1.ResourceUnit\x12\x11\n\tnotice_ms\x18\x05 \x01(\x03\x12\x11\n\thostnames\x18\x06 \x03(\t\"B\n\x07OrderId\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0c\n\x04\x64seq\x18\x02 \x01(\x03\x12\x0c\n\x04gseq\x18\x03 \x01(\x05\x12\x0c\n\x04oseq\x18\x04 \x01(\x05\"D\n\x07LeaseId\x12\'\n\x05order\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.OrderId\x12\x10\n\x08provider\x18\x02 \x01(\t\"\x86\x01\n\x05Order\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.OrderId\x12)\n\x05group\x18\x02 \x01(\x0b\x32\x1a.provider.rpc.v1.GroupSpec\x12\x15\n\rmanifest_hash\x18\x03 \x01(\x0c\x12\x15\n\rbids_until_ms\x18\x04 \x01(\x03\"d\n\x08GpuOffer\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x11\n\tinterface\x18\x04 \x01(\t\x12\x11\n\tsimulated\x18\x05 \x01(\x08\"y\n\x03\x42id\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.provider.rpc.v1.LeaseId\x12#\n\x04rate\x18\x02 \x01(\x0b\x32\x15.provider.rpc.v1.Rate\x12\'\n\x04gpus\x18\x03 \x03(\x0b\x32\x19.provider.rpc.v1.GpuOffer\"e\n\x0bPortBinding\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x11\n\thost_port\x18\x03 \x01(\x05\x12\x15\n\rexternal_port\x18\x04 \x01(\x05\x12\r\n\x05proto\x18\x05 \x01(\t*\x88\x01\n\x0c\x45ndpointKind\x12\x1d\n\x19\x45NDPOINT_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45NDPOINT_KIND_SHARED_HTTP\x10\x01\x12\x1d\n\x19\x45NDPOINT_KIND_RANDOM_PORT\x10\x02\x12\x1b\n\x17\x45NDPOINT_KIND_LEASED_IP\x10\x03*\x80\x02\n\x0bLeaseHealth\x12\x1c\n\x18LEASE_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n\x14LEASE_HEALTH_WAITING\x10\x01\x12\x19\n\x15LEASE_HEALTH_STARTING\x10\x02\x12\x18\n\x14LEASE_HEALTH_RUNNING\x10\x03\x12\x1a\n\x16LEASE_HEALTH_REPAIRING\x10\x04\x12\x19\n\x15LEASE_HEALTH_STOPPING\x10\x05\x12\x17\n\x13LEASE_HEALTH_CLOSED\x10\x06\x12\x19\n\x15LEASE_HEALTH_UPDATING\x10\x07\x12\x19\n\x15LEASE_HEALTH_DEGRADED\x10\x08*\xfc\x02\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43LOSE_REASON_TENANT_CLOSED\x10\x01\x12 \n\x1c\x43LOSE_REASON_FUNDS_EXHAUSTED\x10\x02\x12\x1e\n\x1a\x43LOSE_REASON_NOT_CONFIRMED\x10\x03\x12!\n\x1d\x43LOSE_REASON_MANIFEST_TIMEOUT\x10\x04\x12\"\n\x1e\x43LOSE_REASON_IMAGE_UNAVAILABLE\x10\x05\x12!\n\x1d\x43LOSE_REASON_WORKLOAD_REFUSED\x10\x06\x12\"\n\x1e\x43LOSE_REASON_WORKLOAD_UNSTABLE\x10\x07\x12\x1b\n\x17\x43LOSE_REASON_GPU_FAILED\x10\x08\x12 \n\x1c\x43LOSE_REASON_OPERATOR_CLOSED\x10\t\x12 \n\x1c\x43LOSE_REASON_LEASE_FORGOTTEN\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'provider.rpc.v1.resources_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENDPOINTKIND']._serialized_start=1671
-  _globals['_ENDPOINTKIND']._serialized_end=1807
-  _globals['_LEASEHEALTH']._serialized_start=1810
-  _globals['_LEASEHEALTH']._serialized_end=2066
-  _globals['_CLOSEREASON']._serialized_start=2069
-  _globals['_CLOSEREASON']._serialized_end=2449
+  _globals['_ENDPOINTKIND']._serialized_start=1690
+  _globals['_ENDPOINTKIND']._serialized_end=1826
+  _globals['_LEASEHEALTH']._serialized_start=1829
+  _globals['_LEASEHEALTH']._serialized_end=2085
+  _globals['_CLOSEREASON']._serialized_start=2088
+  _globals['_CLOSEREASON']._serialized_end=2468
   _globals['_ATTRIBUTE']._serialized_start=52
   _globals['_ATTRIBUTE']._serialized_end=91
   _globals['_GPUALTERNATIVE']._serialized_start=93
@@ -56,17 +56,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNEDBY']._serialized_start=836
   _globals['_SIGNEDBY']._serialized_end=878
   _globals['_GROUPSPEC']._serialized_start=881
-  _globals['_GROUPSPEC']._serialized_end=1065
-  _globals['_ORDERID']._serialized_start=1067
-  _globals['_ORDERID']._serialized_end=1133
-  _globals['_LEASEID']._serialized_start=1135
-  _globals['_LEASEID']._serialized_end=1203
-  _globals['_ORDER']._serialized_start=1206
-  _globals['_ORDER']._serialized_end=1340
-  _globals['_GPUOFFER']._serialized_start=1342
-  _globals['_GPUOFFER']._serialized_end=1442
-  _globals['_BID']._serialized_start=1444
-  _globals['_BID']._serialized_end=1565
-  _globals['_PORTBINDING']._serialized_start=1567
-  _globals['_PORTBINDING']._serialized_end=1668
+  _globals['_GROUPSPEC']._serialized_end=1084
+  _globals['_ORDERID']._serialized_start=1086
+  _globals['_ORDERID']._serialized_end=1152
+  _globals['_LEASEID']._serialized_start=1154
+  _globals['_LEASEID']._serialized_end=1222
+  _globals['_ORDER']._serialized_start=1225
+  _globals['_ORDER']._serialized_end=1359
+  _globals['_GPUOFFER']._serialized_start=1361
+  _globals['_GPUOFFER']._serialized_end=1461
+  _globals['_BID']._serialized_start=1463
+  _globals['_BID']._serialized_end=1584
+  _globals['_PORTBINDING']._serialized_start=1586
+  _globals['_PORTBINDING']._serialized_end=1687
 # @@protoc_insertion_point(module_scope)

@@ -392,6 +392,7 @@ class GroupSpec(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     NOTICE_MS_FIELD_NUMBER: _builtins.int
+    HOSTNAMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     notice_ms: _builtins.int
     """How long ahead the tenant is told before a provider takes the lease back, milliseconds; 0: no matter."""
@@ -403,6 +404,12 @@ class GroupSpec(_message.Message):
 
     @_builtins.property
     def units(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResourceUnit]: ...
+    @_builtins.property
+    def hostnames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that its HTTP ports are to be served under, lower case, sorted; those of an older tenant are only in its
+        manifest.
+        """
+
     def __init__(
         self,
         *,
@@ -411,10 +418,11 @@ class GroupSpec(_message.Message):
         attributes: _abc.Iterable[Global___Attribute] | None = ...,
         units: _abc.Iterable[Global___ResourceUnit] | None = ...,
         notice_ms: _builtins.int = ...,
+        hostnames: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signed_by", b"signed_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "name", b"name", "notice_ms", b"notice_ms", "signed_by", b"signed_by", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "hostnames", b"hostnames", "name", b"name", "notice_ms", b"notice_ms", "signed_by", b"signed_by", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

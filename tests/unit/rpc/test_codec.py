@@ -72,6 +72,7 @@ resources = st.builds(
     endpoints=st.lists(endpoints, max_size=2).map(tuple),
     cpu_attributes=attributes,
 )
+hosts = st.sampled_from(("a.example", "shop.example.org", "xn--bcher-kva.example", "localhost"))
 units = st.builds(ResourceUnit, resources=resources, count=counts, price=rates)
 auditors = st.none() | st.lists(words, min_size=1, max_size=2).map(tuple)
 requirements = st.builds(
@@ -85,6 +86,7 @@ groups = st.builds(
     name=words,
     units=st.lists(units, min_size=1, max_size=2).map(tuple),
     requirements=requirements,
+    hostnames=st.sets(hosts).map(sorted).map(tuple),
 )
 order_ids = st.builds(OrderId, owner=names.map(Owner), dseq=sizes, gseq=counts, oseq=counts)
 lease_ids = st.builds(lambda order, name: order.lease(ProviderId(name)), order_ids, names)
@@ -208,6 +210,7 @@ BROKEN: list[tuple[str, Break]] = [
     ("order.id.dseq: is 0", lambda wire: setattr(wire.id, "dseq", 0)),
     ("order.id.oseq: is -1", lambda wire: setattr(wire.id, "oseq", -1)),
     ("order.group: is missing", lambda wire: wire.ClearField("group")),
+    ("order.group.hostnames[0]: is not a host name", lambda wire: wire.group.hostnames.append("http://a.b")),
     ("order.group.units: is empty", lambda wire: wire.group.ClearField("units")),
     ("order.group.units[1].count: is 0", lambda wire: setattr(wire.group.units[1], "count", 0)),
     ("order.group.units[1].price: is missing", lambda wire: wire.group.units[1].ClearField("price")),

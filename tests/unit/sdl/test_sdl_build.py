@@ -55,6 +55,17 @@ def test_a_unit_a_service_in_2_0_and_a_unit_a_profile_in_2_1() -> None:
     assert new.groups[0].units[0].resources.endpoints == (PORT, HTTP)
 
 
+def test_a_group_tells_the_names_of_its_http_ports_and_of_no_others() -> None:
+    exposes = {
+        "b": "[{port: 80, accept: [b.example, a.example], to: [{global: true}]}]",
+        "a": "[{port: 8080, as: 80, accept: [c.example], to: [{global: true}]}]",
+        "c": "[{port: 443, accept: [d.example], to: [{global: true}]}, {port: 81, accept: [e.example]}]",
+    }
+    read = sdl.read(shared("2.0", exposes))
+    assert read.groups[0].hostnames == ("a.example", "b.example", "c.example")
+    assert b"example" not in sdl.group_specs_json(read.groups), "Akash's JSON has none"
+
+
 def test_every_use_of_an_ip_is_counted_and_the_last_one_is_its_number() -> None:
     """Akash's own fixture v2.1/shared-ip: kinds 1,0,2,2 with numbers 0,0,2,2."""
     exposes = {
