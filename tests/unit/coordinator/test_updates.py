@@ -56,6 +56,13 @@ def test_orders_that_are_still_open_get_it_too(market: Market) -> None:
         assert (row.state, row.order.manifest_hash) == (state, OTHER_HASH)
 
 
+def test_host_names_are_the_manifests_and_may_change(market: Market) -> None:
+    ordered = replace(group(), hostnames=("a.example",))
+    deployment = market.deploy(ordered)
+    assert market.ask(asked(deployment, replace(ordered, hostnames=("b.example",)))) == Done()
+    assert market.book.orders[order_of(deployment)].order.group == ordered, "as it was ordered"
+
+
 def test_the_manifest_that_stands_already_changes_nothing(market: Market) -> None:
     lease = market.lease()
     version, written = market.book.version, len(market.rows)

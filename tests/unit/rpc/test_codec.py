@@ -86,7 +86,7 @@ groups = st.builds(
     name=words,
     units=st.lists(units, min_size=1, max_size=2).map(tuple),
     requirements=requirements,
-    hostnames=st.sets(hosts).map(sorted).map(tuple),
+    hostnames=st.sets(hosts, max_size=2).map(sorted).map(tuple),
 )
 order_ids = st.builds(OrderId, owner=names.map(Owner), dseq=sizes, gseq=counts, oseq=counts)
 lease_ids = st.builds(lambda order, name: order.lease(ProviderId(name)), order_ids, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -78,7 +79,8 @@ def test_strangers_files() -> None:
             as_json = sdl.manifest_json(parsed.manifest)
             assert parsed.manifest == sdl.manifest_from_json(as_json), path
             assert sdl.hash_of_json(as_json) == sdl.manifest_hash(parsed.manifest), path
-            assert parsed.groups == sdl.group_specs_from_json(sdl.group_specs_json(parsed.groups)), path
+            ordered = tuple(replace(group, hostnames=()) for group in parsed.groups)  # not in Akash's form
+            assert ordered == sdl.group_specs_from_json(sdl.group_specs_json(parsed.groups)), path
             assert sdl.cross_check(parsed.manifest, parsed.groups) == (), path
     assert strict < loose
     assert "redis__deploy.yaml" in strict

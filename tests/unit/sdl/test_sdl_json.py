@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,7 +69,8 @@ def test_the_hash_is_that_of_the_sorted_json() -> None:
 def test_there_and_back(text: str) -> None:
     parsed = sdl.read(text)
     assert sdl.manifest_from_json(sdl.manifest_json(parsed.manifest)) == parsed.manifest
-    assert sdl.group_from_json(sdl.group_spec_json(parsed.groups[0])) == parsed.groups[0]
+    without_names = replace(parsed.groups[0], hostnames=())  # which Akash's form does not have
+    assert sdl.group_from_json(sdl.group_spec_json(parsed.groups[0])) == without_names
 
 
 Edit = Callable[[Any], object]
