@@ -8,7 +8,7 @@ from typing import Any
 
 from provider.core import idling
 from provider.core.effects import StartWorkload
-from provider.core.events import GpuFaultSeen, GpuSignalsChanged
+from provider.core.events import GpuFaultSeen
 from provider.core.gpu_records import holders, record_of
 from provider.core.health import HealthSettings, Judgement, judge, table
 from provider.core.health_looks import CardWatch, Look
@@ -52,7 +52,12 @@ class Card:
         return card.health
 
     def look(
-        self, *, strangers: tuple[str, ...] | None = (), is_told: bool = True, **facts: Any
+        self,
+        *,
+        strangers: tuple[str, ...] | None = (),
+        is_told: bool = True,
+        is_unlisted: bool | None = None,
+        **facts: Any,
     ) -> Judgement:
         """One look: ``facts`` are the reading's; what is news goes to the agent."""
         at = self.agent.at
@@ -66,18 +71,13 @@ class Card:
             is_held=bool(holders(self.agent.state, self.uuid)),
             strangers=strangers,
             has_idle_job=idling.uses(self.agent.state, self.uuid, at),
+            is_unlisted=is_unlisted,
         )
         judged = judge(self.watch, look, self.rows)
         self.watch = judged.watch
-        if judged.is_news:
-            self.agent.take(
-                GpuSignalsChanged(
-                    gpu=self.uuid,
-                    raised=judged.raised,
-                    cleared=judged.cleared,
-                    ecc_uncorrected=judged.ecc_uncorrected,
-                )
-            )
+        news = judged.news(self.uuid)
+        if news is not None:
+            self.agent.take(news)
         return judged
 
     def looks_for(self, span: int, **facts: Any) -> None:

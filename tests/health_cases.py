@@ -194,6 +194,12 @@ BY_INVENTORY: Sequence[tuple[GpuSignal, Facts, Facts, int]] = (
         HOLD,
     ),
     (
+        S.PROBE_SLOW,
+        {"slow_call": "nvmlDeviceGetPowerUsage took 2.4 s"},
+        {"slow_call": None},
+        0,
+    ),
+    (
         S.PROBE_TROUBLE,
         {"health": GpuHealth.DEGRADED, "problem": "NVML hung in nvmlDeviceGetPowerUsage on this card"},
         {"health": GpuHealth.HEALTHY, "problem": None},

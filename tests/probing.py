@@ -22,6 +22,7 @@ QUICK = NvmlSettings(
     interval_s=0.05,
     medium_s=0.1,
     discover_every_s=0.2,
+    inforom_every_s=0.1,
     kernel_log=None,
     stale_floor_s=0.5,
     backoff_min_s=0.05,
@@ -38,6 +39,19 @@ def simulated_library(*, without: tuple[str, ...] = ()) -> Path:
         return build_library(Path("build/tests"), without=without)
     except ConfigError as missing:
         pytest.skip(f"{missing}: {missing.remedy}")
+
+
+def pci_device(root: Path, bus_id: str, vendor: str, kind: str, driver: str | None = "nvidia") -> Path:
+    """A function of a PCI bus as Linux shows it, below ``root/devices``."""
+    place = root / "devices" / bus_id
+    place.mkdir(parents=True)
+    (place / "vendor").write_text(f"{vendor}\n")
+    (place / "class").write_text(f"{kind}\n")
+    if driver:
+        target = root / "drivers" / driver
+        target.mkdir(parents=True, exist_ok=True)
+        (place / "driver").symlink_to(target)
+    return place
 
 
 @asynccontextmanager

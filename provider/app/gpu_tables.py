@@ -125,12 +125,26 @@ def _report(gpu: pb.GpuHealthReport) -> Iterable[RenderableType]:
         yield _indented(_signals(gpu.signals))
     elif gpu.problem:
         yield f"   {escape(gpu.problem)}"
+    if gpu.remedy:
+        yield ""
+        yield from _to_do(gpu.remedy)
     if gpu.xids:
         yield ""
         yield _indented(_xids(gpu.xids))
     if gpu.history:
         yield ""
         yield _indented(_history(gpu.history))
+
+
+def _to_do(lines: Iterable[str]) -> Iterable[RenderableType]:
+    """Commands stand out, and are never broken in two: they are there to be copied."""
+    yield "   [bold]TO DO[/bold]"
+    for text in lines:
+        is_command = text.startswith("$ ")
+        yield Padding(
+            Text(text, style="cyan" if is_command else "", no_wrap=is_command),
+            (0, 0, 0, 5 if is_command else 3),
+        )
 
 
 def _indented(made: Table) -> Padding:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from provider.core.effects import Effect
 from provider.core.policy import Policy
 from provider.domain.gpu import GpuFault
-from provider.domain.gpu_health import ActiveSignal, GpuSignal
+from provider.domain.gpu_health import ActiveSignal, ErrorCount, GpuSignal
 from provider.domain.ids import HOME, GpuUuid, LeaseId, MarketId, OrderId
 from provider.domain.manifest import Manifest
 from provider.domain.market import Award, CloseReason, Order
@@ -175,6 +175,11 @@ class GpuSignalsChanged:
     cleared: tuple[GpuSignal, ...] = ()
     ecc_uncorrected: int | None = None
     """The driver's count from which the next look starts, where it is another."""
+    ecc_corrected: ErrorCount | None = None
+    energy_joules: float | None = None
+    """The same of these."""
+    is_reset: bool = False
+    """The card was reset since the last look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

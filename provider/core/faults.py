@@ -51,6 +51,10 @@ def raised_now(record: GpuRecord, xid: int, at: Instant) -> dict[GpuSignal, str]
         alike = [each for each in counted if xids.raised_by(each.xid) is signal]
         if _are_apart(alike):
             raised[GpuSignal.XID_REPEATED] = f"Xid {xid} again within a day: {xids.meaning(xid)}"
+    if signal is GpuSignal.RESET_NEEDED and any(
+        xids.raised_by(each.xid) is signal and not _is_current(record, each) for each in counted
+    ):
+        raised[GpuSignal.XID_REPEATED] = f"Xid {xid} after a reset within a day: {xids.meaning(xid)}"
     if kind is XidClass.APP and xid not in xids.CLEANUP:
         same = [each for each in counted if each.xid == xid and each.lease is not None]
         owners = {each.lease.owner for each in same if each.lease is not None}
@@ -64,6 +68,12 @@ def raised_now(record: GpuRecord, xid: int, at: Instant) -> dict[GpuSignal, str]
 def _counts(record: GpuRecord, seen: SeenFault) -> bool:
     """Whether it came after the operator last said that the GPU is well."""
     return record.acknowledged_at is None or seen.began > record.acknowledged_at
+
+
+def _is_current(record: GpuRecord, seen: SeenFault) -> bool:
+    """Whether the card was not reset since, be it by a reboot."""
+    is_before = record.reset_at is not None and seen.at < record.reset_at
+    return seen.boot_id == record.boot_id and not is_before
 
 
 def _are_apart(alike: list[SeenFault]) -> bool:
@@ -97,10 +107,10 @@ def is_accounted(record: GpuRecord, at: Instant) -> bool:
 
 
 def uncontained(record: GpuRecord) -> bool:
-    """Whether there is an Xid 48 of this boot that no other Xid says was dealt with."""
+    """Whether there is an Xid 48 since the last reset that no other Xid says was dealt with."""
     return any(
         each.xid == DOUBLE_BIT
-        and each.boot_id == record.boot_id
+        and _is_current(record, each)
         and _counts(record, each)
         and not is_accounted(record, each.at)
         for each in record.faults

@@ -19,6 +19,7 @@ from provider.core.step import GpuSignalMoved
 from provider.domain.gpu import Gpu
 from provider.domain.gpu_health import (
     HISTORY_MOST,
+    PLACE,
     ActiveSignal,
     GpuRecord,
     GpuSignal,
@@ -45,11 +46,25 @@ def record_of(state: AgentState, uuid: GpuUuid) -> GpuRecord:
     return GpuRecord(uuid=uuid, boot_id=boots[0] if boots else "")
 
 
+def looked_at(state: AgentState) -> dict[GpuUuid, tuple[Gpu | None, bool | None]]:
+    """What is judged: cards that are there, those that are missed, and places on the PCI bus, of which the
+    second says whether a card is there that the driver does not list."""
+    cards = {gpu.uuid: gpu for node in state.nodes_as_read for gpu in node.gpus}
+    places = {GpuUuid(f"{PLACE}{place}") for node in state.nodes_as_read for place in node.inventory.unlisted}
+    kept = state.gpu_records.values()
+    known = {each.uuid for each in kept if each.has(GpuSignal.GPU_UNLISTED)}
+    missed = {each.uuid for each in kept if each.is_expected} - cards.keys()
+    found: dict[GpuUuid, tuple[Gpu | None, bool | None]] = {uuid: (gpu, None) for uuid, gpu in cards.items()}
+    found |= dict.fromkeys(sorted(missed), (None, None))
+    return found | {uuid: (None, uuid in places) for uuid in sorted(places | known)}
+
+
 def put(draft: Draft, record: GpuRecord) -> None:
     """Keep it; of too many the oldest that nothing is known of go."""
     records = {**draft.state.gpu_records, record.uuid: record}
     if len(records) > RECORDS_MOST:
-        idle = next((each.uuid for each in records.values() if not each.active and each is not record), None)
+        unused = [each for each in records.values() if not each.active and each is not record]
+        idle = next((each.uuid for each in sorted(unused, key=lambda each: each.is_expected)), None)
         if idle is not None:
             del records[idle]
     draft.state = replace(draft.state, gpu_records=records)
@@ -90,7 +105,7 @@ def booted(draft: Draft, node: Node, at: Instant) -> None:
         if record is None or record.boot_id == node.capacity.boot_id:
             continue
         reset = [each.signal for each in record.active if goes_at_boot(each.signal)]
-        begun = replace(record, boot_id=node.capacity.boot_id, ecc_uncorrected=None)
+        begun = replace(record, boot_id=node.capacity.boot_id, ecc_uncorrected=None, energy_joules=None)
         change(draft, begun, at, cleared=dict.fromkeys(reset if record.boot_id else [], REBOOTED))
 
 

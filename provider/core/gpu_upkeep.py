@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from provider.core import bidding, faults, idling, leasing, xids
+from provider.core import bidding, error_counts, faults, idling, leasing, resets, xids
 from provider.core.draft import Draft
 from provider.core.events import GpuCordoned, GpuFaultSeen, GpuSignalsChanged, GpuUncordoned, NodesRead
 from provider.core.gpu_records import OURS_ENDS, booted, change, holders, merge, put, record_of
@@ -53,12 +53,14 @@ def _read(draft: Draft, event: NodesRead, at: Instant) -> None:
     for node in event.nodes:
         booted(draft, node, at)
         for gpu in node.gpus:
+            record = record_of(draft.state, gpu.uuid)
+            if gpu.mig is None and not gpu.simulated and not record.is_expected:
+                record = replace(record, is_expected=True)
+                put(draft, record)
             if gpu.health is GpuHealth.UNHEALTHY:
-                record = record_of(draft.state, gpu.uuid)
-                if not record.has(GpuSignal.GPU_LOST):
-                    lost = ActiveSignal(
-                        signal=GpuSignal.GPU_LOST, since=at, detail=gpu.problem or "it cannot be used"
-                    )
+                signal = GpuSignal.RESET_NEEDED if gpu.is_reset_needed else GpuSignal.GPU_LOST
+                if not record.has(signal):
+                    lost = ActiveSignal(signal=signal, since=at, detail=gpu.problem or "it cannot be used")
                     change(draft, record, at, raised=[lost])
     draft.freed = True
     _settle(draft, at)
@@ -73,7 +75,13 @@ def _signals_changed(draft: Draft, event: GpuSignalsChanged, at: Instant) -> Non
     record = record_of(draft.state, event.gpu)
     if event.ecc_uncorrected is not None:
         record = replace(record, ecc_uncorrected=event.ecc_uncorrected)
-    cleared = {signal: ROW[signal].cleared_by for signal in event.cleared}
+    if event.ecc_corrected is not None:
+        record = replace(record, ecc_corrected=event.ecc_corrected)
+    if event.energy_joules is not None:
+        record = replace(record, energy_joules=event.energy_joules)
+    if event.is_reset:
+        record = replace(record, reset_at=at)
+    cleared = {signal: ROW[signal].cleared_by or resets.HOW for signal in event.cleared}
     change(draft, record, at, raised=event.raised, cleared=cleared)
     _settle(draft, at)
 
@@ -137,11 +145,19 @@ def _cordon(draft: Draft, event: GpuCordoned, at: Instant) -> None:
 
 
 def _uncordon(draft: Draft, event: GpuUncordoned, at: Instant) -> None:
-    """The operator says that it is well. What is still so comes again at the next look."""
+    """The operator says that it is well. What is still so comes again at the next look; a card that is gone
+    is not waited for any more."""
     if not _is_known(draft.state, event.gpu):
         draft.refused = Refused(why=Refusal.GPU_UNKNOWN, required=event.gpu)
         return
-    record = replace(record_of(draft.state, event.gpu), acknowledged_at=at)
+    known = record_of(draft.state, event.gpu)
+    is_there = any(gpu.uuid == event.gpu for node in draft.state.nodes_as_read for gpu in node.gpus)
+    record = replace(
+        known,
+        acknowledged_at=at,
+        ecc_corrected=error_counts.acknowledged(known.ecc_corrected, at),
+        is_expected=known.is_expected and is_there,
+    )
     cleared: dict[GpuSignal, str] = {
         each.signal: "the operator said so"
         for each in record.active

@@ -5,9 +5,9 @@ a GPU and one look at it in, the signals that come and go out. Operators are sho
 holds docs/operating.md to it.
 
 Rules: a GPU is as well as the worst of its signals. Up at the threshold; down only after the opposite was so
-for the hold time, or at a reboot, or when the operator says so. Blindness is ``DEGRADED`` at worst: it ends
-no lease. What this product does not do (it resets no GPU and runs no program of its own on one) is left to a
-reboot or to the operator, and the row says so.
+for the hold time, or at a reset or a reboot, or when the operator says so. Blindness is ``DEGRADED`` at
+worst: it ends no lease. What this product does not do (it resets no GPU and runs no program of its own on
+one) is left to the operator: the row says so, ``remedies`` how, and a reset is noticed (``resets``).
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from provider.core import faults
+from provider.core import error_counts, faults, resets
+from provider.core.events import GpuSignalsChanged
 from provider.core.health_looks import CardWatch, Look, looked
 from provider.core.health_row import BY_QUIET, BY_REBOOT, Row, Stops
 from provider.core.health_rows import ROWS
 from provider.domain.gpu import GpuHealth
-from provider.domain.gpu_health import ActiveSignal, GpuRecord, GpuSignal
+from provider.domain.gpu_health import ActiveSignal, ErrorCount, GpuRecord, GpuSignal
 from provider.domain.ids import GpuUuid
 from provider.domain.moment import MINUTE, Instant, Span
 from provider.domain.node import Node
 
 ROW: Mapping[GpuSignal, Row] = {row.signal: row for row in ROWS}
 HEAT = frozenset({GpuSignal.HW_THERMAL, GpuSignal.SW_THERMAL, GpuSignal.TOO_HOT, GpuSignal.NEAR_SHUTDOWN})
+RESETTABLE = resets.ends(ROWS)
 _ORDER = (GpuHealth.HEALTHY, GpuHealth.UNKNOWN, GpuHealth.DEGRADED, GpuHealth.UNHEALTHY)
 
 
@@ -50,10 +52,25 @@ class Judgement:
     cleared: tuple[GpuSignal, ...] = ()
     ecc_uncorrected: int | None = None
     """The count to start from next time, where it is another."""
+    ecc_corrected: ErrorCount | None = None
+    energy_joules: float | None = None
+    is_reset: bool = False
+    """It was, since the last look."""
 
-    @property
-    def is_news(self) -> bool:
-        return bool(self.raised or self.cleared) or self.ecc_uncorrected is not None
+    def news(self, gpu: GpuUuid) -> GpuSignalsChanged | None:
+        """For the loop; None where there is none."""
+        kept = (self.ecc_uncorrected, self.ecc_corrected, self.energy_joules)
+        if not (self.raised or self.cleared or self.is_reset) and kept == (None, None, None):
+            return None
+        return GpuSignalsChanged(
+            gpu=gpu,
+            raised=self.raised,
+            cleared=self.cleared,
+            ecc_uncorrected=self.ecc_uncorrected,
+            ecc_corrected=self.ecc_corrected,
+            energy_joules=self.energy_joules,
+            is_reset=self.is_reset,
+        )
 
 
 def table(settings: HealthSettings) -> tuple[Row, ...]:
@@ -89,11 +106,19 @@ def judge(watch: CardWatch, look: Look, rows: Sequence[Row]) -> Judgement:
         if spans.well_for(row, look.at, is_well=is_well and is_active) and row.clears in BY_QUIET:
             cleared.append(row.signal)
             spans.forget(row)
+    held = [each.signal for each in (*look.record.active, *raised) if each.signal in RESETTABLE]
+    is_reset = bool(held) and resets.is_new(look)
+    if is_reset:
+        raised = [each for each in raised if each.signal not in RESETTABLE]
+        cleared += [each.signal for each in look.record.active if each.signal in RESETTABLE]
     return Judgement(
         watch=replace(watch, bad_since=spans.bad, good_since=spans.good),
         raised=tuple(raised),
         cleared=tuple(cleared),
         ecc_uncorrected=_ecc(look, raised),
+        ecc_corrected=_corrected(look, raised),
+        energy_joules=resets.energy_kept(look),
+        is_reset=is_reset,
     )
 
 
@@ -143,6 +168,14 @@ def _ecc(look: Look, raised: Sequence[ActiveSignal]) -> int | None:
     return None
 
 
+def _corrected(look: Look, raised: Sequence[ActiveSignal]) -> ErrorCount | None:
+    count = look.reading.ecc_corrected if look.reading else None
+    if count is None:
+        return None
+    is_told = any(each.signal is GpuSignal.CORRECTABLE_ECC for each in raised)
+    return error_counts.kept(look.record.ecc_corrected, count, look.at, is_told=is_told)
+
+
 def worst(*states: GpuHealth) -> GpuHealth:
     """``HEALTHY`` for none."""
     return max(states, key=_ORDER.index, default=GpuHealth.HEALTHY)
@@ -184,6 +217,7 @@ _SPELT = {
     "ecc": "ECC",
     "gpu": "GPU",
     "hw": "hardware",
+    "inforom": "InfoROM",
     "nvlink": "NVLink",
     "pcie": "PCIe",
     "sw": "driver",

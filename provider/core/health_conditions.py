@@ -7,7 +7,7 @@ so, and what follows, is the table's (``health``).
 
 from __future__ import annotations
 
-from provider.core import faults
+from provider.core import error_counts, faults
 from provider.core.health_looks import CardWatch, Look, is_thermal
 from provider.domain.gpu import ClockReason, GpuHealth, GpuReading
 from provider.domain.gpu_health import GpuSignal
@@ -67,7 +67,23 @@ def silence(look: Look, _watch: CardWatch) -> Answer:
 
 
 def missing(look: Look, _watch: CardWatch) -> Answer:
+    if look.is_unlisted is not None or not (look.gpu or look.record.is_expected):
+        return None  # a place, or nobody waits for it
     return _told(look.gpu is None, "the driver does not list it any more")
+
+
+def unlisted(look: Look, _watch: CardWatch) -> Answer:
+    return _told(look.is_unlisted, "the PCI bus has a card there that the driver does not list")
+
+
+def slow(look: Look, _watch: CardWatch) -> Answer:
+    if look.gpu is None or look.gpu.mig is not None:
+        return None  # an instance is as slow as its card
+    return _told(look.gpu.slow_call is not None, look.gpu.slow_call or "")
+
+
+def inforom(look: Look, _watch: CardWatch) -> Answer:
+    return _told(look.gpu.is_inforom_corrupt if look.gpu else None, "its InfoROM is corrupt")
 
 
 def uncorrected(look: Look, _watch: CardWatch) -> Answer:
@@ -99,8 +115,12 @@ def remap_exhausted(look: Look, _watch: CardWatch) -> Answer:
     return _told(None if banks is None else banks > 0, f"{banks} memory bank(s) have hardly a spare row left")
 
 
-def corrected(_look: Look, watch: CardWatch) -> Answer:
-    return _rate(watch, "ecc_corrected", CORRECTED_MOST, "correctable memory errors within a day")
+def corrected(look: Look, _watch: CardWatch) -> Answer:
+    count = look.reading.ecc_corrected if look.reading else None
+    if count is None:
+        return None
+    grown = error_counts.growth(look.record.ecc_corrected, count, look.at)
+    return _told(grown > CORRECTED_MOST, f"{grown} correctable memory errors within a day")
 
 
 def _rate(watch: CardWatch, name: str, most: int, words: str) -> Answer:

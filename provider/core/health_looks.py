@@ -39,6 +39,8 @@ class Look:
     """Processes on it of no lease that has it, nor the idle job's, in words; None where nobody can tell."""
     has_idle_job: bool = False
     """Nobody rents it, and the operator's own job runs on it: what that uses is no trace of anybody else."""
+    is_unlisted: bool | None = None
+    """Of a place on the PCI bus: a card is there that the driver does not list. None: this is a card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,6 @@ COUNTERS: Mapping[str, tuple[Span, Callable[[GpuReading], int | None]]] = {
     "pcie_replays": (MINUTE, lambda reading: reading.pcie_replays),
     "nvlink_retries": (HOUR, lambda reading: _sum(reading.nvlink_replays, reading.nvlink_recoveries)),
     "nvlink_crc": (MINUTE, lambda reading: reading.nvlink_crc_errors),
-    "ecc_corrected": (Span(24 * HOUR), lambda reading: reading.ecc_corrected),
 }
 """By name: over what span, and what counts."""
 ONSETS_SPAN = Span(10 * MINUTE)

@@ -20,6 +20,8 @@ class Clears(StrEnum):
 
     QUIET = "quiet"
     """The opposite was so for the hold time."""
+    RESET = "reset"
+    """Of the card alone, or by a reboot."""
     REBOOT = "reboot"
     QUIET_OR_REBOOT = "quiet_or_reboot"
     OPERATOR = "operator"
@@ -27,7 +29,7 @@ class Clears(StrEnum):
 
 
 BY_QUIET = frozenset({Clears.QUIET, Clears.QUIET_OR_REBOOT})
-BY_REBOOT = frozenset({Clears.REBOOT, Clears.QUIET_OR_REBOOT})
+BY_REBOOT = frozenset({Clears.RESET, Clears.REBOOT, Clears.QUIET_OR_REBOOT})
 
 
 class Action(StrEnum):
@@ -93,6 +95,8 @@ class Row:
         match self.clears:
             case Clears.QUIET | Clears.QUIET_OR_REBOOT:
                 return self.cleared_by
+            case Clears.RESET:
+                return "at a reset of the card or a reboot, or `provider gpus uncordon`"
             case Clears.REBOOT:
                 return "at a reboot, or `provider gpus uncordon`"
             case Clears.OPERATOR:

@@ -36,7 +36,7 @@ XID_ROWS = (
         signal=_S.SUSPECT_XID,
         action=Action.DRAIN,
         seen="Xid 32, 38, 44, 68, 69, 109, 121",
-        clears=Clears.REBOOT,
+        clears=Clears.RESET,
     ),
     Row(
         number="4",
@@ -52,7 +52,7 @@ XID_ROWS = (
         signal=_S.CONTAINED_ECC,
         action=Action.DRAIN,
         seen="Xid 94",
-        clears=Clears.REBOOT,
+        clears=Clears.RESET,
     ),
     Row(
         number="6",
@@ -60,27 +60,27 @@ XID_ROWS = (
         action=Action.EVICT,
         seen="Xid 48, or more uncorrectable errors, without Xid 63 or 94 within 5 s",
         triggers=_when(conditions.uncorrected, SETTLES),
-        clears=Clears.REBOOT,
+        clears=Clears.RESET,
     ),
     Row(
         number="7",
         signal=_S.RESET_NEEDED,
         action=Action.EVICT,
-        seen="Xid 46, 62, 95, 110, 119, 120, 136, 140, 143, 155, 156, 158",
-        clears=Clears.REBOOT,
+        seen="Xid 46, 62, 95, 110, 119, 120, 136, 140, 143, 155, 156, 158, or the driver says so",
+        clears=Clears.RESET,
     ),
     Row(
         number="7b",
         signal=_S.UNKNOWN_XID,
         action=Action.DRAIN,
         seen="an Xid that is in no list",
-        clears=Clears.REBOOT,
+        clears=Clears.RESET,
     ),
     Row(
-        number="3, 5, 7b",
+        number="3, 5, 7, 7b",
         signal=_S.XID_REPEATED,
         action=Action.EVICT,
-        seen="a second suspect, contained or unknown Xid in 24 h, a minute apart",
+        seen="a second suspect, contained or unknown Xid in 24 h, a minute apart; one of row 7 after a reset",
         clears=Clears.OPERATOR,
     ),
     Row(
@@ -121,7 +121,7 @@ XID_ROWS = (
         signal=_S.NVLINK_FAULT,
         action=Action.DRAIN_LINKED,
         seen="Xid 74, 144 to 150",
-        clears=Clears.REBOOT,
+        clears=Clears.RESET,
     ),
 )
 
@@ -138,7 +138,7 @@ READING_ROWS = (
         number="10",
         signal=_S.CORRECTABLE_ECC,
         action=Action.DRAIN,
-        seen="more than 1000 correctable errors in 24 h, counted from the daemon's start",
+        seen="more than 1000 correctable errors in 24 h",
         triggers=_when(conditions.corrected),
         clears=Clears.OPERATOR,
     ),
@@ -284,7 +284,7 @@ HOST_ROWS = (
         number="11",
         signal=_S.GPU_LOST,
         action=Action.EVICT,
-        seen="Xid 79, the driver says it is lost or needs a reset, it cannot be opened",
+        seen="Xid 79, the driver says it is lost, it cannot be opened",
         clears=Clears.REBOOT,
     ),
     Row(
@@ -293,6 +293,14 @@ HOST_ROWS = (
         action=Action.DRAIN,
         seen="a card that was there is not listed any more, 10 s",
         triggers=_when(conditions.missing, Span(10 * SECOND)),
+        cleared_by=f"listed {_HOLD}",
+    ),
+    Row(
+        number="13",
+        signal=_S.GPU_UNLISTED,
+        action=Action.EVICT,
+        seen="the PCI bus has a card that the driver does not list, twice in a row",
+        triggers=_when(conditions.unlisted),
         cleared_by=f"listed {_HOLD}",
     ),
     Row(
@@ -305,9 +313,18 @@ HOST_ROWS = (
     ),
     Row(
         number="26",
+        signal=_S.PROBE_SLOW,
+        action=Action.DRAIN,
+        seen="a call on it took more than 2 s",
+        triggers=_when(conditions.slow),
+        cleared_by="5 quick sweeps",
+        clears_after=AT_ONCE,
+    ),
+    Row(
+        number="27",
         signal=_S.PROBE_TROUBLE,
         action=Action.DRAIN,
-        seen="a call on it hung, or keeps failing; also a corrupt InfoROM (30)",
+        seen="a call on it hung, or keeps failing",
         triggers=_when(conditions.trouble),
         cleared_by="10 s of good answers",
         clears_after=Span(10 * SECOND),
@@ -329,6 +346,14 @@ HOST_ROWS = (
         seen="confidential computing is on and not ready",
         triggers=_when(conditions.confidential),
         cleared_by=f"ready {_HOLD}",
+    ),
+    Row(
+        number="30",
+        signal=_S.INFOROM_CORRUPT,
+        action=Action.DRAIN,
+        seen="its InfoROM is corrupt (looked at once an hour, and where a call says so)",
+        triggers=_when(conditions.inforom),
+        clears=Clears.OPERATOR,
     ),
 )
 

@@ -116,6 +116,12 @@ class Gpu:
     memory_most_celsius: float | None = None
     mig: MigSlice | None = None
     """None for a whole card."""
+    is_inforom_corrupt: bool | None = None
+    """What the card keeps of itself, in a memory of its own; None where it cannot be told."""
+    is_reset_needed: bool = False
+    """The driver says so, and answers nothing else of it."""
+    slow_call: str | None = None
+    """A call on it that took far too long in one of the last sweeps, in words."""
     health: GpuHealth = GpuHealth.HEALTHY
     problem: str | None = None
     """Why it is not healthy, one line."""
@@ -137,6 +143,9 @@ class GpuInventory:
     """Between every two whole cards of which it is known, sorted."""
     missing: int = 0
     """NVIDIA GPUs that the PCI bus lists and the driver does not."""
+    unlisted: tuple[str, ...] = ()
+    """Where they are, ``0000:38:00.0``, once two looks in a row found so. Where the driver does not tell the
+    places of all that it lists there may be more than are missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from provider.domain.gpu import GpuHealth
 from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import Instant
 
+PLACE = "PCI-"
+"""What the name of a card begins with that has no UUID; its place on the PCI bus follows."""
 HISTORY_MOST = 50
 FAULTS_MOST = 64
 
@@ -57,6 +59,10 @@ class GpuSignal(StrEnum):
     """A lease on it has ended; nobody has looked yet what it left behind."""
     NOT_CLEAN = "not_clean"
     FOREIGN_PROCESS = "foreign_process"
+    GPU_UNLISTED = "gpu_unlisted"
+    """It is on the PCI bus and was never seen by the driver: it has no UUID, its place is its name."""
+    INFOROM_CORRUPT = "inforom_corrupt"
+    PROBE_SLOW = "probe_slow"
     PROBE_TROUBLE = "probe_trouble"
     """It answers badly or not at all, which says nothing of how it does."""
     TELEMETRY_LOST = "telemetry_lost"
@@ -120,6 +126,18 @@ class SeenFault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCount:
+    """Errors of one kind as they came to be, over restarts of the daemon and of the driver's own counter."""
+
+    told: int
+    """By the driver, when this was last kept."""
+    total: int = 0
+    """Since the card was first seen."""
+    samples: tuple[tuple[Instant, int], ...] = ()
+    """When there were how many in ``total``, the oldest first: as far back as anybody asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuRecord:
     """What is remembered of a GPU over restarts of the daemon; what a reboot clears goes with ``boot_id``."""
 
@@ -137,6 +155,13 @@ class GpuRecord:
     """When containers on it were last ended or replaced by us."""
     ecc_uncorrected: int | None = None
     """The driver's count of which what follows is known."""
+    ecc_corrected: ErrorCount | None = None
+    energy_joules: float | None = None
+    """The driver's count when this was last kept: with less it began anew."""
+    reset_at: Instant | None = None
+    """When it was last seen to have been reset, the machine's boots aside."""
+    is_expected: bool = False
+    """It was there, and nobody said that it was taken out."""
 
     def has(self, signal: GpuSignal) -> bool:
         return any(each.signal is signal for each in self.active)

@@ -16,15 +16,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from provider.core import idling
-from provider.core.events import GpuFaultSeen, GpuSignalsChanged
-from provider.core.gpu_records import holders, record_of
+from provider.core.events import GpuFaultSeen
+from provider.core.gpu_records import holders, looked_at, record_of
 from provider.core.health import HealthSettings, judge, table
 from provider.core.health_looks import CardWatch, Look
 from provider.core.health_row import Row
 from provider.core.state import AgentState
 from provider.domain.errors import Temporary
 from provider.domain.gpu import Gpu, GpuFault, GpuReading
-from provider.domain.gpu_health import GpuSignal
 from provider.domain.idle import idle_id
 from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import SECOND, Instant, Span, after
@@ -71,8 +70,6 @@ class HealthWatch:
         self._loop = loop
         self._started = sources.clock.now()
         self._watches: dict[GpuUuid, CardWatch] = {}
-        self._there: set[GpuUuid] = set()
-        """Whole cards that were in an inventory and are missed when they are not."""
         self._piles: dict[FaultKey, _Pile] = {}
 
     async def run(self) -> None:
@@ -88,20 +85,22 @@ class HealthWatch:
                 await clock.sleep_until(after(clock.now(), every))
 
     async def look(self) -> None:
-        """At every card, once."""
+        """At every card and every place where one should be, once."""
         await self._tell_piles()
         state, readings = self._loop.state, {each.uuid: each for each in self._sources.gpus.readings()}
-        cards = {gpu.uuid: gpu for node in state.nodes_as_read for gpu in node.gpus}
-        self._there |= {uuid for uuid, gpu in cards.items() if gpu.mig is None}
-        missed = {uuid for uuid in self._there if not record_of(state, uuid).has(GpuSignal.GPU_MISSING)}
-        self._there &= missed | cards.keys()  # one that is known to be missing is not missed again
-        wanted = [*cards, *sorted(self._there - cards.keys())]
+        wanted = looked_at(state)
         self._watches = {uuid: self._watches.get(uuid, CardWatch()) for uuid in wanted}
-        for uuid in wanted:
-            await self._judge(state, uuid, cards.get(uuid), readings.get(uuid))
+        for uuid, (gpu, is_unlisted) in wanted.items():
+            await self._judge(state, uuid, gpu, readings.get(uuid), is_unlisted=is_unlisted)
 
     async def _judge(
-        self, state: AgentState, uuid: GpuUuid, gpu: Gpu | None, reading: GpuReading | None
+        self,
+        state: AgentState,
+        uuid: GpuUuid,
+        gpu: Gpu | None,
+        reading: GpuReading | None,
+        *,
+        is_unlisted: bool | None,
     ) -> None:
         is_held, at = bool(holders(state, uuid)), self._sources.clock.now()
         look = Look(
@@ -113,17 +112,13 @@ class HealthWatch:
             is_held=is_held,
             strangers=() if is_held else self._strangers(reading, idle_id(state.policy.provider, uuid)),
             has_idle_job=idling.uses(state, uuid, at if reading is None else reading.at),
+            is_unlisted=is_unlisted,
         )
         judged = judge(self._watches[uuid], look, self._sources.rows)
         self._watches[uuid] = judged.watch
-        if not judged.is_news:
+        event = judged.news(uuid)
+        if event is None:
             return
-        event = GpuSignalsChanged(
-            gpu=uuid,
-            raised=judged.raised,
-            cleared=judged.cleared,
-            ecc_uncorrected=judged.ecc_uncorrected,
-        )
         try:
             await self._loop.submit(event)
         except Temporary as busy:

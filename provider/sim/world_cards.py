@@ -92,15 +92,9 @@ class WorldCards:
             )
             judged = judge(watches.get(gpu.uuid, CardWatch()), look, ROWS)
             watches[gpu.uuid] = judged.watch
-            if judged.is_news:
-                news.append(
-                    GpuSignalsChanged(
-                        gpu=gpu.uuid,
-                        raised=judged.raised,
-                        cleared=judged.cleared,
-                        ecc_uncorrected=judged.ecc_uncorrected,
-                    )
-                )
+            told = judged.news(gpu.uuid)
+            if told is not None:
+                news.append(told)
         return news
 
     def _reading(self, gpu: Gpu, at: Instant, *, is_busy: bool) -> GpuReading | None:

@@ -255,7 +255,7 @@ def test_every_kind_of_effect_in_the_order_in_which_it_was_wanted(disk: Disk) ->
 
 def test_what_is_remembered_of_gpus_is_read_back(disk: Disk) -> None:
     card = Card(policy=POLICY)
-    card.look(ecc_uncorrected=2, is_remap_pending=True)
+    card.look(ecc_uncorrected=2, ecc_corrected=7, energy_joules=5e6, is_remap_pending=True)
     card.fails(31, lease=lease_of(), count=3)
     card.fails(62)
     card.agent.take(GpuCordoned(gpu=card.uuid, why="its fan rattles"))

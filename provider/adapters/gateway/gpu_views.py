@@ -10,8 +10,9 @@ from grpc import StatusCode
 from provider.core import xids
 from provider.core.gpu_records import holders, record_of
 from provider.core.health import ROW, clears_words, health_of, problem_of, worst
+from provider.core.remedies import remedy
 from provider.core.state import AgentState
-from provider.domain.gpu import Gpu
+from provider.domain.gpu import Gpu, GpuLinkKind
 from provider.domain.gpu_health import ActiveSignal, SeenFault, SignalChange
 from provider.domain.ids import GpuUuid
 from provider.rpc.codec import lease_id_to_pb
@@ -69,7 +70,18 @@ def report_to_pb(state: AgentState, uuid: GpuUuid) -> pb.GpuHealthReport:
         signals=map(_signal_to_pb, record.active),
         history=map(_change_to_pb, record.history),
         xids=map(_xid_to_pb, record.faults),
+        remedy=remedy(
+            record,
+            gpu,
+            lease=having[0].id if having else None,
+            is_switched=_is_switched(state, uuid),
+        ),
     )
+
+
+def _is_switched(state: AgentState, uuid: GpuUuid) -> bool:
+    links = [link for node in state.nodes for link in node.inventory.links]
+    return any(link.kind is GpuLinkKind.NVSWITCH and uuid in (link.first, link.second) for link in links)
 
 
 def _signal_to_pb(active: ActiveSignal) -> pb.HeldSignal:

@@ -7,6 +7,7 @@ slot and the daemon's watch are for.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
@@ -35,14 +36,18 @@ class LibraryGone(CallFailed):
 class Caller:
     """Makes calls for one thread."""
 
-    def __init__(self, slot: CallSlot) -> None:
+    def __init__(self, slot: CallSlot, slow_s: float = float("inf")) -> None:
         self._slot = slot
+        self._slow_s = slow_s
+        self.slow: dict[int, tuple[str, float]] = {}
+        """Calls that took longer, and how long, by the index of the card: the last ones that nobody took."""
         self.failures: Counter[tuple[str, int]] = Counter()
         """Calls that failed although the capability is there, by symbol and return code."""
 
     def __call__(self, symbol: str, ask: Callable[[], T], index: int = NO_GPU, uuid: str = "") -> T:
         """Raises ``CallFailed``, or ``LibraryGone`` among them."""
         self._slot.enter(symbol, index, uuid)
+        began_s = time.monotonic()
         try:
             return ask()
         except pynvml.NVMLError as error:
@@ -53,6 +58,9 @@ class Caller:
             code = UNREADABLE
         finally:
             self._slot.leave()
+            took_s = time.monotonic() - began_s
+            if took_s > self._slow_s:
+                self.slow[index] = symbol, took_s
         raise self.failed(symbol, code)
 
     def failed(self, symbol: str, code: int) -> CallFailed:

@@ -22,6 +22,8 @@ class Treatment(StrEnum):
     """This GPU is gone, the others are not."""
     SUSPECT = "suspect"
     """Once is nothing, several times in a row is a sick card."""
+    CORRUPT = "corrupt"
+    """What the card keeps of itself is damaged: it works, and wants to be replaced."""
     LIBRARY = "library"
     """No call can succeed any more: the worker ends and a new one starts."""
 
@@ -30,7 +32,9 @@ SUCCESS = 0
 INVALID_ARGUMENT = 2
 NOT_SUPPORTED = 3
 FUNCTION_NOT_FOUND = 13
+CORRUPTED_INFOROM = 14
 GPU_IS_LOST = 15
+RESET_REQUIRED = 16
 NO_INSTANCE = frozenset({INVALID_ARGUMENT, 6})
 """How an empty place of a card's table of MIG instances answers."""
 NO_DRIVER = frozenset({9, 12})
@@ -48,8 +52,9 @@ RETURN_CODES: dict[int, tuple[str, Treatment]] = {
     11: ("an interrupt problem", Treatment.SUSPECT),
     12: ("libnvidia-ml.so.1 was not found", Treatment.LIBRARY),
     FUNCTION_NOT_FOUND: ("function not found", Treatment.ABSENT),  # an older driver than the bindings
+    CORRUPTED_INFOROM: ("its InfoROM is corrupt", Treatment.CORRUPT),
     GPU_IS_LOST: ("the GPU is lost: it fell off the bus or needs a reboot", Treatment.LOST),
-    16: ("the GPU needs a reset", Treatment.LOST),
+    RESET_REQUIRED: ("the GPU needs a reset", Treatment.LOST),
     17: ("the operating system refused", Treatment.SUSPECT),
     18: ("driver and library versions differ, a reboot is due", Treatment.LIBRARY),
     20: ("out of memory", Treatment.SUSPECT),

@@ -54,6 +54,8 @@ class WorkerProcess:
             "interval_s": settings.interval_s,
             "medium_s": settings.medium_s,
             "discover_every_s": settings.discover_every_s,
+            "inforom_every_s": settings.inforom_every_s,
+            "slow_call_s": settings.slow_call_s,
             "pci_devices": str(settings.pci_devices),
             "library": settings.nvml_library,
             "slot_fd": slot.fd,

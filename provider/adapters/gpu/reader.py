@@ -6,6 +6,7 @@ read. Runs in the worker only, on the sampler's thread.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,8 +21,16 @@ from provider.adapters.gpu.identity import IDENTITY, INSTANCE_IDENTITY
 from provider.adapters.gpu.links import read_links
 from provider.adapters.gpu.nvml import IN_OUR_UNIT, Call, Field, Given, Group, Handle, field_value
 from provider.adapters.gpu.pci import nvidia_gpus
-from provider.adapters.gpu.policy import NO_INSTANCE, SUCCESS, UNREADABLE, Treatment, treatment
+from provider.adapters.gpu.policy import (
+    CORRUPTED_INFOROM,
+    NO_INSTANCE,
+    SUCCESS,
+    UNREADABLE,
+    Treatment,
+    treatment,
+)
 from provider.adapters.gpu.sampling import FAST, INSTANCE, MEDIUM, PROCESSES
+from provider.adapters.gpu.slot import NO_GPU
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -50,9 +59,12 @@ class Unit:
 class Reader:
     """Initialises NVML when made, once: init and shutdown in turns leak and hang in real drivers."""
 
-    def __init__(self, call: Caller, pci_devices: Path) -> None:
+    def __init__(self, call: Caller, pci_devices: Path, inforom_every_s: float) -> None:
         self._call = call
         self._pci_devices = pci_devices
+        self._inforom_every_s = inforom_every_s
+        self._inforoms: dict[str, tuple[float, int]] = {}
+        """By UUID: when it was checked, and with what return code."""
         self._gpm = Gpm(call)
         self._units: dict[str, Unit] = {}
         self._silent: dict[str, set[str]] = {}
@@ -89,12 +101,17 @@ class Reader:
         }
 
     def readings(self, *, is_medium: bool) -> list[Row]:
-        """One sample of each unit that the last inventory could open; ``medium`` in it where asked for."""
-        return [
+        """One sample of each unit that the last inventory could open; ``medium`` in it where asked for, and
+        ``slow``: a call since the last one that took too long, on it or on no card in particular."""
+        rows = [
             self._reading(unit, is_medium=is_medium)
             for unit in tuple(self._units.values())
             if unit.index not in self.skipped and unit.uuid in self._units
         ]
+        for row in rows:
+            row["slow"] = self._call.slow.get(row["index"]) or self._call.slow.get(NO_GPU)
+        self._call.slow.clear()
+        return rows
 
     def _card(self, index: int) -> Iterator[Row]:
         row: Row = {"index": index, "trouble": []}
@@ -103,12 +120,23 @@ class Reader:
             if unit is not None:
                 self._fill(unit, row, row, IDENTITY)
                 unit.bus_id = row.get("pci_bus_id")
+                self._check_inforom(unit, row)
                 self._note_modes(unit, row)
                 yield row
                 if row.get("is_mig_on"):
                     yield from self._instances(unit, row)
                 return
         yield row
+
+    def _check_inforom(self, card: Unit, row: Row) -> None:
+        """``is_inforom_corrupt`` in ``row``, as of the last check; absent where the card cannot tell."""
+        now_s = time.monotonic()
+        checked_s, code = self._inforoms.get(card.uuid, (float("-inf"), SUCCESS))
+        if now_s - checked_s >= self._inforom_every_s and not _is_lost(row):
+            _, code = self._one(card, "nvmlDeviceValidateInforom", pynvml.nvmlDeviceValidateInforom)
+            self._inforoms[card.uuid] = now_s, code
+        if code in (SUCCESS, CORRUPTED_INFOROM):
+            row["is_inforom_corrupt"] = code == CORRUPTED_INFOROM
 
     def _note_modes(self, card: Unit, row: Row) -> None:
         """With another mode a card tells other things: what it did not is asked again."""

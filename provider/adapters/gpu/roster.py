@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from provider.adapters.gpu import rows, verdict
-from provider.adapters.gpu.policy import Treatment, meaning, treatment
+from provider.adapters.gpu.policy import RESET_REQUIRED, Treatment, meaning, treatment
 from provider.adapters.gpu.rows import Row
 from provider.adapters.gpu.settings import PCI_DEVICES
 from provider.adapters.gpu.verdict import CardRecord
@@ -28,6 +28,8 @@ class Roster:
         self._records: dict[GpuUuid, CardRecord] = {}
         self._problem: str | None = None
         self._blind: str | None = None
+        self._absent: frozenset[str] = frozenset()
+        """Places on the PCI bus of which the last inventory knew no card."""
         self._pci_devices = pci_devices
 
     def at_bus(self, bus_id: str) -> GpuUuid | None:
@@ -65,8 +67,14 @@ class Roster:
             cuda_version=rows.cuda_version(message["cuda_version"]),
             links=rows.links(message["links"]),
             missing=missing,
+            unlisted=self._unlisted(message["pci"] if missing else []),
         )
         self._publish()
+
+    def _unlisted(self, places: list[str]) -> tuple[str, ...]:
+        """Those without a card now and at the last inventory: a card that is just being opened is no news."""
+        before, self._absent = self._absent, frozenset(places) - {gpu.pci_bus_id for gpu in self._plain}
+        return tuple(sorted(before & self._absent))
 
     def _found(self, told: list[Row], confidential: tuple[bool | None, bool | None]) -> dict[GpuUuid, Gpu]:
         """Those that could be opened; an instance has its card before it."""
@@ -88,7 +96,7 @@ class Roster:
         for row in samples:
             record = self._records.get(GpuUuid(row["uuid"]))
             if record is not None:
-                record.note(row["trouble"])
+                record.note(row["trouble"], row["slow"])
         self._publish()
 
     def hung(self, index: int, problem: str) -> None:
@@ -109,9 +117,13 @@ class Roster:
         record = self._records[gpu.uuid]
         if "uuid" in row:
             record.lost = None
+            record.is_reset_needed = False
             record.hung = None
+            if "is_inforom_corrupt" in row:
+                record.is_corrupt = row["is_inforom_corrupt"]
         elif row["trouble"]:
             symbol, code = row["trouble"][0]
+            record.is_reset_needed = code == RESET_REQUIRED
             if treatment(code) in (Treatment.LOST, Treatment.SUSPECT):
                 # "Unable to determine the device handle": a card that worked before and cannot be opened
                 record.lost = f"it cannot be opened: {meaning(code)} ({symbol})"

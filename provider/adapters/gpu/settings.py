@@ -19,6 +19,10 @@ class NvmlSettings:
     """Between looks at what changes slowly: error counters, links, widths, modes."""
     discover_every_s: float = 60.0
     """Between looks at what there is, unasked."""
+    inforom_every_s: float = 3600.0
+    """Between two checks of what a card keeps of itself, which is read from a slow memory."""
+    slow_call_s: float = 2.0
+    """A call that takes longer is told."""
     nvml_library: str | None = None
     """Path of ``libnvidia-ml.so.1`` where the dynamic linker does not find it."""
     kernel_log: Path | None = KERNEL_LOG

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from provider.adapters.gpu.policy import Treatment, meaning, treatment
+from provider.adapters.gpu.policy import RESET_REQUIRED, Treatment, meaning, treatment
 from provider.adapters.gpu.rows import Row
 from provider.domain.gpu import Gpu, GpuHealth, MigSlice
 
+QUICK_SWEEPS = 5
+"""So many in a row, and a card that was slow is not any more."""
 SUSPECT_SWEEPS = 3
 """So many failing sweeps in a row make a card suspect, so many clean ones clear it."""
 MIG_IS_ON = "MIG is on: its instances are offered, and the card is not sold whole"
@@ -32,27 +34,42 @@ class CardRecord:
     failing_sweeps: int = 0
     clean_sweeps: int = 0
     suspect: str | None = None
+    is_reset_needed: bool = False
+    is_corrupt: bool | None = None
+    """Its InfoROM, as the last check or the last call said that had a word on it."""
+    slow: str | None = None
+    quick_sweeps: int = 0
     hung: str | None = None
     """The call that did not return, until the card is tried again and answers."""
 
     def judge(self, gpu: Gpu, flawed: str | None, card: CardRecord | None = None) -> Gpu:
         """``gpu`` with the worst that holds against it; what holds against its ``card`` holds against it."""
+        gpu = replace(gpu, is_inforom_corrupt=self.is_corrupt, slow_call=self.slow)
         lost = self.lost or (card and card.lost)
         if lost:
-            return replace(gpu, health=GpuHealth.UNHEALTHY, problem=lost)
+            is_reset_needed = (self if self.lost or card is None else card).is_reset_needed
+            return replace(gpu, health=GpuHealth.UNHEALTHY, problem=lost, is_reset_needed=is_reset_needed)
         problem = self.hung or self.suspect or (card and (card.hung or card.suspect)) or flawed
         return replace(gpu, health=GpuHealth.DEGRADED if problem else GpuHealth.HEALTHY, problem=problem)
 
-    def note(self, trouble: list[tuple[str, int]]) -> None:
-        """One sweep's failures on this card."""
+    def note(self, trouble: list[tuple[str, int]], slow: tuple[str, float] | None = None) -> None:
+        """One sweep's failures on this card, and a call that took too long: its name and the seconds."""
         failing = None
         for symbol, code in trouble:
             if treatment(code) is Treatment.LOST:
                 self.lost = f"{meaning(code)} ({symbol})"
+                self.is_reset_needed = code == RESET_REQUIRED
+            if treatment(code) is Treatment.CORRUPT:
+                self.is_corrupt = True
             if treatment(code) is Treatment.SUSPECT:
                 failing = f"{symbol} keeps failing: {meaning(code)}"
         self.failing_sweeps = self.failing_sweeps + 1 if failing else 0
         self.clean_sweeps = 0 if failing else self.clean_sweeps + 1
+        self.quick_sweeps = 0 if slow else self.quick_sweeps + 1
+        if slow:
+            self.slow = f"{slow[0]} took {slow[1]:.1f} s"
+        elif self.quick_sweeps >= QUICK_SWEEPS:
+            self.slow = None
         if self.failing_sweeps >= SUSPECT_SWEEPS:
             self.suspect = failing
         if self.clean_sweeps >= SUSPECT_SWEEPS:

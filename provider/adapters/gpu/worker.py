@@ -44,8 +44,8 @@ class Worker:
         self._answer: int = options["answer"]
         self._pending = b""
         slot = CallSlot.attach(options["slot_fd"])
-        self._callers = (Caller(slot), Caller(slot.lane(Lane.WATCHER)))
-        self._reader = Reader(self._callers[0], Path(options["pci_devices"]))
+        self._callers = (Caller(slot, options["slow_call_s"]), Caller(slot.lane(Lane.WATCHER)))
+        self._reader = Reader(self._callers[0], Path(options["pci_devices"]), options["inforom_every_s"])
         self._reader.skipped = frozenset(options["skip"])
         self._watcher = Watcher(self._callers[1], _say)
         self._hears_events: bool = options["hears_events"]
@@ -53,6 +53,7 @@ class Worker:
     def run(self) -> None:
         """Until stdin ends. Raises ``LibraryGone``."""
         self._discover()
+        self._callers[0].slow.clear()  # what the driver first had to wake up is no matter
         if self._hears_events:
             self._watcher.start()
         next_tick = next_medium = time.monotonic()

@@ -51,6 +51,9 @@ class GpuFacts(_message.Message):
     SHUTDOWN_CELSIUS_FIELD_NUMBER: _builtins.int
     MEMORY_MOST_CELSIUS_FIELD_NUMBER: _builtins.int
     LOAD_WATTS_FIELD_NUMBER: _builtins.int
+    IS_INFOROM_CORRUPT_FIELD_NUMBER: _builtins.int
+    IS_RESET_NEEDED_FIELD_NUMBER: _builtins.int
+    SLOW_CALL_FIELD_NUMBER: _builtins.int
     pci_bus_id: _builtins.str
     """As sysfs writes it, "0000:18:00.0"."""
     minor: _builtins.int
@@ -82,6 +85,11 @@ class GpuFacts(_message.Message):
     memory_most_celsius: _builtins.float
     load_watts: _builtins.int
     """What the whole card draws while it works, as measured by the daemon."""
+    is_inforom_corrupt: _builtins.bool
+    is_reset_needed: _builtins.bool
+    """The driver answers nothing else of it."""
+    slow_call: _builtins.str
+    """One of its last answers took far too long: which, and how long."""
     def __init__(
         self,
         *,
@@ -110,10 +118,13 @@ class GpuFacts(_message.Message):
         shutdown_celsius: _builtins.float | None = ...,
         memory_most_celsius: _builtins.float | None = ...,
         load_watts: _builtins.int | None = ...,
+        is_inforom_corrupt: _builtins.bool | None = ...,
+        is_reset_needed: _builtins.bool = ...,
+        slow_call: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_clock_graphics_most_hertz", b"_clock_graphics_most_hertz", "_clock_memory_most_hertz", b"_clock_memory_most_hertz", "_clock_sm_most_hertz", b"_clock_sm_most_hertz", "_clock_video_most_hertz", b"_clock_video_most_hertz", "_compute_capability", b"_compute_capability", "_is_confidential", b"_is_confidential", "_is_confidential_ready", b"_is_confidential_ready", "_is_ecc_on", b"_is_ecc_on", "_is_mig_on", b"_is_mig_on", "_load_watts", b"_load_watts", "_memory_most_celsius", b"_memory_most_celsius", "_minor", b"_minor", "_numa_node", b"_numa_node", "_nvlinks", b"_nvlinks", "_pci_bus_id", b"_pci_bus_id", "_pcie_generation_most", b"_pcie_generation_most", "_pcie_width_most", b"_pcie_width_most", "_power_limit_default_watts", b"_power_limit_default_watts", "_power_limit_watts", b"_power_limit_watts", "_shutdown_celsius", b"_shutdown_celsius", "_slowdown_celsius", b"_slowdown_celsius", "_vbios", b"_vbios", "architecture", b"architecture", "clock_graphics_most_hertz", b"clock_graphics_most_hertz", "clock_memory_most_hertz", b"clock_memory_most_hertz", "clock_sm_most_hertz", b"clock_sm_most_hertz", "clock_video_most_hertz", b"clock_video_most_hertz", "compute_capability", b"compute_capability", "is_confidential", b"is_confidential", "is_confidential_ready", b"is_confidential_ready", "is_ecc_on", b"is_ecc_on", "is_mig_on", b"is_mig_on", "load_watts", b"load_watts", "memory_most_celsius", b"memory_most_celsius", "minor", b"minor", "numa_node", b"numa_node", "nvlinks", b"nvlinks", "pci_bus_id", b"pci_bus_id", "pcie_generation_most", b"pcie_generation_most", "pcie_width_most", b"pcie_width_most", "power_limit_default_watts", b"power_limit_default_watts", "power_limit_watts", b"power_limit_watts", "shutdown_celsius", b"shutdown_celsius", "slowdown_celsius", b"slowdown_celsius", "vbios", b"vbios"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_clock_graphics_most_hertz", b"_clock_graphics_most_hertz", "_clock_memory_most_hertz", b"_clock_memory_most_hertz", "_clock_sm_most_hertz", b"_clock_sm_most_hertz", "_clock_video_most_hertz", b"_clock_video_most_hertz", "_compute_capability", b"_compute_capability", "_is_confidential", b"_is_confidential", "_is_confidential_ready", b"_is_confidential_ready", "_is_ecc_on", b"_is_ecc_on", "_is_inforom_corrupt", b"_is_inforom_corrupt", "_is_mig_on", b"_is_mig_on", "_load_watts", b"_load_watts", "_memory_most_celsius", b"_memory_most_celsius", "_minor", b"_minor", "_numa_node", b"_numa_node", "_nvlinks", b"_nvlinks", "_pci_bus_id", b"_pci_bus_id", "_pcie_generation_most", b"_pcie_generation_most", "_pcie_width_most", b"_pcie_width_most", "_power_limit_default_watts", b"_power_limit_default_watts", "_power_limit_watts", b"_power_limit_watts", "_shutdown_celsius", b"_shutdown_celsius", "_slow_call", b"_slow_call", "_slowdown_celsius", b"_slowdown_celsius", "_vbios", b"_vbios", "architecture", b"architecture", "clock_graphics_most_hertz", b"clock_graphics_most_hertz", "clock_memory_most_hertz", b"clock_memory_most_hertz", "clock_sm_most_hertz", b"clock_sm_most_hertz", "clock_video_most_hertz", b"clock_video_most_hertz", "compute_capability", b"compute_capability", "is_confidential", b"is_confidential", "is_confidential_ready", b"is_confidential_ready", "is_ecc_on", b"is_ecc_on", "is_inforom_corrupt", b"is_inforom_corrupt", "is_mig_on", b"is_mig_on", "load_watts", b"load_watts", "memory_most_celsius", b"memory_most_celsius", "minor", b"minor", "numa_node", b"numa_node", "nvlinks", b"nvlinks", "pci_bus_id", b"pci_bus_id", "pcie_generation_most", b"pcie_generation_most", "pcie_width_most", b"pcie_width_most", "power_limit_default_watts", b"power_limit_default_watts", "power_limit_watts", b"power_limit_watts", "shutdown_celsius", b"shutdown_celsius", "slow_call", b"slow_call", "slowdown_celsius", b"slowdown_celsius", "vbios", b"vbios"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_clock_graphics_most_hertz", b"_clock_graphics_most_hertz", "_clock_memory_most_hertz", b"_clock_memory_most_hertz", "_clock_sm_most_hertz", b"_clock_sm_most_hertz", "_clock_video_most_hertz", b"_clock_video_most_hertz", "_compute_capability", b"_compute_capability", "_is_confidential", b"_is_confidential", "_is_confidential_ready", b"_is_confidential_ready", "_is_ecc_on", b"_is_ecc_on", "_is_mig_on", b"_is_mig_on", "_load_watts", b"_load_watts", "_memory_most_celsius", b"_memory_most_celsius", "_minor", b"_minor", "_numa_node", b"_numa_node", "_nvlinks", b"_nvlinks", "_pci_bus_id", b"_pci_bus_id", "_pcie_generation_most", b"_pcie_generation_most", "_pcie_width_most", b"_pcie_width_most", "_power_limit_default_watts", b"_power_limit_default_watts", "_power_limit_watts", b"_power_limit_watts", "_shutdown_celsius", b"_shutdown_celsius", "_slowdown_celsius", b"_slowdown_celsius", "_vbios", b"_vbios", "architecture", b"architecture", "clock_graphics_most_hertz", b"clock_graphics_most_hertz", "clock_memory_most_hertz", b"clock_memory_most_hertz", "clock_sm_most_hertz", b"clock_sm_most_hertz", "clock_video_most_hertz", b"clock_video_most_hertz", "compute_capability", b"compute_capability", "is_confidential", b"is_confidential", "is_confidential_ready", b"is_confidential_ready", "is_ecc_on", b"is_ecc_on", "is_ecc_to_change", b"is_ecc_to_change", "is_mig_on", b"is_mig_on", "is_mig_to_change", b"is_mig_to_change", "load_watts", b"load_watts", "memory_most_celsius", b"memory_most_celsius", "minor", b"minor", "numa_node", b"numa_node", "nvlinks", b"nvlinks", "pci_bus_id", b"pci_bus_id", "pcie_generation_most", b"pcie_generation_most", "pcie_width_most", b"pcie_width_most", "power_limit_default_watts", b"power_limit_default_watts", "power_limit_watts", b"power_limit_watts", "shutdown_celsius", b"shutdown_celsius", "slowdown_celsius", b"slowdown_celsius", "vbios", b"vbios"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_clock_graphics_most_hertz", b"_clock_graphics_most_hertz", "_clock_memory_most_hertz", b"_clock_memory_most_hertz", "_clock_sm_most_hertz", b"_clock_sm_most_hertz", "_clock_video_most_hertz", b"_clock_video_most_hertz", "_compute_capability", b"_compute_capability", "_is_confidential", b"_is_confidential", "_is_confidential_ready", b"_is_confidential_ready", "_is_ecc_on", b"_is_ecc_on", "_is_inforom_corrupt", b"_is_inforom_corrupt", "_is_mig_on", b"_is_mig_on", "_load_watts", b"_load_watts", "_memory_most_celsius", b"_memory_most_celsius", "_minor", b"_minor", "_numa_node", b"_numa_node", "_nvlinks", b"_nvlinks", "_pci_bus_id", b"_pci_bus_id", "_pcie_generation_most", b"_pcie_generation_most", "_pcie_width_most", b"_pcie_width_most", "_power_limit_default_watts", b"_power_limit_default_watts", "_power_limit_watts", b"_power_limit_watts", "_shutdown_celsius", b"_shutdown_celsius", "_slow_call", b"_slow_call", "_slowdown_celsius", b"_slowdown_celsius", "_vbios", b"_vbios", "architecture", b"architecture", "clock_graphics_most_hertz", b"clock_graphics_most_hertz", "clock_memory_most_hertz", b"clock_memory_most_hertz", "clock_sm_most_hertz", b"clock_sm_most_hertz", "clock_video_most_hertz", b"clock_video_most_hertz", "compute_capability", b"compute_capability", "is_confidential", b"is_confidential", "is_confidential_ready", b"is_confidential_ready", "is_ecc_on", b"is_ecc_on", "is_ecc_to_change", b"is_ecc_to_change", "is_inforom_corrupt", b"is_inforom_corrupt", "is_mig_on", b"is_mig_on", "is_mig_to_change", b"is_mig_to_change", "is_reset_needed", b"is_reset_needed", "load_watts", b"load_watts", "memory_most_celsius", b"memory_most_celsius", "minor", b"minor", "numa_node", b"numa_node", "nvlinks", b"nvlinks", "pci_bus_id", b"pci_bus_id", "pcie_generation_most", b"pcie_generation_most", "pcie_width_most", b"pcie_width_most", "power_limit_default_watts", b"power_limit_default_watts", "power_limit_watts", b"power_limit_watts", "shutdown_celsius", b"shutdown_celsius", "slow_call", b"slow_call", "slowdown_celsius", b"slowdown_celsius", "vbios", b"vbios"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__architecture: _TypeAlias = _typing.Literal["architecture"]  # noqa: Y015
     _WhichOneofArgType__architecture: _TypeAlias = _typing.Literal["_architecture", b"_architecture"]  # noqa: Y015
@@ -133,6 +144,8 @@ class GpuFacts(_message.Message):
     _WhichOneofArgType__is_confidential_ready: _TypeAlias = _typing.Literal["_is_confidential_ready", b"_is_confidential_ready"]  # noqa: Y015
     _WhichOneofReturnType__is_ecc_on: _TypeAlias = _typing.Literal["is_ecc_on"]  # noqa: Y015
     _WhichOneofArgType__is_ecc_on: _TypeAlias = _typing.Literal["_is_ecc_on", b"_is_ecc_on"]  # noqa: Y015
+    _WhichOneofReturnType__is_inforom_corrupt: _TypeAlias = _typing.Literal["is_inforom_corrupt"]  # noqa: Y015
+    _WhichOneofArgType__is_inforom_corrupt: _TypeAlias = _typing.Literal["_is_inforom_corrupt", b"_is_inforom_corrupt"]  # noqa: Y015
     _WhichOneofReturnType__is_mig_on: _TypeAlias = _typing.Literal["is_mig_on"]  # noqa: Y015
     _WhichOneofArgType__is_mig_on: _TypeAlias = _typing.Literal["_is_mig_on", b"_is_mig_on"]  # noqa: Y015
     _WhichOneofReturnType__load_watts: _TypeAlias = _typing.Literal["load_watts"]  # noqa: Y015
@@ -157,6 +170,8 @@ class GpuFacts(_message.Message):
     _WhichOneofArgType__power_limit_watts: _TypeAlias = _typing.Literal["_power_limit_watts", b"_power_limit_watts"]  # noqa: Y015
     _WhichOneofReturnType__shutdown_celsius: _TypeAlias = _typing.Literal["shutdown_celsius"]  # noqa: Y015
     _WhichOneofArgType__shutdown_celsius: _TypeAlias = _typing.Literal["_shutdown_celsius", b"_shutdown_celsius"]  # noqa: Y015
+    _WhichOneofReturnType__slow_call: _TypeAlias = _typing.Literal["slow_call"]  # noqa: Y015
+    _WhichOneofArgType__slow_call: _TypeAlias = _typing.Literal["_slow_call", b"_slow_call"]  # noqa: Y015
     _WhichOneofReturnType__slowdown_celsius: _TypeAlias = _typing.Literal["slowdown_celsius"]  # noqa: Y015
     _WhichOneofArgType__slowdown_celsius: _TypeAlias = _typing.Literal["_slowdown_celsius", b"_slowdown_celsius"]  # noqa: Y015
     _WhichOneofReturnType__vbios: _TypeAlias = _typing.Literal["vbios"]  # noqa: Y015
@@ -179,6 +194,8 @@ class GpuFacts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__is_confidential_ready) -> _WhichOneofReturnType__is_confidential_ready | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__is_ecc_on) -> _WhichOneofReturnType__is_ecc_on | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_inforom_corrupt) -> _WhichOneofReturnType__is_inforom_corrupt | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__is_mig_on) -> _WhichOneofReturnType__is_mig_on | None: ...
     @_typing.overload
@@ -203,6 +220,8 @@ class GpuFacts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__power_limit_watts) -> _WhichOneofReturnType__power_limit_watts | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__shutdown_celsius) -> _WhichOneofReturnType__shutdown_celsius | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slow_call) -> _WhichOneofReturnType__slow_call | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__slowdown_celsius) -> _WhichOneofReturnType__slowdown_celsius | None: ...
     @_typing.overload

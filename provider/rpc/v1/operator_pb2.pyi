@@ -109,6 +109,7 @@ class GpuHealthReport(_message.Message):
     SIGNALS_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     XIDS_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     index: _builtins.int
     """Absent where the GPU is not there any more."""
@@ -130,6 +131,10 @@ class GpuHealthReport(_message.Message):
     def xids(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenXid]:
         """Oldest first."""
 
+    @_builtins.property
+    def remedy(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to do about it, a line each: words, and commands that begin with "$ "."""
+
     def __init__(
         self,
         *,
@@ -142,10 +147,11 @@ class GpuHealthReport(_message.Message):
         signals: _abc.Iterable[Global___HeldSignal] | None = ...,
         history: _abc.Iterable[Global___HealthChange] | None = ...,
         xids: _abc.Iterable[Global___SeenXid] | None = ...,
+        remedy: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "health", b"health", "history", b"history", "index", b"index", "lease", b"lease", "name", b"name", "problem", b"problem", "signals", b"signals", "uuid", b"uuid", "xids", b"xids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "health", b"health", "history", b"history", "index", b"index", "lease", b"lease", "name", b"name", "problem", b"problem", "remedy", b"remedy", "signals", b"signals", "uuid", b"uuid", "xids", b"xids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015

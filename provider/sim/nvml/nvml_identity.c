@@ -26,6 +26,13 @@ EXPORT int nvmlDeviceGetVbiosVersion(struct device *device, char *out, uint32_t 
     return give_text(gpu->vbios, sizeof gpu->vbios, out, size);
 }
 
+/* Reads the whole of it and compares its checksum. */
+EXPORT int nvmlDeviceValidateInforom(struct device *device)
+{
+    ENTER_GPU(gpu);
+    return gpu->is_inforom_corrupt ? CORRUPTED_INFOROM : SUCCESS;
+}
+
 EXPORT int nvmlDeviceGetCudaComputeCapability(struct device *device, int *major, int *minor)
 {
     ENTER_GPU(gpu);

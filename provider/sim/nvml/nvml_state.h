@@ -110,6 +110,7 @@ struct gpu {
     uint32_t fabric_status;
     uint32_t fabric_health_mask;
     uint32_t fabric_summary;        /* 1 healthy, 2 unhealthy, 3 limited; from version 3 of the structure */
+    uint32_t is_inforom_corrupt;
     uint64_t event_types;           /* those that the card can tell */
     uint32_t process_count;
     struct process processes[MAX_PROCESSES];

@@ -115,6 +115,7 @@ class SimulatedCard(ctypes.Structure):
         ("fabric_status", U32),
         ("fabric_health_mask", U32),
         ("fabric_summary", U32),
+        ("is_inforom_corrupt", U32),
         ("event_types", U64),
         ("process_count", U32),
         ("processes", SimulatedProcess * 16),

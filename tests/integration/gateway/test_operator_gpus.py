@@ -148,6 +148,19 @@ def test_the_idle_job_is_shown_where_it_runs_and_why_it_does_not(
     assert [each.get("idle_job", {}).get("phase") for each in cards] == ["stopping", "waiting"]
 
 
+def test_what_to_do_is_told_as_commands_to_be_copied(provider: Callable[[Card], Provider]) -> None:
+    card = two_cards()
+    card.becomes(pci_bus_id="0000:18:00.0")
+    card.fails(62)
+    status, out, _ = provider(card)("gpus", "health", "0")
+    assert status == 0
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[lines.index("TO DO") + 1].startswith("It takes a reset.")
+    assert "$ nvidia-smi --gpu-reset -i 0000:18:00.0" in lines
+    status, out, _ = provider(card)("gpus", "health", "0", "--json")
+    assert "$ systemctl stop provider" in json.loads(out)["gpus"][0]["remedy"]
+
+
 @pytest.mark.parametrize("named", ["0", FIRST, "GPU-5f3a91c", "gpu-5F3A91C2"])
 def test_a_card_is_named_by_index_uuid_or_its_beginning(
     provider: Callable[[Card], Provider], named: str
@@ -174,7 +187,7 @@ def test_what_names_no_single_card_changes_nothing(
     assert (status, out) == (1, "")
     assert what in err.splitlines()[0]
     assert remedy in err.splitlines()[-1]
-    assert card.agent.state.gpu_records == {}
+    assert not any(record.active or record.history for record in card.agent.state.gpu_records.values())
 
 
 def test_cordon_and_uncordon_say_what_follows(provider: Callable[[Card], Provider]) -> None:
@@ -214,7 +227,7 @@ def test_health_for_programs_has_everything(provider: Callable[[Card], Provider]
     (held,) = told["signals"]
     assert held["signal"] == "contained_ecc"
     assert held["since_ms"] == str(card.agent.at)
-    assert held["clears"] == "at a reboot, or provider gpus uncordon"
+    assert held["clears"] == "at a reset of the card or a reboot, or provider gpus uncordon"
     assert [(each["xid"], each["kind"], each["count"]) for each in told["xids"]] == [(94, "contained", 1)]
     assert told["history"][0]["raised"] is True
 

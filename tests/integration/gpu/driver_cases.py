@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from provider.adapters.gpu.settings import NvmlSettings
 from provider.domain.gpu_health import GpuSignal
 from provider.domain.moment import MINUTE, Span
 from provider.sim.nvml.state import SimulatedDriver
+from tests.probing import QUICK
 
 S = GpuSignal
 Act = Callable[[SimulatedDriver, int], object]
@@ -26,6 +28,7 @@ class Case:
     """It is nothing on a card that a lease has."""
     again_after: Span | None = None
     """It takes the same once more, so much later by the clock."""
+    nvml: NvmlSettings = QUICK
     xid: int | None = None
     """That the driver reports; None where it is read."""
 
@@ -170,4 +173,15 @@ CASES = (
         mends=lambda driver, _index: driver.clear_faults(),
     ),
     Case(signal=S.GPU_LOST, breaks=has("is_lost", 1)),
+    Case(
+        signal=S.RESET_NEEDED,
+        breaks=lambda driver, index: driver.fault("nvmlDeviceGetUtilizationRates", gpu=index, code=16),
+    ),
+    Case(
+        signal=S.PROBE_SLOW,
+        breaks=lambda driver, index: driver.slow("nvmlDeviceGetUtilizationRates", 150, gpu=index),
+        mends=lambda driver, _index: driver.clear_faults(),
+        nvml=replace(QUICK, slow_call_s=0.1),
+    ),
+    Case(signal=S.INFOROM_CORRUPT, breaks=has("is_inforom_corrupt", 1)),
 )

@@ -30,8 +30,8 @@ from provider.core.lease import Phase
 from provider.core.policy import Policy
 from provider.core.state import Lease
 from provider.domain.gpu import Gpu, GpuHealth
-from provider.domain.gpu_health import GpuSignal
-from provider.domain.ids import HOME, LeaseId
+from provider.domain.gpu_health import GpuRecord, GpuSignal
+from provider.domain.ids import HOME, GpuUuid, LeaseId
 from provider.domain.journal import EventKind, Happening
 from provider.domain.market import Award, CloseReason, GroupSpec
 from provider.domain.moment import MINUTE, SECOND, Instant, Span
@@ -197,12 +197,19 @@ class HealthWorld:
     def health(self, index: int) -> GpuHealth:
         return self.cards()[index].health
 
+    def record(self, index: int) -> GpuRecord:
+        return record_of(self.loop.state, self.cards()[index].uuid)
+
     def signals(self, index: int) -> set[GpuSignal]:
-        return {each.signal for each in record_of(self.loop.state, self.cards()[index].uuid).active}
+        return {each.signal for each in self.record(index).active}
+
+    def holds(self, uuid: str) -> set[GpuSignal]:
+        """The same of a card that is not there."""
+        return {each.signal for each in record_of(self.loop.state, GpuUuid(uuid)).active}
 
     def ever(self, index: int) -> set[GpuSignal]:
         """All that was ever held against it."""
-        return {each.signal for each in record_of(self.loop.state, self.cards()[index].uuid).history}
+        return {each.signal for each in self.record(index).history}
 
     async def heard(self) -> None:
         """Somebody waits for events: one that comes before is lost, as it is with NVML."""
@@ -283,14 +290,14 @@ def quiet(_driver: SimulatedDriver) -> None:
 
 @asynccontextmanager
 async def rented(
-    built: Path, folder: Path, prepare: Callable[[SimulatedDriver], None]
+    built: Path, folder: Path, prepare: Callable[[SimulatedDriver], None], nvml: NvmlSettings = QUICK
 ) -> AsyncIterator[HealthWorld]:
     """Two H100s: lease 1 on the first, a bid on order 2 for the second."""
     with SimulatedDriver(built, folder) as driver:
         for _ in range(2):
             driver.add("h100")
         prepare(driver)
-        world = HealthWorld(driver=driver)
+        world = HealthWorld(driver=driver, nvml=nvml)
         async with world.alive():
             await world.until(lambda: len(world.cards()) == 2, "the cards are read")
             await world.rent(1)

@@ -53,7 +53,7 @@ def test_a_signal_is_followed_by_its_action(case: Case, built: Path, tmp_path: P
             for index in (0, 1):
                 case.before(driver, index)
 
-        async with rented(built, tmp_path, prepare) as world:
+        async with rented(built, tmp_path, prepare, case.nvml) as world:
             await world.heard()
             if not case.only_idle:
                 await _on_the_leased_card(world, case, action)
@@ -286,7 +286,7 @@ def test_the_same_error_a_thousand_times_is_few_events(built: Path, tmp_path: Pa
             for _ in range(40):
                 world.driver.xid(0, 13)
                 await asyncio.sleep(0.01)
-            await world.until(lambda: world.loop.state.gpu_records, "it is remembered")
+            await world.until(world.faults, "it is remembered")
             (seen,) = world.loop.state.gpu_records[world.cards()[0].uuid].faults
             assert seen.xid == 13
             assert len(world.faults()) == 1

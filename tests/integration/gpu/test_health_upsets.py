@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from provider.core.events import GpuUncordoned
 from provider.domain.gpu import GpuHealth
 from provider.domain.gpu_health import GpuSignal
-from provider.domain.moment import HOUR
+from provider.domain.moment import HOUR, MINUTE
 from provider.sim.nvml.state import SimulatedDriver
-from tests.agents import lease_of
+from tests.agents import lease_of, order
 from tests.integration.gpu.health_world import HealthWorld, drives, quiet, rented
-from tests.probing import IMPATIENT, run, simulated_library
+from tests.probing import IMPATIENT, QUICK, pci_device, run, simulated_library
 
 S = GpuSignal
 HEALTHY = GpuHealth.HEALTHY
@@ -77,15 +78,102 @@ def test_a_card_that_vanishes_is_missed_and_its_lease_left_alone(built: Path, tm
             await world.until(lambda: len(world.cards()) == 1, "it is gone")
             await world.until(lambda: world.was_withdrawn(2), "its bid is withdrawn")
             await world.until(
-                lambda: (
-                    second in world.loop.state.gpu_records
-                    and world.loop.state.gpu_records[second].has(S.GPU_MISSING)
-                ),
+                lambda: S.GPU_MISSING in world.holds(second),
                 "it is missed",
             )
             assert world.is_running()
             world.driver.state.gpu_count = 2
             await world.until(lambda: len(world.cards()) == 2 and world.health(1) is HEALTHY, "it is back")
+
+    run(body())
+
+
+def test_a_card_that_did_not_come_back_with_the_daemon_is_missed_too(built: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        with SimulatedDriver(built, tmp_path) as driver:
+            for _ in range(2):
+                driver.add("h100")
+            world = HealthWorld(driver=driver)
+            async with world.alive():
+                await world.until(lambda: len(world.cards()) == 2, "the cards are read")
+                second = world.cards()[1].uuid
+            driver.state.gpu_count = 1
+            world.host.reboot()
+            async with world.alive():
+                await world.until(lambda: len(world.cards()) == 1, "one is read")
+                await world.until(lambda: S.GPU_MISSING in world.holds(second), "the other is missed")
+                await world.rent(1)
+                await world.loop.submit(GpuUncordoned(gpu=second))
+                assert world.holds(second) == set(), "the operator took it out"
+
+    run(body())
+
+
+@drives(S.GPU_UNLISTED)
+def test_a_card_that_only_the_bus_knows_is_told_and_the_others_are_sold(built: Path, tmp_path: Path) -> None:
+    for bus_id in ("0000:18:00.0", "0000:28:00.0", "0000:38:00.0"):
+        pci_device(tmp_path, bus_id, "0x10de", "0x030200")
+
+    async def body() -> None:
+        nvml = replace(QUICK, pci_devices=tmp_path / "devices")
+        async with rented(built, tmp_path, quiet, nvml) as world:
+            place = "PCI-0000:38:00.0"
+            await world.until(lambda: world.holds(place) == {S.GPU_UNLISTED}, "it is told")
+            assert world.is_running()
+            assert lease_of(2) in world.loop.state.bids
+            world.market.open_order(order(3))
+            await world.until(lambda: order(3).id in world.loop.state.orders, "there is no third to be sold")
+            world.driver.add("h100")
+            await world.until(lambda: lease_of(3) in world.loop.state.bids, "there is")
+            await world.until(lambda: not world.holds(place), "nothing is missing")
+
+    run(body())
+
+
+def test_errors_of_a_day_are_counted_over_a_restart(built: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        with SimulatedDriver(built, tmp_path) as driver:
+            card = driver.add("h100")
+            card.has_ecc = card.is_ecc_on = card.is_ecc_pending = 1
+            world = HealthWorld(driver=driver)
+            async with world.alive():
+                await world.bid(1)
+                await world.until(lambda: world.record(0).ecc_corrected, "it is counted")
+            card.ecc_errors[0] = 900
+            world.clock.step(23 * HOUR)
+            async with world.alive():
+                await world.until(world.probe.readings, "it is read")
+                assert world.signals(0) == set()
+                card.ecc_errors[0] = 1001
+                await world.until(lambda: S.CORRECTABLE_ECC in world.signals(0), "too many within a day")
+
+    run(body())
+
+
+def test_a_reset_is_noticed_and_its_card_sold_again(built: Path, tmp_path: Path) -> None:
+    def prepare(driver: SimulatedDriver) -> None:
+        for index in (0, 1):
+            driver.card(index).energy_millijoules = 10**9
+
+    async def body() -> None:
+        async with rented(built, tmp_path, prepare) as world:
+            await world.heard()
+            await world.until(
+                lambda: world.record(0).energy_joules and world.record(1).energy_joules, "it is read"
+            )
+            world.driver.xid(0, 62)
+            await world.until(world.was_evicted, "the lease ends")
+            world.driver.xid(1, 94)
+            await world.until(lambda: world.was_withdrawn(2), "its bid is withdrawn")
+            world.driver.card(0).energy_millijoules = 7_000
+            await world.bid(3)
+            assert world.signals(0) == set()
+            assert world.signals(1) == {S.CONTAINED_ECC}, "the other was not reset"
+            world.clock.step(2 * MINUTE)
+            world.driver.xid(0, 62)
+            await world.until(
+                lambda: world.signals(0) == {S.RESET_NEEDED, S.XID_REPEATED}, "a reset is no cure for it"
+            )
 
     run(body())
 

@@ -10,7 +10,7 @@ import pytest
 
 from provider.domain.gpu import GpuLink, GpuLinkKind
 from provider.sim.nvml.state import SimulatedDriver
-from tests.probing import QUICK, change, probing, run, simulated_library
+from tests.probing import QUICK, change, pci_device, probing, run, simulated_library
 
 
 @pytest.fixture
@@ -104,18 +104,6 @@ def test_a_pair_of_which_nothing_is_told_is_not_listed(driver: SimulatedDriver) 
     run(body())
 
 
-def pci_device(root: Path, bus_id: str, vendor: str, kind: str, driver: str | None = "nvidia") -> Path:
-    place = root / "devices" / bus_id
-    place.mkdir(parents=True)
-    (place / "vendor").write_text(f"{vendor}\n")
-    (place / "class").write_text(f"{kind}\n")
-    if driver:
-        target = root / "drivers" / driver
-        target.mkdir(parents=True, exist_ok=True)
-        (place / "driver").symlink_to(target)
-    return place
-
-
 def test_cards_that_the_bus_lists_and_the_driver_does_not_are_counted(
     driver: SimulatedDriver, tmp_path: Path
 ) -> None:
@@ -133,8 +121,9 @@ def test_cards_that_the_bus_lists_and_the_driver_does_not_are_counted(
             inventory = await probe.discover()
             assert inventory.missing == 1
             assert inventory.problem == "1 of 2 NVIDIA GPUs are not seen by the driver"
+            assert (await change(probe, lambda told: bool(told.unlisted))).unlisted == ("0000:28:00.0",)
             driver.add("h100")
             whole = await change(probe, lambda told: told.missing == 0)
-            assert whole.problem is None
+            assert (whole.problem, whole.unlisted) == (None, ())
 
     run(body())

@@ -8,11 +8,13 @@ import pytest
 
 from provider.app import health_table
 from provider.core.events import GpuUncordoned
+from provider.core.gpu_records import looked_at
 from provider.core.health import HealthSettings, clears_words, health_of, problem_of, table
 from provider.core.health_row import Action, Clears, Stops
 from provider.core.health_rows import ROWS
 from provider.domain.gpu import GpuHealth
 from provider.domain.gpu_health import GpuSignal
+from provider.domain.ids import GpuUuid
 from provider.domain.moment import HOUR, MINUTE, SECOND
 from provider.domain.resources import MIB
 from tests.agents import gpu, node, nodes_read
@@ -117,6 +119,56 @@ def test_a_card_that_is_gone_is_missing_and_well_when_it_is_back() -> None:
     assert card.now() is GpuHealth.DEGRADED
     card.looks_for(HOLD + EVERY_MOST)
     assert card.now() is GpuHealth.HEALTHY
+
+
+def test_a_card_that_vanished_while_nobody_looked_is_missed_until_the_operator_says_that_it_is_gone() -> None:
+    card = Card(gpu(0), gpu(1))
+    card.agent.take(nodes_read(node(gpu(1))))
+    again = Card(gpu(1))
+    again.uuid, again.agent.state, again.agent.at = card.uuid, card.agent.state, card.agent.at
+    again.looks_for(15 * SECOND, is_told=False)
+    assert again.signals == {S.GPU_MISSING}
+    again.agent.take(GpuUncordoned(gpu=card.uuid))
+    again.looks_for(15 * SECOND, is_told=False)
+    assert again.signals == set()
+    again.agent.take(nodes_read(node(gpu(0), gpu(1))))
+    again.agent.take(nodes_read(node(gpu(1))))
+    again.looks_for(15 * SECOND, is_told=False)
+    assert again.signals == {S.GPU_MISSING}, "it came back, and is waited for again"
+
+
+def test_a_corrupt_inforom_is_the_operators_to_forgive() -> None:
+    card = Card(replace(gpu(0), is_inforom_corrupt=False))
+    card.look()
+    assert card.signals == set()
+    card.becomes(is_inforom_corrupt=True)
+    card.look()
+    assert (card.signals, card.now()) == ({S.INFOROM_CORRUPT}, GpuHealth.DEGRADED)
+    card.becomes(is_inforom_corrupt=None)
+    card.looks_for(HOUR)
+    assert card.signals == {S.INFOROM_CORRUPT}
+    card.agent.take(GpuUncordoned(gpu=card.uuid))
+    card.look()
+    assert card.signals == set()
+
+
+def test_a_place_whose_card_the_driver_does_not_list_has_a_record_of_its_own() -> None:
+    card = Card()
+    (there,) = card.agent.state.nodes_as_read
+    short = replace(there, inventory=replace(there.inventory, missing=1, unlisted=("0000:38:00.0",)))
+    card.agent.take(nodes_read(short))
+    assert list(looked_at(card.agent.state)) == ["GPU-0", "PCI-0000:38:00.0"]
+    place, card.uuid = card.uuid, GpuUuid("PCI-0000:38:00.0")
+    card.look(is_told=False, is_unlisted=True)
+    assert card.signals == {S.GPU_UNLISTED}
+    assert health_of(card.record) is GpuHealth.UNHEALTHY
+    card.agent.take(nodes_read(there))
+    assert looked_at(card.agent.state)[card.uuid] == (None, False), "it is still looked at"
+    card.looks_for(HOLD, is_told=False, is_unlisted=False)
+    assert card.signals == {S.GPU_UNLISTED}
+    card.looks_for(EVERY_MOST, is_told=False, is_unlisted=False)
+    assert card.signals == set()
+    assert list(looked_at(card.agent.state)) == [place]
 
 
 def test_heat_that_comes_and_goes_counts_by_how_often() -> None:
@@ -273,12 +325,13 @@ def test_every_row_says_what_it_sees_and_how_it_goes() -> None:
 
 def test_every_row_that_looks_at_readings_is_tried_here() -> None:
     tried = {case.signal for case in CASES} | {signal for signal, *_ in BY_INVENTORY}
-    tried |= {S.GPU_MISSING, S.AWAITING_CHECK}  # above, and in test_gpu_upkeep
+    tried |= {S.GPU_MISSING, S.GPU_UNLISTED, S.INFOROM_CORRUPT}  # above
+    tried |= {S.AWAITING_CHECK}  # in test_gpu_upkeep
     assert {row.signal for row in ROWS if row.triggers} == tried
 
 
 def test_blindness_is_degraded_at_worst() -> None:
-    blind = (S.PROBE_TROUBLE, S.TELEMETRY_LOST, S.GPU_MISSING)
+    blind = (S.PROBE_TROUBLE, S.PROBE_SLOW, S.TELEMETRY_LOST, S.GPU_MISSING)
     assert {ROW[signal].action for signal in blind} == {Action.DRAIN}
 
 

@@ -23,6 +23,7 @@ GROUPS = {
 }
 BY_THE_HOST = {"numa_node", "is_confidential", "is_confidential_ready"}
 BY_THE_PROBE = {"uuid", "index", "model", "interface", "mig", "health", "problem", "simulated"}
+BY_THE_PROBE |= {"is_inforom_corrupt", "is_reset_needed", "slow_call"}
 
 
 def given(group: Group) -> set[str]:

@@ -16,7 +16,7 @@ from provider.domain.ids import GpuUuid
 from provider.domain.moment import Instant
 
 HEALTHY, DEGRADED, UNHEALTHY = GpuHealth.HEALTHY, GpuHealth.DEGRADED, GpuHealth.UNHEALTHY
-LOST, UNKNOWN = 15, 999
+CORRUPT, LOST, RESET, UNKNOWN = 14, 15, 16, 999
 
 
 def opened(index: int, **facts: Any) -> dict[str, Any]:
@@ -40,11 +40,12 @@ def inventory(*rows: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def sample(index: int, *codes: int) -> dict[str, Any]:
+def sample(index: int, *codes: int, slow_s: float | None = None) -> dict[str, Any]:
     return {
         "index": index,
         "uuid": f"GPU-{index}",
         "trouble": [["nvmlDeviceGetName", code] for code in codes],
+        "slow": None if slow_s is None else ["nvmlDeviceGetName", slow_s],
     }
 
 
@@ -157,3 +158,59 @@ def test_cuda_version(number: int | None, text: str | None) -> None:
 def test_every_code_has_a_treatment_and_words(code: int, how: Treatment) -> None:
     assert treatment(code) is how
     assert meaning(code)
+
+
+# --- what is told beside health
+
+
+def test_a_slow_call_is_told_until_five_sweeps_were_quick() -> None:
+    roster = Roster()
+    roster.read(inventory(opened(0), opened(1)))
+    roster.sampled([sample(0, slow_s=2.44), sample(1)])
+    for _ in range(4):
+        assert [gpu.slow_call for gpu in roster.inventory.gpus] == ["nvmlDeviceGetName took 2.4 s", None]
+        assert health(roster) == [HEALTHY, HEALTHY], "whether it is sold is the table's"
+        roster.sampled([sample(0), sample(1)])
+    roster.sampled([sample(0), sample(1)])
+    assert roster.inventory.gpus[0].slow_call is None
+
+
+def test_an_inforom_is_corrupt_by_its_check_or_by_any_calls_word() -> None:
+    roster = Roster()
+    roster.read(inventory(opened(0, is_inforom_corrupt=False), opened(1), opened(2, is_inforom_corrupt=True)))
+    assert [gpu.is_inforom_corrupt for gpu in roster.inventory.gpus] == [False, None, True]
+    roster.sampled([sample(0), sample(1, CORRUPT), sample(2)])
+    roster.read(inventory(opened(0, is_inforom_corrupt=False), opened(1), opened(2)))
+    assert [gpu.is_inforom_corrupt for gpu in roster.inventory.gpus] == [False, True, True]
+    assert health(roster) == [HEALTHY, HEALTHY, HEALTHY]
+    roster.read(inventory(opened(0), dead(1, CORRUPT), opened(2, is_inforom_corrupt=False)))
+    assert [gpu.is_inforom_corrupt for gpu in roster.inventory.gpus] == [False, True, False]
+    assert health(roster)[1] is HEALTHY, "it is not lost"
+
+
+@pytest.mark.parametrize("code", [LOST, RESET])
+def test_a_card_that_needs_a_reset_says_so(code: int) -> None:
+    roster = Roster()
+    roster.read(inventory(opened(0), opened(1)))
+    roster.sampled([sample(0, code), sample(1)])
+    roster.read(inventory(dead(0, code), dead(1, code)))
+    assert [gpu.is_reset_needed for gpu in roster.inventory.gpus] == [code == RESET] * 2
+    assert health(roster) == [UNHEALTHY, UNHEALTHY]
+    roster.read(inventory(opened(0), opened(1)))
+    assert [gpu.is_reset_needed for gpu in roster.inventory.gpus] == [False, False]
+
+
+def test_a_place_without_its_card_is_told_at_the_second_look() -> None:
+    places = {"pci": ["0000:18:00.0", "0000:28:00.0"]}
+    one = opened(0, pci_bus_id="0000:18:00.0")
+    both = inventory(one, opened(1, pci_bus_id="0000:28:00.0")) | places
+    roster = Roster()
+    for told, expected in (
+        (inventory(one), ()),
+        (inventory(one), ("0000:28:00.0",)),
+        (both, ()),
+        (inventory(one), ()),
+        (inventory(one), ("0000:28:00.0",)),
+    ):
+        roster.read(told | places)
+        assert roster.inventory.unlisted == expected
