@@ -262,6 +262,8 @@ def test_the_worker_ends_with_its_daemon(driver: SimulatedDriver) -> None:
         "interval_s": 0.05,
         "medium_s": 10,
         "discover_every_s": 60,
+        "inforom_every_s": 3600,
+        "slow_call_s": 2,
         "library": driver.library,
         "slot_fd": slot.fd,
     }

@@ -64,6 +64,7 @@ def known(reading: GpuReading) -> dict[str, Any]:
 
 
 H100 = Gpu(
+    is_inforom_corrupt=False,
     uuid=uuid(0),
     index=0,
     name="NVIDIA H100 80GB HBM3",
@@ -143,6 +144,7 @@ def test_eight_h100_on_switches(driver: SimulatedDriver) -> None:
 
 
 A100 = Gpu(
+    is_inforom_corrupt=False,
     uuid=uuid(0),
     index=0,
     name="NVIDIA A100-SXM4-40GB",
@@ -236,6 +238,7 @@ def test_an_l40s(driver: SimulatedDriver) -> None:
     assert inventory == GpuInventory(
         gpus=(
             Gpu(
+                is_inforom_corrupt=False,
                 uuid=uuid(0),
                 index=0,
                 name="NVIDIA L40S",
@@ -271,6 +274,7 @@ def test_a_2080_super_tells_less(driver: SimulatedDriver) -> None:
     assert inventory == GpuInventory(
         gpus=(
             Gpu(
+                is_inforom_corrupt=False,
                 uuid=uuid(0),
                 index=0,
                 name="NVIDIA GeForce RTX 2080 SUPER",
@@ -320,6 +324,7 @@ def test_a_2080_super_tells_less(driver: SimulatedDriver) -> None:
 def test_two_4090_behind_one_host_bridge(driver: SimulatedDriver) -> None:
     inventory, readings = read(driver, "rtx4090x2")
     first = Gpu(
+        is_inforom_corrupt=False,
         uuid=uuid(0),
         index=0,
         name="NVIDIA GeForce RTX 4090",
@@ -350,6 +355,7 @@ def test_a_gb10_shares_the_hosts_memory(driver: SimulatedDriver) -> None:
     assert inventory == GpuInventory(
         gpus=(
             Gpu(
+                is_inforom_corrupt=False,
                 uuid=uuid(0),
                 index=0,
                 name="NVIDIA GB10",
