@@ -1,10 +1,11 @@
 """The single writer: every event passes here, one at a time, and nothing else changes the state.
 
 The order is the promise (etcd-raft's): transition, then commit state and effects in one transaction,
-then observe, then perform. Events that wait together are committed together, so a slow disk costs its
-latency once. A store that cannot take it now (its disk is full) is asked again and nothing else happens
-meanwhile. Invariant: no effect is performed, no message acknowledged and no question answered before what led
-to it is committed.
+then observe, then perform. Bids alone are on their way before they are observed: their market may take the
+first that comes, and to tell of one takes as long as to decide on it. Events that wait together are committed
+together, so a slow disk costs its latency once. A store that cannot take it now (its disk is full) is asked
+again and nothing else happens meanwhile. Invariant: no effect is performed, no message acknowledged and no
+question answered before what led to it is committed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from time import perf_counter_ns
 import structlog
 
 from provider.core.agent import next_due, transition
+from provider.core.effects import PlaceBid
 from provider.core.events import Event, TimeReached
 from provider.core.state import AgentState
 from provider.core.step import Step
@@ -36,7 +38,7 @@ BATCH_MOST = 256
 """Events in one transaction: bounds how long the first of them waits for the last."""
 YIELDS = 2
 """Turns of the event loop in which something must come in for more to be waited for: a message that was read
-takes one to its source and one to the inbox."""
+takes one to its source and one to the inbox. A bid takes one to its link and one to the wire."""
 BUSY_S = 0.005
 """So soon after the last turn, more is likely to be on its way; what comes out of silence is not held up."""
 
@@ -122,14 +124,25 @@ class Loop:
             steps.append(step)
         await self._commit(steps)
         self._state = state
-        for waiting, step, took in zip(batch, steps, took_us, strict=True):
+        for waiting, step in zip(batch, steps, strict=True):
             self._settle(waiting, step)
+        is_urgent = _is_bids_alone(batch, steps)
+        if is_urgent:
+            self._perform(steps, lanes)
+            for _ in range(YIELDS):
+                await asyncio.sleep(0)
+        for waiting, step, took in zip(batch, steps, took_us, strict=True):
             self._observer.step(waiting.event, step, at, took)
-        for step in steps:
-            lanes.submit(step.effects)
+        if not is_urgent:
+            self._perform(steps, lanes)
         self._room.set()
         if next_due(state) != self._due:
             self._due_changed.set()
+
+    @staticmethod
+    def _perform(steps: Sequence[Step], lanes: Lanes) -> None:
+        for step in steps:
+            lanes.submit(step.effects)
 
     async def _commit(self, steps: Sequence[Step]) -> None:
         said = False
@@ -168,3 +181,13 @@ class Loop:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 for wait in waits:
                     wait.cancel()
+
+
+def _is_bids_alone(batch: Sequence[_Waiting], steps: Sequence[Step]) -> bool:
+    """Whether bids are all that is wanted, and nobody was answered, who might look for what is observed."""
+    effects = [effect for step in steps for effect in step.effects]
+    return (
+        bool(effects)
+        and all(isinstance(effect, PlaceBid) for effect in effects)
+        and all(waiting.answer is None for waiting in batch)
+    )
