@@ -139,7 +139,10 @@ class ExecRequest:
 
 
 class Runtime(Protocol):
-    """Runs leases. Keyed by lease and idempotent: start twice is once, stop of absent is fine."""
+    """Runs leases, and the operator's idle job under a name like theirs (``domain.idle``).
+
+    Keyed by lease and idempotent: start twice is once, stop of absent is fine.
+    """
 
     async def __aenter__(self) -> Self: ...
 

@@ -15,6 +15,7 @@ from provider.adapters.telemetry.metrics import BidStage, Metrics
 from provider.adapters.telemetry.view import GpuProcesses, Held
 from provider.core.effects import ConfirmLease, Effect, PlaceBid
 from provider.core.events import Failed, Performed
+from provider.core.markets import lease_of
 from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.errors import Temporary
@@ -62,7 +63,12 @@ class TimedPerformer:
         began = time()
         result = await self._performer.perform(effect)
         took_s = time() - began
-        self._metrics.effect_done(type(effect).__name__, took_s, ok=isinstance(result, Performed))
+        self._metrics.effect_done(
+            type(effect).__name__,
+            took_s,
+            ok=isinstance(result, Performed),
+            is_leases=not lease_of(effect).is_idle,
+        )
         if isinstance(effect, PlaceBid):
             self._metrics.bid_waited(BidStage.SUBMIT, took_s)
         elif isinstance(effect, ConfirmLease):

@@ -134,14 +134,19 @@ def _judged(gpu: Gpu, records: Mapping[GpuUuid, GpuRecord]) -> Gpu:
     return replace(gpu, health=health, problem=next(why for state, why in problems if state is health))
 
 
-def holders(state: AgentState, uuid: GpuUuid) -> list[Lease]:
-    """Leases that have it, or an instance of it."""
-    parts = {uuid} | {
+def parts_of(state: AgentState, uuid: GpuUuid) -> set[GpuUuid]:
+    """It, and instances of it."""
+    return {uuid} | {
         gpu.uuid
         for node in state.nodes_as_read
         for gpu in node.gpus
         if gpu.mig is not None and gpu.mig.parent == uuid
     }
+
+
+def holders(state: AgentState, uuid: GpuUuid) -> list[Lease]:
+    """Leases that have it, or an instance of it."""
+    parts = parts_of(state, uuid)
     return [lease for lease in state.leases.values() if parts.intersection(lease.placement.gpus)]
 
 

@@ -21,7 +21,7 @@ from provider.core.choosing import numbers
 from provider.core.draft import Draft
 from provider.core.effects import StartWorkload, StopWorkload
 from provider.core.events import Failed, Performed
-from provider.core.gpu_records import put, record_of
+from provider.core.gpu_records import parts_of, put, record_of
 from provider.core.health import host_problem
 from provider.core.holdings import UNHELD
 from provider.core.policy import Policy
@@ -57,14 +57,18 @@ def occupies(state: AgentState, gpus: Iterable[GpuUuid]) -> bool:
 
 
 def uses(state: AgentState, gpu: GpuUuid, at: Instant) -> bool:
-    """Whether what was in use of ``gpu`` at ``at``, now or a moment ago, may have been its."""
-    run = state.idle.get(gpu)
-    return run is not None and (run.is_on or at <= run.since)
+    """Whether what was in use of ``gpu``, or an instance of it, at ``at``, now or a moment ago, may have been
+    its."""
+    if not state.idle:
+        return False
+    runs = (state.idle[uuid] for uuid in parts_of(state, gpu) if uuid in state.idle)
+    return any(run.is_on or at <= run.since for run in runs)
 
 
 def is_stopping(state: AgentState, gpu: GpuUuid) -> bool:
-    run = state.idle.get(gpu)
-    return run is not None and run.phase is IdlePhase.STOPPING
+    """Whether we end it on ``gpu``, or on an instance of it."""
+    stopping = {uuid for uuid, run in state.idle.items() if run.phase is IdlePhase.STOPPING}
+    return not stopping.isdisjoint(parts_of(state, gpu)) if stopping else False
 
 
 def next_due(state: AgentState) -> Instant | None:

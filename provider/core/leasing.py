@@ -51,6 +51,7 @@ def health(lease: Lease) -> LeaseHealth:
 
 SETTLING = frozenset({Phase.STARTING, Phase.UPDATING})
 """The phases in which the engine's answer is awaited."""
+HELD_UP = "the provider's own job is leaving its GPUs"
 OURS_TO_SAY = frozenset(
     {
         CloseReason.MANIFEST_TIMEOUT,
@@ -273,9 +274,9 @@ def _enter_starting(draft: Draft, lease_id: LeaseId, _at: Instant) -> None:
 def _start(draft: Draft, lease_id: LeaseId) -> None:
     """At once, or as soon as the idle job has left its GPUs."""
     lease = draft.state.leases[lease_id]
-    lease = replace(lease, is_held_up=idling.occupies(draft.state, lease.placement.gpus))
-    draft.put_lease(lease)
-    if not lease.is_held_up:
+    is_held_up = idling.occupies(draft.state, lease.placement.gpus)
+    draft.put_lease(replace(lease, is_held_up=is_held_up, detail=HELD_UP if is_held_up else lease.detail))
+    if not is_held_up:
         launch = launching.launch(lease, draft.state.policy)
         draft.want(StartWorkload(id=draft.lease_effect_id(lease_id), launch=launch))
 

@@ -24,7 +24,6 @@ from provider.core.health_row import Row
 from provider.core.state import AgentState
 from provider.domain.errors import Temporary
 from provider.domain.gpu import Gpu, GpuFault, GpuReading
-from provider.domain.idle import idle_id
 from provider.domain.ids import GpuUuid, LeaseId
 from provider.domain.moment import SECOND, Instant, Span, after
 from provider.ports import Clock, GpuProbe
@@ -110,7 +109,7 @@ class HealthWatch:
             gpu=gpu,
             reading=reading,
             is_held=is_held,
-            strangers=() if is_held else self._strangers(reading, idle_id(state.policy.provider, uuid)),
+            strangers=() if is_held else self._strangers(reading),
             has_idle_job=idling.uses(state, uuid, at if reading is None else reading.at),
             is_unlisted=is_unlisted,
         )
@@ -124,13 +123,12 @@ class HealthWatch:
         except Temporary as busy:
             log.debug("gpu_look_not_taken", gpu=uuid, problem=busy.what)
 
-    def _strangers(self, reading: GpuReading | None, idle: LeaseId) -> tuple[str, ...] | None:
-        """Processes on a card that no lease has, but those of the idle job there; None where they cannot be
-        told."""
+    def _strangers(self, reading: GpuReading | None) -> tuple[str, ...] | None:
+        """Processes on a card that no lease has, and not of the idle job; None where they cannot be told."""
         if reading is None or reading.processes is None:
             return None
         whose = [(each.pid, self._sources.lease_of(each.pid)) for each in reading.processes]
-        return tuple(_words(pid, lease) for pid, lease in whose if lease != idle)
+        return tuple(_words(pid, lease) for pid, lease in whose if lease is None or not lease.is_idle)
 
     # --- errors
 
@@ -167,6 +165,4 @@ class HealthWatch:
 
 
 def _words(pid: int, lease: LeaseId | None) -> str:
-    if lease is None:
-        return f"process {pid}"
-    return f"process {pid} of " + ("the idle job" if lease.is_idle else f"lease {lease.key}")
+    return f"process {pid}" + (f" of lease {lease.key}" if lease is not None else "")

@@ -1,12 +1,20 @@
-"""kill -9 in the middle: after its restart the lease runs once, is billed right, and can be closed."""
+"""kill -9 in the middle: after its restart the lease runs once, is billed right, and can be closed.
+
+And the operator's idle job is once on each card that nobody rents.
+"""
 
 from __future__ import annotations
+
+import json
 
 import docker
 import pytest
 
+from provider.adapters.clock import SystemClock
+from tests.e2e.idle_jobs import IDLE, STUBBORN, happened, idle_containers, runs_on
 from tests.e2e.leftovers import containers_of
 from tests.e2e.world import ROOT, World, until
+from tests.prometheus import fetch
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 HELLO = ROOT / "manifests" / "hello-gpu.yaml"
@@ -91,3 +99,36 @@ def test_a_lease_that_was_closed_while_the_provider_was_dead_is_cleaned_up(
         "settled",
     )
     until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
+
+
+def test_an_idle_job_yields_to_a_lease_comes_back_and_is_never_there_twice(
+    world: World, hello: str, engine: docker.DockerClient
+) -> None:
+    since = SystemClock().now() // 1000
+    manifest, config = world.folder / "idle.yaml", world.folder / "provider.yaml"
+    manifest.write_text(IDLE.format(image=hello, script=STUBBORN))
+    without = config.read_text()
+    config.write_text(f"{without}\nidle: {{manifest: {json.dumps(str(manifest))}, grace_s: 1}}\n")
+    assert world.provider("reload").status == 0
+    before = runs_on(world, engine, 2)
+
+    dseq = world.rent(HELLO, "--image", f"hello={hello}")
+    (lease,) = set(containers_of(engine, world.provider_name)) - set(before.values())
+    (card,) = set(before) - set(idle_containers(world, engine))
+    (other,) = set(before) - {card}
+    assert engine.containers.get(lease).labels["gp.gpus"] == card
+    assert happened(engine, since, before[card], "destroy") < happened(engine, since, lease, "start")
+    (node,) = world.provider("gpus", "--json").json
+    seen = {gpu["uuid"]: gpu.get("idle_job", {}).get("phase") for gpu in node["gpus"]}
+    assert seen == {card: None, other: "running"}
+
+    assert world.tenant("close", str(dseq)).status == 0
+    world.kill("provider")  # while it is to come back
+    world.start_provider()
+    after = runs_on(world, engine, 2)
+    assert after[other] == before[other], "it was in nobody's way"
+
+    config.write_text(without)
+    assert world.provider("reload").status == 0
+    metrics = f"http://127.0.0.1:{world.metrics_port}/metrics"
+    until(lambda: b"provider_gpu_idle_job_running{" not in fetch(metrics), "it is gone with its block")

@@ -190,14 +190,14 @@ class Metrics:
         if self._earned is not None:
             self._earned.pop(key, None)
 
-    def effect_done(self, kind: str, seconds: float, *, ok: bool) -> None:
-        """An effect was tried; ``kind`` is its class's name."""
+    def effect_done(self, kind: str, seconds: float, *, ok: bool, is_leases: bool = True) -> None:
+        """An effect was tried; ``kind`` is its class's name. Only leases' starts and stops are timed."""
         result = "ok" if ok else "failed"
         self._effects.inc(kind, result)
         match kind:
-            case "StartWorkload":
+            case "StartWorkload" if is_leases:
                 self._start.observe(seconds, result)
-            case "StopWorkload":
+            case "StopWorkload" if is_leases:
                 self._stop.observe(seconds, result)
             case _:
                 pass

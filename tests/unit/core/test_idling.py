@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from provider.core.agent import next_due
-from provider.core.effects import Effect, StartWorkload, StopWorkload
+from provider.core.effects import Effect, ReportLease, StartWorkload, StopWorkload
 from provider.core.events import (
     DrainSet,
     Failed,
@@ -20,7 +20,7 @@ from provider.core.events import (
 from provider.core.lease import Phase
 from provider.core.policy import Policy
 from provider.core.step import GpuFaulted, OrphanFound, Step
-from provider.domain.gpu import GpuFault
+from provider.domain.gpu import GpuFault, MigSlice
 from provider.domain.gpu_health import GpuSignal
 from provider.domain.idle import IdlePhase, IdleRun, idle_id
 from provider.domain.ids import GpuUuid, LeaseId
@@ -75,6 +75,17 @@ def starts(agent: Agent, of: LeaseId) -> list[StartWorkload]:
 
 def stops(agent: Agent, of: LeaseId) -> list[StopWorkload]:
     return [each for each in agent.open.values() if isinstance(each, StopWorkload) and each.lease == of]
+
+
+def test_nobody_outside_can_name_what_it_goes_by() -> None:
+    name = str(idle_of())
+    assert LeaseId.parse(name, may_be_idle=True) == idle_of()
+    assert LeaseId.parse(str(lease_of()), may_be_idle=True) == lease_of()
+    with pytest.raises(ValueError, match="is not a market's name"):
+        LeaseId.parse(name)
+    assert idle_of() != idle_of(SECOND_CARD)
+    assert idle_of().is_idle
+    assert not lease_of().is_idle
 
 
 # --- where it runs
@@ -150,6 +161,7 @@ def test_it_is_gone_before_the_lease_that_won_its_card_starts() -> None:
     agent.sends()
     assert agent.lease().phase is Phase.STARTING
     assert starts(agent, lease_of()) == [], "its containers wait until the card is free"
+    assert agent.last(ReportLease).detail == "the provider's own job is leaving its GPUs"
     settle(agent, StopWorkload)
     assert [effect.launch.lease for effect in starts(agent, lease_of())] == [lease_of()]
     settle(agent, StartWorkload)
@@ -237,6 +249,21 @@ def test_a_process_beside_it_that_is_nobodys_is_still_found() -> None:
     card.looks_for(MINUTE, strangers=("process 42",))
     assert card.signals == {GpuSignal.FOREIGN_PROCESS}
     assert run_of(card.agent).phase is IdlePhase.STOPPING, "and a card that is not well has no idle job"
+
+
+def test_on_an_instance_it_is_no_trace_of_anybody_on_the_card_either() -> None:
+    whole = replace(gpu(0), is_mig_on=True)
+    slice_ = MigSlice(parent=FIRST, profile="1g.10gb", gpu_instance=1, compute_instance=0)
+    card = Card(whole, replace(gpu(1), mig=slice_))
+    card.look(memory_used_bytes=300 * MIB)
+    card.agent.take(PolicyChanged(policy=IDLING))
+    assert set(card.agent.state.idle) == {SECOND_CARD}, "a card that is cut is not sold whole"
+    settle(card.agent, StartWorkload)
+    card.looks_for(10 * MINUTE, memory_used_bytes=40_000 * MIB, strangers=())
+    assert card.signals == set()
+    card.agent.take(DrainSet(is_draining=True))
+    step = card.fails(45)
+    assert not [note for note in step.notes if isinstance(note, GpuFaulted)]
 
 
 def test_what_the_driver_says_of_its_end_is_our_own_doing() -> None:

@@ -197,6 +197,18 @@ def test_a_busy_card() -> None:
     assert at(found, "provider_nvml_last_success_timestamp_seconds") == 1.5
 
 
+def test_starts_and_stops_are_timed_of_leases_not_of_the_idle_job() -> None:
+    metrics = Metrics(version="0.1.0")
+    for kind in ("StartWorkload", "StopWorkload"):
+        metrics.effect_done(kind, 2.0, ok=True)
+        metrics.effect_done(kind, 600.0, ok=False, is_leases=False)
+    found = series(metrics, busy())
+    for name in ("provider_container_start_seconds", "provider_container_stop_seconds"):
+        assert at(found, f"{name}_count", result="ok") == 1
+        assert not at(found, f"{name}_count", result="failed")
+    assert at(found, "provider_effects_total", kind="StartWorkload", result="failed") == 1
+
+
 @pytest.mark.parametrize(
     "reading",
     [
