@@ -11,6 +11,8 @@ from functools import reduce
 from provider.coordinator import market
 from provider.coordinator.book import Book, with_row
 from provider.coordinator.denial import Denial, Denied
+from provider.coordinator.escrow import BID
+from provider.coordinator.market.draft import RULES, Rules
 from provider.coordinator.market.requests import (
     AcceptBid,
     ConfirmLease,
@@ -69,7 +71,8 @@ def group(name: str = "web", *, price: str | int = 1000, count: int = 1, denom: 
 class Market:
     """A book, a clock that only tests turn, and everything that was ever written."""
 
-    def __init__(self, name: str = "test") -> None:
+    def __init__(self, name: str = "test", rules: Rules = RULES) -> None:
+        self.rules = rules
         self.begun = Book(market=name, salt=b"salt")
         self.book = self.begun
         self.at = START
@@ -78,12 +81,13 @@ class Market:
 
     def ask(self, request: Request) -> Reply:
         """The reply, once every invariant holds in the book that it leads to."""
-        step = market.transition(self.book, request, self.at)
+        step = market.transition(self.book, request, self.at, self.rules)
         if isinstance(step.reply, Denied):
             assert step.book is self.book
             assert step.rows == ()
         assert reduce(with_row, step.rows, self.book) == replace(step.book, at=self.book.at)
         check(self.book, step.book, self.at)
+        _check_deposits(step.book, self.rules)
         self.book = step.book
         self.rows += step.rows
         return step.reply
@@ -212,6 +216,23 @@ def _check_money(book: Book) -> None:
     for denom in Denom:
         held = sum(ledger.balances[account] for account in ledger.balances if account.denom is denom)
         assert held == (ledger.issued.get(denom) or 0)
+
+
+def _check_deposits(book: Book, rules: Rules) -> None:
+    """One of each bid that is open, awarded, or a lease that is not settled: no more, no less."""
+    held = {
+        account.name: amount
+        for account in book.ledger.balances
+        if account.name.startswith(BID) and (amount := book.ledger.balance(account))
+    }
+    living = {BidState.OPEN, BidState.AWARDED, BidState.WON} if rules.bid_deposit else set()
+    assert held == {
+        f"{BID}{bid.bid.id}": rules.bid_deposit
+        for of_order in book.bids.values()
+        for bid in of_order
+        if bid.state in living
+        and ((lease := book.lease(bid.bid.id)) is None or lease.state is not LeaseState.CLOSED)
+    }
 
 
 def _check_versions(book: Book) -> None:

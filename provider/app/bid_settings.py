@@ -36,6 +36,7 @@ def bid_policy(bidding: BiddingConfig, provider: ProviderId) -> BidPolicy:
         notice=Span(round(bidding.notice_s * 1000)),
         bids_per_minute=bidding.bids_per_minute,
         open_bids_most=bidding.open_bids_most,
+        deposit_budget=_budget(bidding.deposit_budget),
         maintenance=_each("maintenance", bidding.maintenance, window),
         maintenance_ahead=Span(round(bidding.maintenance_ahead_s * 1000)),
     )
@@ -59,6 +60,14 @@ def _factor(name: str, factor: Decimal) -> Decimal:
             f"bidding.{name}: {factor} is not a factor of 1 to 100", remedy="1.5 promises half as much again"
         )
     return factor
+
+
+def _budget(budget: Decimal | None) -> Decimal | None:
+    if budget is not None and not (budget.is_finite() and budget >= 0):
+        raise ConfigError(
+            f"bidding.deposit_budget: {budget} is not an amount", remedy="such as 50, in whole units"
+        )
+    return None if budget is None else budget.scaleb(6)
 
 
 def _at_least(name: str, number: int, least: int) -> int:

@@ -40,6 +40,8 @@ class BiddingConfig:
     """What a tenant is told ahead before its lease is taken back."""
     bids_per_minute: int = 0
     open_bids_most: int = 0
+    deposit_budget: Decimal | None = None
+    """Whole units of the currency that prices are written in."""
     maintenance: tuple[str, ...] = ()
     """Windows such as sun 02:00 4h or 2026-12-01T02:00Z 6h, UTC."""
     maintenance_ahead_s: float = 3600

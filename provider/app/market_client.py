@@ -155,8 +155,9 @@ class Admin:
         request = admin_pb2.InviteRequest(key=new_key(), role=role, name=name, ttl_ms=ttl_ms)
         return await answered(self._stub.Invite(request, timeout=DEADLINE_S))
 
-    async def fund(self, owner: str, amount: Money) -> admin_pb2.FundResponse:
-        request = admin_pb2.FundRequest(key=new_key(), owner=owner, amount=codec.money_to_pb(amount))
+    async def fund(self, role: Role, name: str, amount: Money) -> admin_pb2.FundResponse:
+        money = codec.money_to_pb(amount)
+        request = admin_pb2.FundRequest(key=new_key(), owner=name, amount=money, role=role)
         return await answered(self._stub.Fund(request, timeout=DEADLINE_S))
 
     async def market(self) -> admin_pb2.GetMarketResponse:

@@ -18,7 +18,7 @@ from decimal import Decimal
 
 from provider.coordinator.denial import Denial
 from provider.coordinator.table import Table
-from provider.domain.ids import DeploymentId, Owner, ProviderId
+from provider.domain.ids import DeploymentId, LeaseId, Owner, ProviderId
 from provider.domain.moment import Instant
 from provider.domain.money import Denom, Money, Rate, earned, lasts_ms
 
@@ -28,10 +28,14 @@ AMOUNT_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Account:
-    """``tenant:<name>``, ``provider:<name>`` or ``escrow:<owner>/<dseq>``, in one denom."""
+    """``tenant:<name>``, ``provider:<name>``, ``escrow:<owner>/<dseq>`` or ``bid:<lease>``, in one denom."""
 
     name: str
     denom: Denom
+
+
+BID = "bid:"
+"""What the names of bids' accounts begin with."""
 
 
 def tenant_account(owner: Owner, denom: Denom) -> Account:
@@ -40,6 +44,11 @@ def tenant_account(owner: Owner, denom: Denom) -> Account:
 
 def provider_account(provider: ProviderId, denom: Denom) -> Account:
     return Account(name=f"provider:{provider}", denom=denom)
+
+
+def bid_account(bid: LeaseId, denom: Denom) -> Account:
+    """Holds the deposit of a bid, until it is over or its lease is settled."""
+    return Account(name=f"{BID}{bid}", denom=denom)
 
 
 def escrow_account(deployment: DeploymentId, denom: Denom) -> Account:

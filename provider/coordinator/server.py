@@ -201,6 +201,7 @@ class _Parts:
         sessions = SessionSettings(
             token_keys_pem=(self._authority.token_public_pem,),
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            bid_deposit=settings.rules.bid_deposit,
         )
         market_pb2_grpc.add_MarketServiceServicer_to_server(
             MarketServicer(writer, self._screenings, self._clock, sessions), server

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 from provider.coordinator.book import Book
-from provider.coordinator.escrow import Account, provider_account, tenant_account
+from provider.coordinator.escrow import BID, Account, tenant_account
 from provider.coordinator.market.deployments import held
 from provider.coordinator.record import RecordEntry
 from provider.coordinator.rows import (
@@ -118,33 +118,47 @@ def balance(book: Book, owner: Owner) -> tenant_pb2.GetBalanceResponse:
 
 
 def market(book: Book, sessions: Sessions) -> admin_pb2.GetMarketResponse:
-    accounts = sorted(account for account in book.ledger.balances if book.ledger.balances[account])
+    balances: Counter[tuple[str, Denom]] = Counter()
+    for account in book.ledger.balances:
+        if amount := book.ledger.balance(account):
+            is_bid = account.name.startswith(BID)
+            name = f"bids:{account.name.rpartition('/')[2]}" if is_bid else account.name
+            balances[name, account.denom] += amount
     orders = [book.orders[order] for live in book.live for order in book.deployments[live].orders]
     leases = [book.leases.get(order) for live in book.live for order in book.deployments[live].orders]
+    earned: Counter[tuple[ProviderId, Denom]] = Counter()
+    for lease in book.leases.values():
+        earned[lease.id.provider, lease.rate.denom] += lease.settled
     return admin_pb2.GetMarketResponse(
         market=book.market,
         providers=[
-            _provider(book, sessions, ProviderId(member.name))
+            _provider(book, sessions, ProviderId(member.name), earned)
             for member in sorted(book.members)
             if member.role is Role.PROVIDER
         ],
         accounts=[
-            admin_pb2.AccountView(name=account.name, balance=_balance(book, account)) for account in accounts
+            admin_pb2.AccountView(name=name, balance=codec.money_to_pb(Money(amount=amount, denom=denom)))
+            for (name, denom), amount in sorted(balances.items())
         ],
         open_orders=sum(row.state is OrderState.OPEN for row in orders),
         active_leases=sum(lease is not None and lease.state is LeaseState.ACTIVE for lease in leases),
     )
 
 
-def _provider(book: Book, sessions: Sessions, provider: ProviderId) -> admin_pb2.ProviderView:
+def _provider(
+    book: Book, sessions: Sessions, provider: ProviderId, earned: Mapping[tuple[ProviderId, Denom], int]
+) -> admin_pb2.ProviderView:
     row = book.provider(provider)
-    accounts = [provider_account(provider, denom) for denom in Denom]
     return admin_pb2.ProviderView(
         name=provider,
         connected=provider in sessions,
         lease_address=row.lease_address if row is not None else "",
         last_seen_ms=sessions.seen.get(provider, 0),
-        earned=[_balance(book, account) for account in accounts if account in book.ledger.balances],
+        earned=[
+            codec.money_to_pb(Money(amount=paid, denom=denom))
+            for denom in Denom
+            if (paid := earned.get((provider, denom), 0))
+        ],
     )
 
 

@@ -253,6 +253,7 @@ RULES: tuple[Rule, ...] = (
     order_rules.maintenance,
     order_rules.bid_rate,
     order_rules.open_bids,
+    order_rules.deposits,
 )
 RULE_NAMES = tuple(rule.__name__.strip("_").replace("_", " ") for rule in RULES)
 """As the ledger keeps them and ``provider why`` shows them."""

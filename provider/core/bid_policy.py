@@ -68,6 +68,9 @@ class BidPolicy:
     """At most; 0 for no limit."""
     open_bids_most: int = 0
     """At once; 0 for no limit."""
+    deposit_budget: Decimal | None = None
+    """What all bids, those that became leases too, may have in deposits, micro-units of the operator's
+    currency; None for no limit."""
     maintenance: tuple[Window, ...] = ()
     maintenance_ahead: Span = HOUR
     """No lease begins so shortly before a window; nor within ``notice`` of it."""

@@ -71,6 +71,8 @@ class CoordinatorConnected:
     epoch: int
     market_id: MarketId = HOME
     """The same market in this provider's ids."""
+    bid_deposit: int = 0
+    """What it holds of our account for each bid, micro-denom of the bid's denom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

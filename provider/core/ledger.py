@@ -29,7 +29,7 @@ from provider.core.learning import WinCurve
 from provider.core.state import AgentState, Lease
 from provider.core.step import BidEnded, LeaseClosed, LeaseNamed, Note, OrderConsidered, Step
 from provider.domain.gpu_health import GpuRecord
-from provider.domain.ids import GpuUuid, OrderId
+from provider.domain.ids import GpuUuid, MarketId, OrderId
 from provider.domain.market import Bid, GroupSpec, Order, Placement, Refusal
 from provider.domain.moment import Instant
 from provider.domain.money import Money, Rate
@@ -119,6 +119,8 @@ class Seen:
     runtime: RuntimeCapabilities
     gpu_records: Mapping[GpuUuid, GpuRecord] = field(default_factory=dict)
     """What held against cards."""
+    deposits: Mapping[MarketId, int] = field(default_factory=dict)
+    """What markets held for a bid, micro-denom; those that are not in it held nothing."""
 
     def is_as(self, other: Seen | None) -> bool:
         """Whether it says what ``other`` said before."""
@@ -249,7 +251,13 @@ def seen(event: Event, step: Step, at: Instant, last: Seen | None) -> Seen | Non
     state = step.state
     if state.runtime is None:
         return None
-    now = Seen(at=at, nodes=state.nodes_as_read, runtime=state.runtime, gpu_records=state.gpu_records)
+    now = Seen(
+        at=at,
+        nodes=state.nodes_as_read,
+        runtime=state.runtime,
+        gpu_records=state.gpu_records,
+        deposits={market: each.bid_deposit for market, each in state.markets.items() if each.bid_deposit},
+    )
     return None if now.is_as(last) and not (isinstance(event, NodesRead) and step.notes) else now
 
 

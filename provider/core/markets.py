@@ -53,7 +53,10 @@ T = TypeVar("T", bound=Told)
 
 def connected(draft: Draft, event: CoordinatorConnected, at: Instant) -> None:
     known = draft.state.market(event.market_id)
-    fresh = replace(known, name=event.market, connected=True, problem="", since=at)
+    fresh = replace(
+        known, name=event.market, connected=True, problem="", since=at, bid_deposit=event.bid_deposit
+    )
+    draft.freed |= fresh.bid_deposit != known.bid_deposit
     _put(draft, event.market_id, fresh)
 
 

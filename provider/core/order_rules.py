@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from provider.core import hostnames
+from provider.core import bid_deposits, hostnames
 from provider.core.claims import is_among
 from provider.core.maintenance import in_the_way, spoken
 from provider.core.order_filter import found
@@ -156,6 +156,12 @@ def open_bids(_order: Order, state: AgentState, _at: Instant) -> Refused | None:
             why=Refusal.OPEN_BIDS_SPENT, required="one bid more", available=f"{most} open bids at once"
         )
     return None
+
+
+def deposits(order: Order, state: AgentState, _at: Instant) -> Refused | None:
+    """No more of the operator's money is with markets than the operator wants."""
+    budget = state.policy.bids.deposit_budget
+    return None if budget is None else bid_deposits.refusal(order, state, budget)
 
 
 def _recent(state: AgentState, at: Instant) -> tuple[Instant, ...]:

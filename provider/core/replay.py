@@ -12,7 +12,7 @@ runs as long as the real one did; where there was none nobody knows how long, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -50,7 +50,7 @@ from provider.core.ledger import (
 from provider.core.policy import Policy
 from provider.core.standing import NEVER, Real, Standing
 from provider.core.state import AgentState, Lease, OpenBid
-from provider.domain.ids import EffectId, LeaseId, OrderId
+from provider.domain.ids import EffectId, LeaseId, MarketId, OrderId
 from provider.domain.market import Award, CloseReason
 from provider.domain.moment import MINUTE, Instant, after
 from provider.domain.money import Rate, earned
@@ -218,9 +218,18 @@ class Replay:
 
     def _see(self, record: Seen) -> None:
         there_is = self._inventory or record
+        self._hold(record.deposits)
         self.state = replace(self.state, gpu_records=dict(there_is.gpu_records))
         read = NodesRead(nodes=there_is.nodes, runtime=there_is.runtime)
         self._happens(read, record.at)
+
+    def _hold(self, deposits: Mapping[MarketId, int]) -> None:
+        """The markets' terms, which are not the machine's: as recorded, also with another inventory."""
+        markets = {
+            market: replace(self.state.market(market), bid_deposit=deposits.get(market, 0))
+            for market in self.state.markets.keys() | deposits.keys()
+        }
+        self.state = replace(self.state, markets=markets)
 
     def _began(self, record: Began) -> None:
         """A restart: nothing is known of the machine until it is read. What was held is held on; of what was
@@ -235,6 +244,7 @@ class Replay:
                 self._lost_record(each, record.at)
             elif each.is_lease and self._real[order].fate is not Fate.WON:
                 self._turned(Turned(at=record.at, order=order, fate=Fate.WON))
+        self._hold({})  # until the link is up again
         self.state = replace(
             self.state,
             nodes=(),

@@ -25,6 +25,7 @@ CURED_BY_ROOM = frozenset(
         Refusal.GPU_BUSY,
         Refusal.OPEN_BIDS_SPENT,
         Refusal.HOSTNAME_TAKEN,
+        Refusal.DEPOSIT_BUDGET_SPENT,
     }
 )
 """Reasons that something given back can take away."""

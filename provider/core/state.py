@@ -167,6 +167,8 @@ class Market:
     """Why the link is down, where that is known."""
     since: Instant | None = None
     """When the link came up or went down last."""
+    bid_deposit: int = 0
+    """Micro-denom that it holds for each bid, as it says whenever the link comes up."""
 
     @property
     def position(self) -> tuple[str, int]:

@@ -161,6 +161,8 @@ class Refusal(StrEnum):
     """As many bids were made in the last minute as the operator allows."""
     OPEN_BIDS_SPENT = "open_bids_spent"
     """As many bids are open as the operator allows."""
+    DEPOSIT_BUDGET_SPENT = "deposit_budget_spent"
+    """As much money is held for bids as the operator allows."""
     GPU_UNKNOWN = "gpu_unknown"
     """No card here matches any alternative, however idle."""
     GPU_BUSY = "gpu_busy"

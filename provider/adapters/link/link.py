@@ -43,7 +43,7 @@ from provider.rpc.codec_market import (
     report_to_pb,
     usage_to_pb,
 )
-from provider.rpc.fields import line, text
+from provider.rpc.fields import at_least, line, text
 from provider.rpc.identity import LiveIdentity, check_valid
 from provider.rpc.member import Member, Role
 from provider.rpc.problems import explain
@@ -331,7 +331,14 @@ class GrpcLink:
         self._epoch = welcome.epoch
         self._keys.replace(tuple(welcome.token_keys_pem))
         self._told_lost = None
-        return Delivery(event=CoordinatorConnected(market=welcome.market, epoch=welcome.epoch))
+        return Delivery(event=self._connected(welcome))
+
+    def _connected(self, welcome: Welcome) -> CoordinatorConnected:
+        return CoordinatorConnected(
+            market=welcome.market,
+            epoch=welcome.epoch,
+            bid_deposit=at_least(welcome.bid_deposit_micros, 0, "welcome.bid_deposit_micros"),
+        )
 
     async def _tell_lost(self, error: ProviderError) -> None:
         """Once for each new reason: every event is committed to disk."""

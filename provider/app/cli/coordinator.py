@@ -36,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST",
         help="name or address that goes into join tokens (default: this machine's name)",
     )
+    run.add_argument(
+        "--bid-deposit",
+        metavar="MICROS",
+        type=int,
+        default=0,
+        help="held of a provider for each bid until it is over, micro-denom (default: %(default)s)",
+    )
     run.set_defaults(run=command(COMMANDS, "run"))
     invite = commands.add_parser("invite", help="make a join token for a new member")
     invite.add_argument("role", choices=("provider", "tenant"))
@@ -48,15 +55,20 @@ def parser() -> argparse.ArgumentParser:
         help="how long it is good for (default: %(default)s)",
     )
     invite.set_defaults(run=command(COMMANDS, "invite"))
-    fund = commands.add_parser("fund", help="credit a tenant's account")
-    fund.add_argument("tenant")
-    fund.add_argument("amount", help="such as 5000000uact")
-    fund.set_defaults(run=command(COMMANDS, "fund"))
+    _funding(commands)
     _screening(commands)
     status = commands.add_parser("status", help="members, accounts, orders and leases")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=command(COMMANDS, "status"))
     return top
+
+
+def _funding(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fund = commands.add_parser("fund", help="credit a member's account")
+    fund.add_argument("name", help="of the tenant")
+    fund.add_argument("--provider", action="store_true", help="of the provider, rather: for deposits of bids")
+    fund.add_argument("amount", help="such as 5000000uact")
+    fund.set_defaults(run=command(COMMANDS, "fund"))
 
 
 def _screening(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

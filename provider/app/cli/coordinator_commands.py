@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from provider.app import logs, render
 from provider.app.cli.entry import DONE
 from provider.app.market_client import Admin
 from provider.app.signals import until_signalled
+from provider.coordinator.escrow import AMOUNT_MAX
+from provider.coordinator.market.draft import RULES
 from provider.coordinator.server import RunningCoordinator, running
 from provider.coordinator.settings import SOCKET, CoordinatorSettings
 from provider.domain.errors import ConfigError
@@ -40,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         listen=args.listen,
         enrolment_listen=args.enrolment_listen,
         advertise=args.advertise,
+        rules=replace(RULES, bid_deposit=_bid_deposit(args.bid_deposit)),
     )
 
     async def serve() -> None:
@@ -50,6 +54,12 @@ def run(args: argparse.Namespace) -> int:
     asyncio.run(serve())
     log.info("coordinator_stopped")
     return DONE
+
+
+def _bid_deposit(micros: int) -> int:
+    if not 0 <= micros <= AMOUNT_MAX:
+        raise ConfigError(f"--bid-deposit {micros}: not an amount", remedy="such as 500000: that is 0.5 ACT")
+    return micros
 
 
 def _say_ready(coordinator: RunningCoordinator) -> None:
@@ -80,13 +90,14 @@ def invite(args: argparse.Namespace) -> int:
 
 
 def fund(args: argparse.Namespace) -> int:
-    """Credit a tenant."""
+    """Credit a member."""
     try:
         amount = Money.parse(args.amount)
     except ValueError as error:
         raise ConfigError(str(error), remedy="such as 5000000uact: that is 5 ACT") from error
-    answer = _ask(args, lambda admin: admin.fund(_checked(args.tenant), amount))
-    print(f"{args.tenant} has {render.money(answer.available)} to spend")
+    role = Role.PROVIDER if args.provider else Role.TENANT
+    answer = _ask(args, lambda admin: admin.fund(role, _checked(args.name), amount))
+    print(f"{args.name} has {render.money(answer.available)} to spend")
     return DONE
 
 

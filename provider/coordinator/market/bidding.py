@@ -12,7 +12,7 @@ from typing import assert_never
 from provider.coordinator import record
 from provider.coordinator.denial import Denial, Denied
 from provider.coordinator.escrow import escrow_account
-from provider.coordinator.market import deployments, leases, orders
+from provider.coordinator.market import bid_deposits, deployments, leases, orders
 from provider.coordinator.market.draft import Draft
 from provider.coordinator.market.requests import (
     AcceptBid,
@@ -69,7 +69,9 @@ def place(draft: Draft, request: PlaceBid) -> tuple[Draft, Reply] | Denied:
         return denied
     earlier = draft.book.bids.get(bid.id.order) or ()
     number = max((each.number for each in earlier), default=0) + 1
-    return draft.put(BidRow(bid=bid, state=BidState.OPEN, number=number, placed_at=draft.at)), Done()
+    placed = BidRow(bid=bid, state=BidState.OPEN, number=number, placed_at=draft.at)
+    held = bid_deposits.taken(draft, placed)
+    return held if isinstance(held, Denied) else (held.put(placed), Done())
 
 
 def withdraw(draft: Draft, request: WithdrawBid) -> tuple[Draft, Reply] | Denied:
@@ -79,7 +81,7 @@ def withdraw(draft: Draft, request: WithdrawBid) -> tuple[Draft, Reply] | Denied
         return draft, Done()
     match row.state:
         case BidState.OPEN:
-            return draft.put(replace(row, state=BidState.WITHDRAWN)), Done()
+            return bid_deposits.given_back(draft.put(replace(row, state=BidState.WITHDRAWN)), row), Done()
         case BidState.AWARDED:
             return orders.award_lost(draft, row, None), Done()
         case BidState.WON:

@@ -28,6 +28,9 @@ class Rules:
     """From a lease's end to its last usage report."""
     deposit_min: int = 500_000
     """Micro-denom; Akash's minimum for uact and uakt."""
+    bid_deposit: int = 0
+    """Micro-denom held of a provider's account while its bid is open, and until the lease that it becomes is
+    settled; 0: none. Akash holds 500000."""
     bids_max: int = 20
     """Open ones on one order; Akash's ``order_max_bids``."""
     groups_max: int = 20

@@ -12,6 +12,7 @@ from dataclasses import replace
 from provider.coordinator import record
 from provider.coordinator.denial import Denial, Denied
 from provider.coordinator.escrow import Transfer, due, escrow_account, provider_account
+from provider.coordinator.market.bid_deposits import given_back
 from provider.coordinator.market.draft import Draft, must
 from provider.coordinator.rows import Done, LeaseRow, LeaseState, LeaseUnknown
 from provider.domain.ids import LeaseId, ProviderId
@@ -75,6 +76,8 @@ def closed(draft: Draft, row: LeaseRow) -> Draft:
     draft = draft.put(
         replace(row, state=LeaseState.CLOSED, settle_by=None, health=LeaseHealth.CLOSED, ports=())
     )
+    bid = draft.book.bid(row.id)
+    draft = draft if bid is None else given_back(draft, bid)
     paid = Money(amount=row.settled, denom=row.rate.denom)
     name = record.lease_name(row.id, draft.book.salt)
     return draft.recorded(record.lease_settled(name, row.running_ms, paid))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from provider.coordinator.denial import Denial, Denied
-from provider.coordinator.escrow import Transfer, tenant_account
+from provider.coordinator.escrow import Transfer, provider_account, tenant_account
 from provider.coordinator.market.draft import Draft
 from provider.coordinator.market.requests import (
     Enrol,
@@ -20,7 +20,7 @@ from provider.coordinator.market.requests import (
     Welcomed,
 )
 from provider.coordinator.rows import InviteRow, MemberRow, Role
-from provider.domain.ids import MEMBER_NAME
+from provider.domain.ids import MEMBER_NAME, Owner, ProviderId
 from provider.domain.moment import after
 from provider.domain.money import Money
 
@@ -76,10 +76,16 @@ def enrol(draft: Draft, request: Enrol) -> tuple[Draft, Reply] | Denied:
 
 
 def fund(draft: Draft, request: Fund) -> tuple[Draft, Reply] | Denied:
-    """New money on a tenant's account, member or not yet."""
+    """New money on a member's account, who may not be one yet."""
     if not MEMBER_NAME.fullmatch(request.owner):
         return _bad_name(request.owner)
-    account = tenant_account(request.owner, request.amount.denom)
+    denom = request.amount.denom
+    is_provider = request.role is Role.PROVIDER
+    account = (
+        provider_account(ProviderId(request.owner), denom)
+        if is_provider
+        else tenant_account(Owner(request.owner), denom)
+    )
     moved = draft.moved(
         Transfer(
             subject=f"fund:{request.key}",

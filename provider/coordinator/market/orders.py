@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from provider.coordinator.market.bid_deposits import given_back
 from provider.coordinator.market.draft import Draft
 from provider.coordinator.rows import Accepted, BidRow, BidState, OrderState
 from provider.domain.ids import OrderId
@@ -30,6 +31,7 @@ def award_lost(draft: Draft, row: BidRow, told: CloseReason | None) -> Draft:
     """
     version = draft.next_version if told is not None else row.version
     draft = draft.put(replace(row, state=BidState.LOST, ended=told, version=version))
+    draft = given_back(draft, row)
     order = draft.book.orders[row.bid.id.order]
     waiting = [each for each in draft.book.bids[row.bid.id.order] if each.state is BidState.OPEN]
     if waiting:
@@ -43,7 +45,7 @@ def closed(draft: Draft, order: OrderId, reason: CloseReason) -> Draft:
     for row in draft.book.bids.get(order) or ():
         if row.state is BidState.AWARDED:
             lost = replace(row, state=BidState.LOST, ended=reason, version=draft.next_version)
-            draft = draft.put(lost)
+            draft = given_back(draft.put(lost), lost)
     draft = others_lost(draft, order)
     shut = replace(draft.book.orders[order], state=OrderState.CLOSED, version=draft.next_version)
     return draft.put(shut)
@@ -53,5 +55,5 @@ def others_lost(draft: Draft, order: OrderId) -> Draft:
     """The same with every open bid on ``order`` lost."""
     for row in draft.book.bids.get(order) or ():
         if row.state is BidState.OPEN:
-            draft = draft.put(replace(row, state=BidState.LOST))
+            draft = given_back(draft.put(replace(row, state=BidState.LOST)), row)
     return draft

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provider.coordinator.denial import Denied
-from provider.coordinator.rows import Accepted, Created, Done, MemberId
+from provider.coordinator.rows import Accepted, Created, Done, MemberId, Role
 from provider.domain.ids import DeploymentId, LeaseId, Owner, ProviderId
 from provider.domain.market import Bid, CloseReason, GroupSpec, LeaseHealth, Usage
 from provider.domain.moment import Instant, Span
@@ -33,8 +33,11 @@ class Invite:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fund:
     key: str
-    owner: Owner
+    owner: str
+    """By name."""
     amount: Money
+    role: Role = Role.TENANT
+    """Whose account."""
 
 
 # --- somebody with a join token

@@ -20,7 +20,7 @@ from provider.coordinator.refusals import granted
 from provider.coordinator.rows import MemberId, Role
 from provider.coordinator.screenings import Question, Screenings
 from provider.coordinator.writer import Writer
-from provider.domain.ids import Owner, ProviderId
+from provider.domain.ids import ProviderId
 from provider.domain.moment import HOUR, Span
 from provider.rpc import codec
 from provider.rpc.fields import at_least, one_of, present, word
@@ -77,7 +77,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     async def Fund(self, request: pb.FundRequest, context: _Context) -> pb.FundResponse:
         ask = requests.Fund(
             key=word(request.key, "fund.key"),
-            owner=Owner(request.owner),
+            owner=request.owner,
+            role=one_of(Role, request.role or Role.TENANT, "fund.role"),
             amount=codec.money_from_pb(request.amount, present(request, "amount", "fund")),
         )
         funded = granted(await self._writer.ask(ask), requests.Funded)

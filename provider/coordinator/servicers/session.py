@@ -60,6 +60,8 @@ RETRY_AFTER = Span(1_000)
 class SessionSettings:
     token_keys_pem: tuple[str, ...]
     """Public, newest first."""
+    bid_deposit: int = 0
+    """Micro-denom, as the market's rules have it."""
     heartbeat_interval_ms: int = HEARTBEAT_INTERVAL_MS
     welcome_s: float = WELCOME_S
 
@@ -181,6 +183,7 @@ class Session:
             market=self._writer.book.market,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             token_keys_pem=settings.token_keys_pem,
+            bid_deposit_micros=settings.bid_deposit,
         )
         await self._send(context, welcome=welcome)
         while True:

@@ -26,7 +26,7 @@ from provider.rpc.v1 import lease_pb2 as provider_dot_rpc_dot_v1_dot_lease__pb2
 from provider.rpc.v1 import resources_pb2 as provider_dot_rpc_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprovider/rpc/v1/admin.proto\x12\x0fprovider.rpc.v1\x1a\x1bprovider/rpc/v1/lease.proto\x1a\x1fprovider/rpc/v1/resources.proto\"H\n\rInviteRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"\x8c\x01\n\x0eInviteResponse\x12\x13\n\x06secret\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\x12\x0e\n\x06market\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x12\n\nexpires_ms\x18\x05 \x01(\x03\x12\x19\n\x11\x65nrolment_address\x18\x06 \x01(\t\"Q\n\x0b\x46undRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12&\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x16.provider.rpc.v1.Money\"9\n\x0c\x46undResponse\x12)\n\tavailable\x18\x01 \x01(\x0b\x32\x16.provider.rpc.v1.Money\"\x12\n\x10GetMarketRequest\"\xb1\x01\n\x11GetMarketResponse\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\x30\n\tproviders\x18\x02 \x03(\x0b\x32\x1d.provider.rpc.v1.ProviderView\x12.\n\x08\x61\x63\x63ounts\x18\x03 \x03(\x0b\x32\x1c.provider.rpc.v1.AccountView\x12\x13\n\x0bopen_orders\x18\x04 \x01(\x05\x12\x15\n\ractive_leases\x18\x05 \x01(\x05\"\x84\x01\n\x0cProviderView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x15\n\rlease_address\x18\x03 \x01(\t\x12\x14\n\x0clast_seen_ms\x18\x04 \x01(\x03\x12&\n\x06\x65\x61rned\x18\x05 \x03(\x0b\x32\x16.provider.rpc.v1.Money\"D\n\x0b\x41\x63\x63ountView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x07\x62\x61lance\x18\x02 \x01(\x0b\x32\x16.provider.rpc.v1.Money\"w\n\x12ScreenOrderRequest\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x1a.provider.rpc.v1.GroupSpec\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x13\n\x0bpatience_ms\x18\x04 \x01(\x05\"I\n\x13ScreenOrderResponse\x12\x32\n\nscreenings\x18\x01 \x03(\x0b\x32\x1e.provider.rpc.v1.ScreeningView\"u\n\rScreeningView\x12\r\n\x05group\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x32\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\".provider.rpc.v1.ScreenBidResponse\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xcc\x02\n\x0c\x41\x64minService\x12I\n\x06Invite\x12\x1e.provider.rpc.v1.InviteRequest\x1a\x1f.provider.rpc.v1.InviteResponse\x12\x43\n\x04\x46und\x12\x1c.provider.rpc.v1.FundRequest\x1a\x1d.provider.rpc.v1.FundResponse\x12R\n\tGetMarket\x12!.provider.rpc.v1.GetMarketRequest\x1a\".provider.rpc.v1.GetMarketResponse\x12X\n\x0bScreenOrder\x12#.provider.rpc.v1.ScreenOrderRequest\x1a$.provider.rpc.v1.ScreenOrderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprovider/rpc/v1/admin.proto\x12\x0fprovider.rpc.v1\x1a\x1bprovider/rpc/v1/lease.proto\x1a\x1fprovider/rpc/v1/resources.proto\"H\n\rInviteRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"\x8c\x01\n\x0eInviteResponse\x12\x13\n\x06secret\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\x12\x0e\n\x06market\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x12\n\nexpires_ms\x18\x05 \x01(\x03\x12\x19\n\x11\x65nrolment_address\x18\x06 \x01(\t\"_\n\x0b\x46undRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12&\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x16.provider.rpc.v1.Money\x12\x0c\n\x04role\x18\x04 \x01(\t\"9\n\x0c\x46undResponse\x12)\n\tavailable\x18\x01 \x01(\x0b\x32\x16.provider.rpc.v1.Money\"\x12\n\x10GetMarketRequest\"\xb1\x01\n\x11GetMarketResponse\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\x30\n\tproviders\x18\x02 \x03(\x0b\x32\x1d.provider.rpc.v1.ProviderView\x12.\n\x08\x61\x63\x63ounts\x18\x03 \x03(\x0b\x32\x1c.provider.rpc.v1.AccountView\x12\x13\n\x0bopen_orders\x18\x04 \x01(\x05\x12\x15\n\ractive_leases\x18\x05 \x01(\x05\"\x84\x01\n\x0cProviderView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x15\n\rlease_address\x18\x03 \x01(\t\x12\x14\n\x0clast_seen_ms\x18\x04 \x01(\x03\x12&\n\x06\x65\x61rned\x18\x05 \x03(\x0b\x32\x16.provider.rpc.v1.Money\"D\n\x0b\x41\x63\x63ountView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x07\x62\x61lance\x18\x02 \x01(\x0b\x32\x16.provider.rpc.v1.Money\"w\n\x12ScreenOrderRequest\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x1a.provider.rpc.v1.GroupSpec\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x13\n\x0bpatience_ms\x18\x04 \x01(\x05\"I\n\x13ScreenOrderResponse\x12\x32\n\nscreenings\x18\x01 \x03(\x0b\x32\x1e.provider.rpc.v1.ScreeningView\"u\n\rScreeningView\x12\r\n\x05group\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x32\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\".provider.rpc.v1.ScreenBidResponse\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xcc\x02\n\x0c\x41\x64minService\x12I\n\x06Invite\x12\x1e.provider.rpc.v1.InviteRequest\x1a\x1f.provider.rpc.v1.InviteResponse\x12\x43\n\x04\x46und\x12\x1c.provider.rpc.v1.FundRequest\x1a\x1d.provider.rpc.v1.FundResponse\x12R\n\tGetMarket\x12!.provider.rpc.v1.GetMarketRequest\x1a\".provider.rpc.v1.GetMarketResponse\x12X\n\x0bScreenOrder\x12#.provider.rpc.v1.ScreenOrderRequest\x1a$.provider.rpc.v1.ScreenOrderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,23 +40,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVITERESPONSE']._serialized_start=185
   _globals['_INVITERESPONSE']._serialized_end=325
   _globals['_FUNDREQUEST']._serialized_start=327
-  _globals['_FUNDREQUEST']._serialized_end=408
-  _globals['_FUNDRESPONSE']._serialized_start=410
-  _globals['_FUNDRESPONSE']._serialized_end=467
-  _globals['_GETMARKETREQUEST']._serialized_start=469
-  _globals['_GETMARKETREQUEST']._serialized_end=487
-  _globals['_GETMARKETRESPONSE']._serialized_start=490
-  _globals['_GETMARKETRESPONSE']._serialized_end=667
-  _globals['_PROVIDERVIEW']._serialized_start=670
-  _globals['_PROVIDERVIEW']._serialized_end=802
-  _globals['_ACCOUNTVIEW']._serialized_start=804
-  _globals['_ACCOUNTVIEW']._serialized_end=872
-  _globals['_SCREENORDERREQUEST']._serialized_start=874
-  _globals['_SCREENORDERREQUEST']._serialized_end=993
-  _globals['_SCREENORDERRESPONSE']._serialized_start=995
-  _globals['_SCREENORDERRESPONSE']._serialized_end=1068
-  _globals['_SCREENINGVIEW']._serialized_start=1070
-  _globals['_SCREENINGVIEW']._serialized_end=1187
-  _globals['_ADMINSERVICE']._serialized_start=1190
-  _globals['_ADMINSERVICE']._serialized_end=1522
+  _globals['_FUNDREQUEST']._serialized_end=422
+  _globals['_FUNDRESPONSE']._serialized_start=424
+  _globals['_FUNDRESPONSE']._serialized_end=481
+  _globals['_GETMARKETREQUEST']._serialized_start=483
+  _globals['_GETMARKETREQUEST']._serialized_end=501
+  _globals['_GETMARKETRESPONSE']._serialized_start=504
+  _globals['_GETMARKETRESPONSE']._serialized_end=681
+  _globals['_PROVIDERVIEW']._serialized_start=684
+  _globals['_PROVIDERVIEW']._serialized_end=816
+  _globals['_ACCOUNTVIEW']._serialized_start=818
+  _globals['_ACCOUNTVIEW']._serialized_end=886
+  _globals['_SCREENORDERREQUEST']._serialized_start=888
+  _globals['_SCREENORDERREQUEST']._serialized_end=1007
+  _globals['_SCREENORDERRESPONSE']._serialized_start=1009
+  _globals['_SCREENORDERRESPONSE']._serialized_end=1082
+  _globals['_SCREENINGVIEW']._serialized_start=1084
+  _globals['_SCREENINGVIEW']._serialized_end=1201
+  _globals['_ADMINSERVICE']._serialized_start=1204
+  _globals['_ADMINSERVICE']._serialized_end=1536
 # @@protoc_insertion_point(module_scope)

@@ -98,9 +98,12 @@ class FundRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Idempotency key."""
     owner: _builtins.str
+    role: _builtins.str
+    """"provider" or "tenant"; empty for a tenant."""
     @_builtins.property
     def amount(self) -> _resources_pb2.Money: ...
     def __init__(
@@ -109,10 +112,11 @@ class FundRequest(_message.Message):
         key: _builtins.str = ...,
         owner: _builtins.str = ...,
         amount: _resources_pb2.Money | None = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "key", b"key", "owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "key", b"key", "owner", b"owner", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,7 +206,7 @@ class ProviderView(_message.Message):
     """UTC milliseconds of its last message; 0 for never."""
     @_builtins.property
     def earned(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Money]:
-        """Earned in all, one a denom."""
+        """Paid for its leases in all, one a denom."""
 
     def __init__(
         self,
@@ -228,7 +232,7 @@ class AccountView(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     BALANCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"tenant:<name>", "provider:<name>" or "escrow:<owner>/<dseq>"."""
+    """"tenant:<name>", "provider:<name>", "escrow:<owner>/<dseq>" or "bids:<provider>"."""
     @_builtins.property
     def balance(self) -> _resources_pb2.Money: ...
     def __init__(

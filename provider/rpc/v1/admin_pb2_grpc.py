@@ -67,7 +67,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Fund(self, request, context):
-        """Credit a tenant's account.
+        """Credit a member's account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

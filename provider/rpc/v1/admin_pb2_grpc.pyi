@@ -34,7 +34,7 @@ class AdminServiceStub:
     Invite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.InviteRequest, _admin_pb2.InviteResponse]
     """Make a join token for one new member."""
     Fund: _grpc.UnaryUnaryMultiCallable[_admin_pb2.FundRequest, _admin_pb2.FundResponse]
-    """Credit a tenant's account."""
+    """Credit a member's account."""
     GetMarket: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetMarketRequest, _admin_pb2.GetMarketResponse]
     """How the market does."""
     ScreenOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScreenOrderRequest, _admin_pb2.ScreenOrderResponse]
@@ -46,7 +46,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Invite: _aio.UnaryUnaryMultiCallable[_admin_pb2.InviteRequest, _admin_pb2.InviteResponse]  # type: ignore[assignment]
     """Make a join token for one new member."""
     Fund: _aio.UnaryUnaryMultiCallable[_admin_pb2.FundRequest, _admin_pb2.FundResponse]  # type: ignore[assignment]
-    """Credit a tenant's account."""
+    """Credit a member's account."""
     GetMarket: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetMarketRequest, _admin_pb2.GetMarketResponse]  # type: ignore[assignment]
     """How the market does."""
     ScreenOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScreenOrderRequest, _admin_pb2.ScreenOrderResponse]  # type: ignore[assignment]
@@ -67,7 +67,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.FundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.FundResponse, _abc.Awaitable[_admin_pb2.FundResponse]]:
-        """Credit a tenant's account."""
+        """Credit a member's account."""
 
     @_abc_1.abstractmethod
     def GetMarket(

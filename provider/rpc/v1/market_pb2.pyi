@@ -291,12 +291,15 @@ class Welcome(_message.Message):
     MARKET_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     TOKEN_KEYS_PEM_FIELD_NUMBER: _builtins.int
+    BID_DEPOSIT_MICROS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Fencing number: strictly increasing for each provider, persisted."""
     market: _builtins.str
     """The market's name, constant for its life."""
     heartbeat_interval_ms: _builtins.int
     """Both sides send at least one message in this time, milliseconds; three times it in silence ends a session."""
+    bid_deposit_micros: _builtins.int
+    """Held of the provider's account while a bid is open and until its lease is settled, micro-denom of the bid's denom."""
     @_builtins.property
     def token_keys_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Public keys (PEM, P-256) that sign lease tokens, newest first."""
@@ -308,10 +311,11 @@ class Welcome(_message.Message):
         market: _builtins.str = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         token_keys_pem: _abc.Iterable[_builtins.str] | None = ...,
+        bid_deposit_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_interval_ms", b"heartbeat_interval_ms", "market", b"market", "token_keys_pem", b"token_keys_pem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bid_deposit_micros", b"bid_deposit_micros", "epoch", b"epoch", "heartbeat_interval_ms", b"heartbeat_interval_ms", "market", b"market", "token_keys_pem", b"token_keys_pem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,9 +13,11 @@ import grpc.aio
 import pytest
 
 from provider.adapters.link import GrpcLink
+from provider.app.cli.coordinator import main as command
+from provider.coordinator.market.draft import RULES
 from provider.coordinator.server import RunningCoordinator, running
 from provider.coordinator.settings import CoordinatorSettings
-from provider.core.events import LeaseAwarded, LeaseEnded, OrderOpened
+from provider.core.events import CoordinatorConnected, LeaseAwarded, LeaseEnded, OrderOpened
 from provider.domain.errors import Permanent
 from provider.domain.ids import DeploymentId, EffectId, LeaseId, OrderId, Owner
 from provider.domain.market import Bid, CloseReason, LeaseHealth
@@ -141,6 +143,39 @@ def test_a_lease_goes_its_whole_way_through_cuts(tmp_path: Path) -> None:
                 await unary(TenantServiceStub(channel).CloseDeployment(close, timeout=5))
                 await until(lambda: CloseReason.TENANT_CLOSED in _ended(follower))
                 assert len(follower.epochs()) > 3
+
+    asyncio.run(main())
+
+
+def test_deposits_are_told_taken_and_given_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        terms = replace(market(tmp_path / "market"), rules=replace(RULES, bid_deposit=500_000))
+        async with asyncio.timeout(30), running(terms, CLOCK) as coordinator:
+            identity = await invited(coordinator, Role.PROVIDER, PROVIDER)
+            async with (
+                tenant(coordinator) as channel,
+                agent(tmp_path / "agent", identity, "") as (link, follower),
+            ):
+                await until(follower.epochs)
+                (connected,) = (each for each in follower.events if isinstance(each, CoordinatorConnected))
+                assert connected.bid_deposit == 500_000
+                bid = Bid(id=(await deploy(channel, "d")).lease(PROVIDER), rate=RATE)
+                with pytest.raises(Permanent, match="takes a deposit of 500000uact"):
+                    await link.place_bid(EffectId("1"), bid)
+                state = ["--state", str(coordinator.settings.state)]
+                fund = [*state, "fund", PROVIDER, "600000uact", "--provider"]
+                assert await asyncio.to_thread(command, fund) == 0
+                await link.place_bid(EffectId("2"), bid)
+                assert await asyncio.to_thread(command, [*state, "status"]) == 0
+                await link.withdraw_bid(EffectId("3"), bid.id)
+                assert await asyncio.to_thread(command, [*state, "status"]) == 0
+        held, back = capsys.readouterr().out.split("ACCOUNT")[1:]
+        assert [line.split()[:2] for line in held.splitlines()[1:4]] == [
+            [f"bids:{PROVIDER}", "0.500000"],
+            ["escrow:alice/1", "5.000000"],
+            [f"provider:{PROVIDER}", "0.100000"],
+        ]
+        assert f"provider:{PROVIDER} 0.600000 ACT" in " ".join(back.split())
 
     asyncio.run(main())
 

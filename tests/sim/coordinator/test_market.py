@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from provider.coordinator.market.deployments import due_at
+from provider.coordinator.market.draft import RULES
 from provider.coordinator.market.notices import LeaseAwarded, LeaseEnded, LeaseUpdated, Notice, notice
 from provider.coordinator.market.requests import (
     AcceptBid,
@@ -25,6 +26,7 @@ from provider.coordinator.market.requests import (
     CreateDeployment,
     EndLease,
     ForgetAnswers,
+    Fund,
     Hello,
     PlaceBid,
     RefuseLease,
@@ -37,7 +39,7 @@ from provider.coordinator.market.requests import (
     WithdrawBid,
 )
 from provider.coordinator.record import RecordEntry, verify
-from provider.coordinator.rows import BidRow, LeaseRow, LeaseState, LeaseUnknown, OrderRow
+from provider.coordinator.rows import BidRow, LeaseRow, LeaseState, LeaseUnknown, OrderRow, Role
 from provider.coordinator.store import BookStore
 from provider.domain.ids import DeploymentId, LeaseId, OrderId, Owner, ProviderId
 from provider.domain.market import Bid, CloseReason, LeaseHealth, Usage
@@ -62,9 +64,12 @@ class Told:
 
 
 class MarketMachine(RuleBasedStateMachine):
+    terms = RULES
+    provider_funds = 0
+
     def __init__(self) -> None:
         super().__init__()
-        self.market = Market()
+        self.market = Market(rules=self.terms)
         self.folder = tempfile.TemporaryDirectory()
         self.store = BookStore.open(Path(self.folder.name) / "market.db")
         self.written = 0
@@ -75,6 +80,10 @@ class MarketMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.market.book = self.store.load("test", b"salt")
         self.market.populate(9_000_000)
+        if self.provider_funds:
+            for name in (NORTH, SOUTH):
+                fund = Fund(key=name, owner=name, amount=uact(self.provider_funds), role=Role.PROVIDER)
+                self.market.ask(fund)
         for owner in (ALICE, BOB):
             deployment = self.market.deploy(group("a", price=500_000), group("b", price=500_000), owner=owner)
             first, second = order_of(deployment, 1), order_of(deployment, 2)
@@ -314,9 +323,10 @@ class MarketMachine(RuleBasedStateMachine):
         assert market.book.live == frozenset()
         assert all(lease.state is LeaseState.CLOSED for lease in market.book.leases.values())
         names = {account.name for account in market.book.ledger.balances}
-        assert all(market.balance(name) == 0 for name in names if name.startswith("escrow:"))
+        assert all(market.balance(name) == 0 for name in names if name.startswith(("escrow:", "bid:")))
         earned = sum(lease.settled for lease in market.book.leases.values())
-        assert market.balance("provider:north") + market.balance("provider:south") == earned
+        theirs = market.balance("provider:north") + market.balance("provider:south")
+        assert theirs == earned + 2 * self.provider_funds
         entries = [row for row in market.rows if isinstance(row, RecordEntry)]
         assert verify(entries) is None
         told = Counter(json.loads(entry.body_json)["event"] for entry in entries)
@@ -324,6 +334,20 @@ class MarketMachine(RuleBasedStateMachine):
             assert told[event] == len(market.book.leases)
 
 
+class DepositMachine(MarketMachine):
+    """The same where bids take deposits, and providers have money for a few."""
+
+    terms = replace(RULES, bid_deposit=300_000)
+    provider_funds = 700_000
+
+
+TestDeposits = DepositMachine.TestCase
+TestDeposits.settings = settings(
+    max_examples=12,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 TestMarket = MarketMachine.TestCase
 TestMarket.settings = settings(
     max_examples=40,
