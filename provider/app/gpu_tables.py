@@ -137,14 +137,14 @@ def _report(gpu: pb.GpuHealthReport) -> Iterable[RenderableType]:
 
 
 def _to_do(lines: Iterable[str]) -> Iterable[RenderableType]:
-    """Commands stand out, and are never broken in two: they are there to be copied."""
+    """Commands stand out, and are neither broken in two nor cut off: they are there to be copied."""
     yield "   [bold]TO DO[/bold]"
     for text in lines:
-        is_command = text.startswith("$ ")
-        yield Padding(
-            Text(text, style="cyan" if is_command else "", no_wrap=is_command),
-            (0, 0, 0, 5 if is_command else 3),
-        )
+        if text.startswith("$ "):
+            command = Text(text, style="cyan", no_wrap=True, overflow="ignore")
+            yield Padding(command, (0, 0, 0, 5), expand=False)
+        else:
+            yield Padding(Text(text), (0, 0, 0, 3), expand=False)
 
 
 def _indented(made: Table) -> Padding:

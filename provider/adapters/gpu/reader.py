@@ -35,6 +35,7 @@ from provider.adapters.gpu.slot import NO_GPU
 T = TypeVar("T")
 Row = dict[str, Any]
 """One unit's part of a message: its fields, and ``trouble`` as pairs of symbol and return code."""
+VALIDATE_INFOROM = "nvmlDeviceValidateInforom"
 _STRANGE_PROCESSES = ((535, 43), (535, 86))
 _INSTANCES_MOST = 16
 """More than any card has; where a driver tells a larger number it is not believed."""
@@ -133,7 +134,9 @@ class Reader:
         now_s = time.monotonic()
         checked_s, code = self._inforoms.get(card.uuid, (float("-inf"), SUCCESS))
         if now_s - checked_s >= self._inforom_every_s and not _is_lost(row):
-            _, code = self._one(card, "nvmlDeviceValidateInforom", pynvml.nvmlDeviceValidateInforom)
+            _, code = self._one(card, VALIDATE_INFOROM, pynvml.nvmlDeviceValidateInforom)
+            if self._call.slow.get(card.index, ("",))[0] == VALIDATE_INFOROM:
+                del self._call.slow[card.index]  # that memory is slow, which says nothing of the card
             self._inforoms[card.uuid] = now_s, code
         if code in (SUCCESS, CORRUPTED_INFOROM):
             row["is_inforom_corrupt"] = code == CORRUPTED_INFOROM

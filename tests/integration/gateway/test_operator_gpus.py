@@ -148,7 +148,11 @@ def test_the_idle_job_is_shown_where_it_runs_and_why_it_does_not(
     assert [each.get("idle_job", {}).get("phase") for each in cards] == ["stopping", "waiting"]
 
 
-def test_what_to_do_is_told_as_commands_to_be_copied(provider: Callable[[Card], Provider]) -> None:
+def test_what_to_do_is_told_as_commands_to_be_copied(
+    provider: Callable[[Card], Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In full, however narrow the terminal."""
+    monkeypatch.setenv("COLUMNS", "40")
     card = two_cards()
     card.becomes(pci_bus_id="0000:18:00.0")
     card.fails(62)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from provider.sim.nvml.state import SimulatedDriver
 from provider.sim.waiting import until
-from tests.probing import DEGRADED, HEALTHY, change, health, probing, run, simulated_library
+from tests.probing import DEGRADED, HEALTHY, QUICK, change, health, probing, run, simulated_library
 
 
 @pytest.fixture
@@ -217,6 +218,31 @@ def test_drivers_whose_list_of_processes_is_garbage_are_not_asked_for_it(
             await until(lambda: bool(probe.readings()))
             told = probe.readings()[0].processes
             assert (told is not None) is is_told
+
+    run(body())
+
+
+def test_a_call_that_takes_long_is_told_and_the_check_of_a_slow_memory_is_not(
+    driver: SimulatedDriver,
+) -> None:
+    for _ in range(3):
+        driver.add("h100")
+    driver.card(2).lacks("nvmlDeviceValidateInforom")
+    driver.slow("nvmlDeviceValidateInforom", 150, gpu=0)
+    settings = replace(QUICK, slow_call_s=0.1)
+
+    async def body() -> None:
+        async with probing(driver, settings) as probe:
+            assert [gpu.is_inforom_corrupt for gpu in (await probe.discover()).gpus] == [False, False, None]
+            driver.slow("nvmlDeviceGetUtilizationRates", 150, gpu=1)
+            told = await change(probe, lambda told: told.gpus[1].slow_call is not None)
+            assert (told.gpus[1].slow_call or "").startswith("nvmlDeviceGetUtilizationRates took 0.")
+            assert told.gpus[0].slow_call is None
+            driver.clear_faults()
+            driver.card(0).is_inforom_corrupt = 1
+            told = await change(probe, lambda told: bool(told.gpus[0].is_inforom_corrupt))
+            await change(probe, lambda told: told.gpus[1].slow_call is None)
+            assert health(told) == [HEALTHY] * 3, "whether that keeps it from sale is the table's"
 
     run(body())
 
