@@ -1,8 +1,8 @@
 """The single writer: every event passes here, one at a time, and nothing else changes the state.
 
 The order is the promise (etcd-raft's): transition, then commit state and effects in one transaction,
-then observe, then perform. Bids alone are on their way before they are observed: their market may take the
-first that comes, and to tell of one takes as long as to decide on it. Events that wait together are committed
+then observe, then perform. Bids alone are on their way before all else: their market may take the first that
+comes, and to tell of one takes as long as to decide on it. Events that wait together are committed
 together, so a slow disk costs its latency once. A store that cannot take it now (its disk is full) is asked
 again and nothing else happens meanwhile. Invariant: no effect is performed, no message acknowledged and no
 question answered before what led to it is committed.
@@ -124,14 +124,13 @@ class Loop:
             steps.append(step)
         await self._commit(steps)
         self._state = state
-        for waiting, step in zip(batch, steps, strict=True):
-            self._settle(waiting, step)
         is_urgent = _is_bids_alone(batch, steps)
         if is_urgent:
             self._perform(steps, lanes)
             for _ in range(YIELDS):
                 await asyncio.sleep(0)
         for waiting, step, took in zip(batch, steps, took_us, strict=True):
+            self._settle(waiting, step)
             self._observer.step(waiting.event, step, at, took)
         if not is_urgent:
             self._perform(steps, lanes)

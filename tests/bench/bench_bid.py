@@ -43,6 +43,7 @@ from provider.rpc.codec_market import bid_to_pb, order_to_pb
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.rpc.member import Role
 from provider.rpc.settings import bind, mtls_server_credentials, server
+from provider.rpc.v1.market_pb2 import MessageRefused, PlaceBidsRequest
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.market import MarketEvent, SimulatedMarket
 from provider.sim.waiting import until
@@ -68,6 +69,8 @@ class TimedMarket(SimulatedMarket):
         super().__init__()
         self.is_idle: Callable[[], bool] = lambda: True
         """Whether the agent has acknowledged all."""
+        self.read_s = 0.0
+        """When the last message with bids was read, before anybody looked into it."""
         self.came: dict[LeaseId, tuple[float, Bid]] = {}
         self.confirmed = 0
         self._row: list[MarketEvent] = []
@@ -84,7 +87,7 @@ class TimedMarket(SimulatedMarket):
 
     def take(self, effect: Effect) -> None:
         if isinstance(effect, PlaceBid):
-            self.came[effect.bid.id] = time.perf_counter(), effect.bid
+            self.came[effect.bid.id] = self.read_s, effect.bid
         elif isinstance(effect, ConfirmLease):
             self.confirmed += 1
         self._news.set()
@@ -119,6 +122,16 @@ class TimedMarket(SimulatedMarket):
         return max(came for came, _ in self.came.values()) - began, [bid for _, bid in self.came.values()]
 
 
+class TimedWire(WireMarket):
+    """Looks at the clock once a message with bids is there: to decode it is the market's work."""
+
+    market: TimedMarket
+
+    def _refused(self, request: PlaceBidsRequest) -> Iterator[MessageRefused]:
+        self.market.read_s = time.perf_counter()
+        return super()._refused(request)
+
+
 class Orders:
     """Numbered through, so that none comes twice."""
 
@@ -145,7 +158,7 @@ async def _measure() -> list[dict[str, object]]:
     authority, market, orders = ThrowawayAuthority("sim"), TimedMarket(), Orders()
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            WireMarket(market, authority, CLOCK, heartbeat_ms=5000) as wire,
+            TimedWire(market, authority, CLOCK, heartbeat_ms=5000) as wire,
             _agent(Path(folder), _member(authority, "agent", wire.address)) as log,
         ):
             await _connected(log)

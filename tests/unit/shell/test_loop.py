@@ -96,14 +96,14 @@ def test_commit_then_acknowledge_then_observe_then_perform() -> None:
     ]
 
 
-def test_bids_alone_are_on_their_way_before_they_are_observed() -> None:
+def test_bids_alone_are_on_their_way_before_all_else_but_the_commit() -> None:
     async def body(loop: Loop, watched: Watched) -> None:
         await loop.submit(read())
         watched.seen.clear()
         await loop.put(OrderOpened(order=order(), version=1), lambda: watched.seen.append("acknowledge"))
         await asyncio.sleep(1)
 
-    assert looping(body).seen == ["commit", "acknowledge", "perform PlaceBid", "observe OrderOpened"]
+    assert looping(body).seen == ["commit", "perform PlaceBid", "acknowledge", "observe OrderOpened"]
 
 
 def test_a_store_that_is_full_is_asked_again_and_nothing_is_seen_before() -> None:
