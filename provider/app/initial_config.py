@@ -39,6 +39,9 @@ reserve:                      # kept for the machine itself
   cpu_millis: {reserve_cpu_millis}
   memory_bytes: 1073741824
   storage_bytes: 10737418240
+
+# idle:                       # a job of your own on cards that nobody rents: docs/operating.md
+#   manifest: /etc/provider/idle.yaml
 {gpu}"""
 
 SIMULATED = """

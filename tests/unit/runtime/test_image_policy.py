@@ -10,9 +10,13 @@ import pytest
 from provider.adapters.runtime.images import policy
 from provider.adapters.runtime.images.reference import Reference, login_for
 from provider.adapters.runtime.images.settings import ImageSettings
+from provider.adapters.runtime.images.stock import Wanted
 from provider.domain.errors import ConfigError, ImageUnavailable, ProviderError
+from provider.domain.idle import idle_id
+from provider.domain.ids import GpuUuid, ProviderId
 from provider.domain.manifest import Credentials
 from provider.domain.secret import Secret
+from tests.launches import lease_id
 
 DIGEST = "sha256:" + "a1" * 32
 
@@ -58,6 +62,15 @@ NO_PATHS = ("a/../b", "ghcr.io/../../containers/json", "ghcr.io/a/./b", "..", "a
 def test_what_names_no_image(image: str) -> None:
     with pytest.raises(ImageUnavailable, match="does not name an image"):
         Reference.parse(image)
+
+
+def test_the_idle_jobs_image_is_the_operators_own_wish() -> None:
+    idle = idle_id(ProviderId("p1"), GpuUuid("GPU-1"))
+    assert [Wanted(image="x", lease=each).is_operators for each in (None, idle, lease_id())] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_only_latest_floats() -> None:
