@@ -69,3 +69,13 @@ def test_the_clock_goes_with_the_loop() -> None:
         return [*seen, clock.now() - EPOCH]
 
     assert vtime.run(main()) == [0, HOUR + 1, HOUR + 1, HOUR + 1]
+
+
+def test_who_sleeps_while_the_clock_is_set_back_wakes_at_his_time_and_looks_for_himself() -> None:
+    async def main() -> tuple[float, int]:
+        clock = LoopClock()
+        asyncio.get_running_loop().call_later(1, clock.step, Span(-HOUR))
+        await clock.sleep_until(Instant(EPOCH + 2000))
+        return asyncio.get_running_loop().time(), clock.now() - EPOCH
+
+    assert vtime.run(main()) == (2.0, 2000 - HOUR)
