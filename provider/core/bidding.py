@@ -147,7 +147,8 @@ def awarded(draft: Draft, award: Award, at: Instant) -> None:
     if open_bid is None or open_bid.is_asking or open_bid.bid.rate != award.rate:
         why = Refused(why=Refusal.BID_GONE, required=str(award.rate), available="no reservation")
         version = draft.state.market(award.id.market).version
-        draft.want(RefuseLease(id=EffectId(f"{award.id}@{version}#1"), lease=award.id, why=why))
+        # Of the award and of no bid, whose ids end in a count: one could be of the same version.
+        draft.want(RefuseLease(id=EffectId(f"{award.id}@{version}#refused"), lease=award.id, why=why))
         if open_bid is not None:
             _end(draft, award.id, "rejected", "the award names another price")
         return

@@ -8,7 +8,7 @@ import pytest
 
 from provider.core import state
 from provider.core.admission import RULE_NAMES, Accepted
-from provider.core.effects import PlaceBid, WithdrawBid
+from provider.core.effects import PlaceBid, RefuseLease, WithdrawBid
 from provider.core.events import CoordinatorConnected, CoordinatorLost, Failed
 from provider.core.step import BidEnded, OrderConsidered, Step
 from provider.domain.gpu import GpuHealth
@@ -109,6 +109,7 @@ def test_a_bid_is_withdrawn_when_nothing_is_heard_of_it() -> None:
     withdrawn = agent.last(WithdrawBid)
     assert withdrawn.id == f"{lease_of()}@1#2"
     assert agent.kinds(agent.awards()) == ["RefuseLease"], "the award crossed it"
+    assert agent.last(RefuseLease).id == f"{lease_of()}@2#refused", "which no bid's id is, of any version"
 
 
 @pytest.mark.parametrize("gone", [True, False])
