@@ -13,11 +13,13 @@ from pathlib import Path
 from provider.adapters.ledger import file
 from provider.app.config import ProviderConfig
 from provider.app.policy import policy
+from provider.core import replay_prices
 from provider.core.admission import Accepted
 from provider.core.comparing import Account, account
 from provider.core.ledger import Began, Decided, Record, Seen, Settled
-from provider.core.policy import Policy
+from provider.core.policy import Policy, PriceStrategy
 from provider.core.replay import Replay
+from provider.core.replay_prices import Answers
 from provider.domain.errors import ConfigError
 from provider.domain.ids import HOME, LeaseId, MarketId, ProviderId
 from provider.domain.moment import Instant
@@ -38,6 +40,10 @@ class Simulation:
     """Of the daemon meanwhile: what it did not know then, the replay does not know either."""
     changes: int
     """Of the operator's settings meanwhile: what was really decided was decided under several."""
+    strategy: PriceStrategy
+    """Under which the orders were decided again."""
+    not_asked: int
+    """Orders that would have been priced by somebody who was not asked about them then."""
     is_now: bool
     """With what there is now, in place of what there was."""
 
@@ -52,7 +58,8 @@ def simulate(ledger: Path, config: ProviderConfig, since: Instant | None, *, now
         raise ConfigError(
             f"{ledger}: no order was decided on in that time", remedy="look further back: --since 30d"
         )
-    replay = Replay(_policy(config, records), inventory=_last_seen(records) if now else None)
+    rules = _policy(config, records)
+    replay = Replay(rules, inventory=_last_seen(records) if now else None, said=_said(records, rules))
     replay.begin(before)
     for record in counting:
         replay.take(record)
@@ -63,6 +70,8 @@ def simulate(ledger: Path, config: ProviderConfig, since: Instant | None, *, now
         simulated=account(replay.made),
         restarts=sum(isinstance(record, Began) for record in counting),
         changes=sum(isinstance(record, Settled) for record in counting),
+        strategy=rules.strategy,
+        not_asked=len(replay.not_asked),
         is_now=now,
     )
 
@@ -72,13 +81,21 @@ def _policy(config: ProviderConfig, records: Iterable[Record]) -> Policy:
     names: dict[MarketId, ProviderId] = {}
     for bid in _bids(records):
         names[bid.market] = bid.provider
-    made = replace(policy(config, names.pop(HOME, NOBODY)), names=names)
-    if made.strategy.is_asked:
+    return replace(policy(config, names.pop(HOME, NOBODY)), names=names)
+
+
+def _said(records: Iterable[Record], rules: Policy) -> Answers:
+    """``ConfigError`` where prices are asked for, and the ledger has none of them."""
+    if not rules.strategy.is_asked:
+        return replay_prices.NOBODY
+    said = replay_prices.answers(records, rules)
+    if not said.prices:
         raise ConfigError(
-            f"pricing.strategy: a simulation asks no {made.strategy} what it would have said",
+            f"pricing.strategy: a simulation asks no {rules.strategy} what it would have said,"
+            " and the ledger has no price of one",
             remedy="simulate another strategy, such as scale",
         )
-    return made
+    return said
 
 
 def _bids(records: Iterable[Record]) -> Iterable[LeaseId]:

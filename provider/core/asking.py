@@ -16,6 +16,7 @@ from provider.core.admission import CAPACITY, PRICE, RULE_NAMES, Accepted, Decis
 from provider.core.draft import Draft
 from provider.core.effects import AskPrice, PlaceBid
 from provider.core.events import Failed
+from provider.core.policy import Policy
 from provider.core.state import OpenBid, WaitingOrder
 from provider.core.step import OrderConsidered
 from provider.domain.ids import EffectId, LeaseId
@@ -54,7 +55,7 @@ def answered(draft: Draft, effect: AskPrice, price: Rate) -> None:
         return
     policy, question = draft.state.policy, effect.question
     asked = PricePart(
-        what=f"asked by the {policy.strategy if policy.strategy.is_asked else 'operator'}",
+        what=asked_by(policy),
         amount=Decimal(1),
         cost=pricing.highest_hour(price, question.worth),
     )
@@ -98,6 +99,11 @@ def give_up(draft: Draft, bid: LeaseId, why: str) -> None:
     draft.drop_bid(bid)
     refused = Refused(why=Refusal.PRICE_NOT_GIVEN, required="a price", available=why)
     _note(draft, asking, Decision(verdict=refused, passed=PASSED, rule=PRICE))
+
+
+def asked_by(policy: Policy) -> str:
+    """The one part of a price that was made outside."""
+    return f"asked by the {policy.strategy if policy.strategy.is_asked else 'operator'}"
 
 
 def latest(bid: OpenBid) -> EffectId:

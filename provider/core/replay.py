@@ -8,6 +8,10 @@ What becomes of a bid is known only where the market was asked. One that won sti
 a lower one; one that was lost is still lost at the same price or a higher one; where the market tells at
 which price an order went, a cheaper bid would have won it. All else is ``Fate.UNKNOWN``. A lease that is won
 runs as long as the real one did; where there was none nobody knows how long, so it holds and earns nothing.
+
+Prices that were asked for outside are those that the ledger has (``replay_prices``), and are there at once:
+what was held while somebody thought is not recorded, so with such prices the invariant holds where no order
+came while another was being priced.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from provider.core.agent import transition
-from provider.core.effects import PlaceBid, StopWorkload
+from provider.core.effects import AskPrice, PlaceBid, StopWorkload
 from provider.core.events import (
     DrainSet,
     Event,
@@ -48,6 +52,7 @@ from provider.core.ledger import (
     records,
 )
 from provider.core.policy import Policy
+from provider.core.replay_prices import NOBODY, NOT_ASKED, Answers
 from provider.core.standing import NEVER, Real, Standing
 from provider.core.state import AgentState, Lease, OpenBid
 from provider.domain.ids import EffectId, LeaseId, MarketId, OrderId
@@ -59,9 +64,13 @@ from provider.domain.money import Rate, earned
 class Replay:
     """Of one run of records, in their order. ``made`` are the records of what would have been."""
 
-    def __init__(self, policy: Policy, *, inventory: Seen | None = None) -> None:
-        """``inventory`` was there all the time, in place of what was recorded."""
+    def __init__(self, policy: Policy, *, inventory: Seen | None = None, said: Answers = NOBODY) -> None:
+        """``inventory`` was there all the time, in place of what was recorded. ``said``: by whoever makes the
+        prices, where that is somebody outside."""
         self._inventory = inventory
+        self._said = said
+        self.not_asked: set[OrderId] = set()
+        """Orders of which nobody knows what would have been said: they are refused."""
         self.state = AgentState(policy=policy)
         self.made: list[Record] = []
         self._real: dict[OrderId, Real] = {}
@@ -286,6 +295,20 @@ class Replay:
         if not quietly:
             made = records(event, step, at, 0)
             self.made += [each for each in made if not (isinstance(each, Turned) and each.fate is without)]
+        for effect in step.effects:
+            if isinstance(effect, AskPrice):
+                self._happens(self._answer(effect), at)
+
+    def _answer(self, effect: AskPrice) -> Performed | Failed:
+        """At once: how long it took then is not recorded."""
+        order = effect.question.order.id
+        price = self._said.prices.get(order)
+        if price is not None:
+            return Performed(effect=effect, price=price)
+        why = self._said.refusals.get(order)
+        if why is None:
+            self.not_asked.add(order)
+        return Failed(effect=effect, what=NOT_ASKED if why is None else why, is_final=True)
 
     def _withdraw_overdue(self, at: Instant) -> None:
         """Bids that were never made expire, too; of those that were, a record says when."""

@@ -98,6 +98,13 @@ def _caveats(made: Simulation, simulated: Totals) -> Iterator[str]:
         " lost\nis lost at its price or a higher one. Where the market told at which price an order went, a"
         " cheaper bid\nwould have won it, nobody knows for how long. Only leases that ended count as earned."
     )
+    if made.strategy.is_asked:
+        yield f"Prices are those that the {made.strategy} gave then: it was not asked what it says now."
+    if made.not_asked:
+        yield (
+            f"{made.not_asked} order(s) had no price of the {made.strategy} then, and what it would have said"
+            f" is {NOT_KNOWN}:\nthey count as refused, as price not given."
+        )
     if made.restarts:
         yield f"The daemon began {made.restarts} time(s) meanwhile: orders of just then may be missing."
     if made.changes:
@@ -137,6 +144,8 @@ def _as_dict(made: Simulation) -> dict[str, object]:
         "inventory": "now" if made.is_now else "recorded",
         "restarts": made.restarts,
         "settings_changed": made.changes,
+        "prices": "recorded" if made.strategy.is_asked else "made",
+        "not_asked": made.not_asked,
         "really": _side(totals(made.really)),
         "simulated": _side(totals(made.simulated)),
         "changed_orders": [

@@ -13,13 +13,26 @@ from provider.adapters.ledger import LedgerSettings, SqliteLedger, file
 from provider.app.cli.provider import main
 from provider.app.config import ProviderConfig
 from provider.app.policy import policy
-from provider.core.events import PolicyChanged
+from provider.core.effects import AskPrice, PlaceBid, StartWorkload, StopWorkload
+from provider.core.events import Failed, Performed, PolicyChanged
 from provider.core.ledger import Decided
-from provider.core.policy import Policy
+from provider.core.policy import Policy, PriceStrategy
 from provider.domain.ids import ProviderId
 from provider.domain.money import Denom
 from provider.domain.resources import GpuAlternative
-from tests.agents import Agent, ask, gpu, group, node, nodes_read, resources, unit
+from tests.agents import (
+    Agent,
+    ask,
+    gpu,
+    group,
+    node,
+    nodes_read,
+    rate,
+    resources,
+    run_for,
+    settle,
+    unit,
+)
 from tests.unit.core.test_replay import ended
 
 
@@ -174,13 +187,82 @@ def test_a_mistake_in_the_changed_settings_is_told_with_its_place(
     assert "gpu_our" in out
 
 
-def test_a_script_is_not_asked_again(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def scripted(shop: Path, more: str = "") -> str:
     script = shop / "price.sh"
     script.write_text("#!/bin/sh\necho 1\n")
     script.chmod(0o755)
-    status, out = simulated(shop, capsys, config=f"pricing: {{strategy: script, script: {script}}}")
+    return f"pricing: {{strategy: script, script: {script}{more}}}"
+
+
+def test_a_script_is_not_asked_about_orders_that_the_list_priced(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out = simulated(shop, capsys, config=scripted(shop))
     assert status == 2
     assert "a simulation asks no script" in out
+
+
+def asked(shop: Path) -> None:
+    """Another ledger, of prices by a script: one lease, a refusal, a price too high, a refusal by a rule."""
+    agent = Agent(gpu(0), gpu(1), policy=replace(usual(), strategy=PriceStrategy.SCRIPT))
+    many = group(unit(price=2000))
+
+    def answered(number: int, price: str = "", why: str = "") -> None:
+        agent.opens(number, many)
+        effect = agent.last(AskPrice)
+        failed = Failed(effect=effect, what=why, is_final=True)
+        agent.take(Performed(effect=effect, price=rate(price)) if price else failed)
+
+    answered(1, "1500.5")
+    settle(agent, PlaceBid)
+    agent.awards(1)
+    agent.sends(1)
+    agent.done(agent.last(StartWorkload))
+    run_for(agent, agent.launch(), 600_000)
+    agent.ends(1)
+    agent.done(agent.last(StopWorkload))
+    answered(2, why="not for alice")
+    answered(3, "2500")
+    agent.opens(4, group(unit(resources(gpus=ask(1, GpuAlternative(vendor="nvidia", model="b200"))))))
+    other = group(replace(unit(price=2000), price=replace(rate("2000"), denom=Denom.UAKT)))
+    agent.opens(5, other)
+    (shop / "ledger.db").unlink()
+    ledger = SqliteLedger(LedgerSettings(path=shop / "ledger.db", linger_s=0))
+    for record in agent.records:
+        ledger.keep(record)
+    ledger.close()
+
+
+def test_prices_of_a_script_are_those_that_it_gave_then(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked(shop)
+    told = as_json(shop, capsys, config=scripted(shop))
+    assert (told["prices"], told["not_asked"], told["changed_orders"]) == ("recorded", 0, [])
+    assert told["really"] == told["simulated"]
+    assert told["simulated"]["won"] == 1
+    assert told["simulated"]["reasons"] == {
+        "price_not_given": 1,
+        "price_too_low": 1,
+        "gpu_unknown": 1,
+        "denom_not_accepted": 1,
+    }
+    _, out = simulated(shop, capsys, config=scripted(shop))
+    assert "Prices are those that the script gave then" in out
+
+
+def test_they_are_held_to_the_changed_least_and_orders_without_one_are_told_apart(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked(shop)
+    told = as_json(shop, capsys, config=scripted(shop, ", minimum_hour: 1.1"))
+    (changed,) = told["changed_orders"]
+    assert changed["simulated"]["rate"] == "1833.333333333333333334uact"
+    told = as_json(shop, capsys, config=scripted(shop) + "\nbidding: {denoms: [uact, uakt]}")
+    assert told["not_asked"] == 1
+    assert told["simulated"]["reasons"]["price_not_given"] == 2
+    _, out = simulated(shop, capsys, config=scripted(shop) + "\nbidding: {denoms: [uact, uakt]}")
+    assert "1 order(s) had no price of the script then" in out
 
 
 def test_without_a_ledger_there_is_a_clear_error(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
