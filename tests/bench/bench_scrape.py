@@ -29,7 +29,7 @@ from prometheus_client.exposition import choose_encoder
 from provider.adapters.clock import SystemClock
 from provider.adapters.gpu.probe import NvmlProbe
 from provider.adapters.gpu.settings import NvmlSettings
-from provider.adapters.telemetry.exposition import GZIP_LEVEL
+from provider.adapters.telemetry.exposition import packed
 from provider.adapters.telemetry.metrics import Metrics
 from provider.adapters.telemetry.view import LeaseView, Snapshot, TelemetryView
 from provider.app.measuring import watch_readings
@@ -181,9 +181,10 @@ def _moved(counts: tuple[int, ...]) -> tuple[float, dict[int, float]]:
             snapshot = next(looks)
             began = time.process_time()
             metrics.show(snapshot)
-            body = metrics.render(encode, content_type)
-            gzip.compress(body, GZIP_LEVEL)
+            pieces = metrics.render(encode, content_type)
+            packed(pieces)
             took[count].append(time.process_time() - began)
+            body = b"".join(pieces)
             lines[count] = body.count(b'{lease="') + body.count(b',lease="')
     usual = {count: statistics.quantiles(each, n=4)[0] for count, each in took.items()}
     return 1e3 * usual[LEASES], {
@@ -274,7 +275,7 @@ async def _grown_mib() -> float:
         metrics.nvml_sweep(0.002)
         metrics.show(Snapshot(view=TelemetryView(nodes=nodes, leases=held), readings=probe.readings()))
         if sweep % 10 == 0:
-            gzip.compress(metrics.render(encode, content_type), GZIP_LEVEL)
+            packed(metrics.render(encode, content_type))
         if sweep == SWEEPS // 10:
             first_mib = _rss_mib()
     return max(_rss_mib() - first_mib, 0.0)

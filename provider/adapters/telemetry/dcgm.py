@@ -103,9 +103,9 @@ class DcgmMetrics:
     def rendered(self, seconds: float) -> None:
         """Not counted: ``/metrics`` is what is measured."""
 
-    def render(self, encode: Encode, _content_type: str) -> bytes:
+    def render(self, encode: Encode, _content_type: str) -> list[bytes]:
         """By the library alone: there are a few lines a card."""
-        return encode(self.registry)
+        return [encode(self.registry)]
 
     def collect(self) -> Iterable[Family]:
         """The library asks."""

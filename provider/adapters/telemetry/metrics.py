@@ -264,12 +264,14 @@ class Metrics:
         if processes is not None:
             self._processes = processes
 
-    def render(self, encode: Encode, content_type: str) -> bytes:
-        """What ``encode`` makes of ``registry``, sooner."""
+    def render(self, encode: Encode, content_type: str) -> list[bytes]:
+        """What ``encode`` makes of ``registry``, sooner, in pieces."""
         snapshot, renderer = self.state.snapshot, self._renderer
-        state = b"" if snapshot is None else renderer.render(groups(snapshot), encode, content_type)
-        counted = renderer.render_counted(self._counted, encode, content_type)
-        return state + counted + renderer.render_families(self._process.collect(), encode, content_type)
+        return [
+            *([] if snapshot is None else renderer.render(groups(snapshot), encode, content_type)),
+            renderer.render_counted(self._counted, encode, content_type),
+            renderer.render_families(self._process.collect(), encode, content_type),
+        ]
 
     def xids(self) -> Mapping[GpuUuid, CardXids]:
         """What the driver reported of each card so far."""

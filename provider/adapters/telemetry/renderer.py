@@ -65,39 +65,58 @@ class _Written:
     heads: Sequence[Heads]
 
 
+Parts = dict[str, _Written]
+"""By whose they are, in their order."""
+
+
 class Renderer:
     """Of one registry, and whatever format is asked for."""
 
     def __init__(self) -> None:
-        self._written: dict[Callable[..., Rows], dict[str, _Written]] = {}
+        self._written: dict[Callable[..., Rows], Parts] = {}
         """By the way in which their group tells."""
+        self._pages: dict[tuple[Callable[..., Rows], str], tuple[Parts, bytes]] = {}
+        """By format too: of which parts, and all that is said of them."""
         self._lines: dict[str, Lines] = {}
         self._standing: dict[tuple[Counted, str], tuple[object, str]] = {}
         """By format: when it moved, and what was written then."""
         self._titles: dict[tuple[str, str], str] = {}
 
-    def render(self, groups: Iterable[Group], encode: Encode, content_type: str) -> bytes:
+    def render(self, groups: Iterable[Group], encode: Encode, content_type: str) -> list[bytes]:
         """The gauges and counters of ``groups`` in the format that ``encode`` writes, without an end."""
-        text: list[str] = []
-        for group in groups:
-            columns = zip(*self._parts(group), strict=True)
+        return [self._group(group, encode, content_type) for group in groups]
+
+    def _group(self, group: Group, encode: Encode, content_type: str) -> bytes:
+        parts = self._parts(group)
+        of, page = self._pages.get((group.tell, content_type), (None, b""))
+        if of is not parts:
+            text: list[str] = []
+            columns = zip(*(part.texts for part in parts.values()), strict=True)
             for metric in group.metrics:
                 title = self._titles.get((metric.name, content_type))
                 text.append(title or self._title(metric.name, family_of(metric), encode, content_type))
                 text += next(columns, ())
-        return "".join(text).encode()
+            page = "".join(text).encode()
+            self._pages[group.tell, content_type] = parts, page
+        return page
 
-    def _parts(self, group: Group) -> list[tuple[str, ...]]:
-        """Their texts, of which only those are made anew that are told from something new."""
-        before, now = self._written.get(group.tell, {}), {}
+    def _parts(self, group: Group) -> Parts:
+        """As they are written, of which only those are made anew that are told from something new; the same
+        as last time where none is."""
+        before: Parts = self._written.get(group.tell, {})
+        now: Parts = {}
+        is_same = group.tell in self._written
         for whose, told_from in group.parts:
             part = before.get(whose)
             if part is None or part.told_from != told_from:
                 heads = tuple({} for _ in group.metrics) if part is None else part.heads
                 part = _write(group, told_from, heads)
+                is_same = False
             now[whose] = part
+        if is_same and list(now) == list(before):
+            return before
         self._written[group.tell] = now
-        return [part.texts for part in now.values()]
+        return now
 
     def render_counted(self, counted: Iterable[Counted], encode: Encode, content_type: str) -> bytes:
         """The library's own that say when they move, without an end."""

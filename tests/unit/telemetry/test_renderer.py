@@ -93,7 +93,7 @@ def test_whatever_is_in_labels_and_figures(accept: str, looks: list[Parts]) -> N
     renderer = Renderer()
     for parts in (looks[0], *looks, looks[0]):
         rendered = renderer.render([group(parts)], encode, content_type)
-        assert rendered == by_the_library(parts, encode)
+        assert b"".join(rendered) == by_the_library(parts, encode)
 
 
 @given(moves=st.lists(st.tuples(st.sampled_from(["", "a", '"\\\n']), st.floats(0, 1e12)), max_size=6))
@@ -134,7 +134,7 @@ def test_a_whole_host_all_the_time() -> None:
     def compare(host: BusyHost, encode: Encode, content_type: str) -> None:
         nonlocal most
         host.metrics.show(look(host.feed()))
-        quick, slow = host.metrics.render(encode, content_type), encode(host.metrics.registry)
+        quick, slow = b"".join(host.metrics.render(encode, content_type)), encode(host.metrics.registry)
         assert ours(quick) == ours(slow)
         most = max(most, len(ours(quick)))
 
@@ -156,7 +156,7 @@ def test_what_is_gone_is_forgotten() -> None:
     encode, content_type = choose_encoder(TEXT)
     renderer = Renderer()
     for number in range(100):
-        text = renderer.render([group(one(1.0, f"lease-{number}"))], encode, content_type)
+        (text,) = renderer.render([group(one(1.0, f"lease-{number}"))], encode, content_type)
         assert f'lease="lease-{number}"' in text.decode()
         assert [list(known) for known in renderer._written.values()] == [[f"lease-{number}"]]
 
@@ -196,5 +196,5 @@ def test_a_metric_in_the_place_of_another_is_a_mistake() -> None:
 def test_special_figures_are_as_go_writes_them() -> None:
     encode, content_type = choose_encoder(TEXT)
     for value, text in ((math.inf, "+Inf"), (-math.inf, "-Inf"), (math.nan, "NaN"), (2e9, "2e+09")):
-        rendered = Renderer().render([group(one(value))], encode, content_type)
+        (rendered,) = Renderer().render([group(one(value))], encode, content_type)
         assert f"provider_b {text}" in rendered.decode().splitlines()
