@@ -36,7 +36,7 @@ from provider.core.ledger import Record, Seen, began, records, seen
 from provider.core.markets import lease_of as lease_of_effect
 from provider.core.policy import Policy, PriceScale
 from provider.core.space import free
-from provider.core.state import AgentState, Lease, holdings, sum_of_holdings
+from provider.core.state import AgentState, Lease, earliest_due, holdings, sum_of_holdings
 from provider.core.step import LeaseMoved, Note, Step
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import EffectId, GpuUuid, LeaseId, NodeName, OrderId, Owner, ProviderId
@@ -306,16 +306,16 @@ class Agent:
                 check_subject(effect, step)
         check_idle_job(step)
         check_held_once(step.state)
-        assert holdings(step.state) == sum_of_holdings(step.state), "holdings are the sum of what is held"
+        kept = holdings(step.state), step.state.due_at
+        assert kept == (sum_of_holdings(step.state), earliest_due(step.state)), "what is kept"
         check_capacity(step.state)
         self._check_meters(step)
         if isinstance(event, Performed | Failed):
             assert step.settled == (event.effect.id,)
         else:
             assert step.settled == ()
-        due = next_due(step.state)
         if isinstance(event, TimeReached):
-            assert due is None or due > self.at, "the core asks to be woken for what it has just done"
+            assert (next_due(step.state) or self.at + 1) > self.at, "woken for what it has just done"
         for note in step.notes:
             if isinstance(note, LeaseMoved) and note.before is not None:
                 assert note.before is not note.after or note.trigger is Trigger.CHANGED

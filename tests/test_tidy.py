@@ -27,7 +27,7 @@ EXCEPT_ALLOWED = {"provider/shell/perform.py", "provider/app/cli/entry.py"}
 BASES_ALLOWED = re.compile(
     r"(Error|Exception|Enum|IntEnum|StrEnum|IntFlag|Protocol|Servicer|NamedTuple|TypedDict|Structure|Union)$"
     r"|^(ProviderError|Temporary|Permanent|PeerError|AssertionError|Denied|CallFailed)$"  # our exceptions
-    r"|^(Generic|ServerInterceptor|CParser)$"  # libraries that can only be extended so
+    r"|^(Generic|ServerInterceptor|CParser|MutableMapping)$"  # libraries that can only be extended so
 )
 
 

@@ -132,7 +132,7 @@ async def _asked(config: ProviderConfig, rules: Policy, pick: Pick, sale: quotin
         amount=Decimal(1),
         cost=pricing.highest_hour(answer, worth),
     )
-    return quoting.settle(sale.group, rules, (told,), costs)
+    return quoting.settle(sale.group.max_rate, rules, (told,), costs)
 
 
 def _too_low(rate: Rate, highest: Rate) -> Refused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from provider.core import order_rules, pricing, quoting
+from provider.core import order_rules, quoting
 from provider.core.claims import facts, is_met
 from provider.core.health import host_problem
 from provider.core.learning import Lesson, kind_of
@@ -91,17 +91,16 @@ def _placed(order: Order, state: AgentState, at: Instant) -> Decision:
     """The first place whose price the order pays, the best of each node before its cheapest."""
     nowhere: Refused | None = None
     too_dear: Refused | None = None
-    passed = (*RULE_NAMES, CAPACITY)
     for pick in picks(state, order.group):
         if isinstance(pick, Refused):
             nowhere = nowhere or pick
             continue
         verdict = _price(order, state, pick, at)
         if isinstance(verdict, Accepted):
-            return Decision(verdict=verdict, passed=(*passed, PRICE))
+            return Decision(verdict=verdict, passed=ALL_NAMES)
         too_dear = too_dear or verdict
     if too_dear is not None:
-        return Decision(verdict=too_dear, passed=passed, rule=PRICE)
+        return Decision(verdict=too_dear, passed=PLACED, rule=PRICE)
     assert nowhere is not None, "there is a reason where there is no place"
     return Decision(verdict=nowhere, passed=RULE_NAMES, rule=CAPACITY)
 
@@ -112,7 +111,7 @@ def _price(order: Order, state: AgentState, pick: Pick, at: Instant) -> Accepted
     if isinstance(quote, Refused):
         return quote
     bid = Bid(
-        id=order.id.lease(state.policy.name_in(order.id.market)), rate=quote.rate, gpus=_offer(pick.gpus)
+        id=order.id.lease(state.policy.name_in(order.id.market)), rate=quote.rate, gpus=_offer(*pick.gpus)
     )
     return Accepted(
         bid=bid,
@@ -130,11 +129,12 @@ def _lesson(quote: Quote, gpus: tuple[Gpu, ...]) -> Lesson | None:
     """Prices by the list teach something, too."""
     if not quote.listed_hour:
         return None
-    asked = pricing.total(quote.parts)
-    return Lesson(kind=kind_of(gpus), listed_hour=quote.listed_hour, asked_hour=asked)
+    return Lesson(kind=kind_of(gpus), listed_hour=quote.listed_hour, asked_hour=quote.hour)
 
 
-def _offer(gpus: tuple[Gpu, ...]) -> tuple[GpuOffer, ...]:
+@by_identity(most=256)
+def _offer(*gpus: Gpu) -> tuple[GpuOffer, ...]:
+    """What the tenant is told of them, one line a kind."""
     counts: dict[tuple[str, int | None, str | None, bool], int] = {}
     for gpu in gpus:
         kind = (gpu.model, gpu.memory_bytes, gpu.interface, gpu.simulated)
@@ -200,10 +200,11 @@ def _attributes(order: Order, state: AgentState, _at: Instant) -> Refused | None
 
 def _endpoints(order: Order, _state: AgentState, _at: Instant) -> Refused | None:
     for unit in order.group.units:
-        if any(endpoint.kind is EndpointKind.LEASED_IP for endpoint in unit.resources.endpoints):
-            return Refused(
-                why=Refusal.ENDPOINT_KIND_UNSUPPORTED, required="a leased IP", available="host ports"
-            )
+        for endpoint in unit.resources.endpoints:
+            if endpoint.kind is EndpointKind.LEASED_IP:
+                return Refused(
+                    why=Refusal.ENDPOINT_KIND_UNSUPPORTED, required="a leased IP", available="host ports"
+                )
     return None
 
 
@@ -211,10 +212,12 @@ def _storage_classes(order: Order, state: AgentState, _at: Instant) -> Refused |
     """Persistent storage only of classes that are here: a class is a promise about the disk."""
     if state.runtime is None:
         return None
-    offered = {each.name for each in state.runtime.storage_classes}
     for unit in order.group.units:
         for volume in unit.resources.storage:
-            if volume.is_persistent and volume.storage_class not in offered:
+            if not volume.is_persistent:
+                continue
+            offered = {each.name for each in state.runtime.storage_classes}
+            if volume.storage_class not in offered:
                 return Refused(
                     why=Refusal.STORAGE_CLASS_UNKNOWN,
                     required=f"persistent storage of class {volume.storage_class or 'default'}",
@@ -257,3 +260,6 @@ RULES: tuple[Rule, ...] = (
 )
 RULE_NAMES = tuple(rule.__name__.strip("_").replace("_", " ") for rule in RULES)
 """As the ledger keeps them and ``provider why`` shows them."""
+PLACED = (*RULE_NAMES, CAPACITY)
+"""What an order has behind it that has a place."""
+ALL_NAMES = (*PLACED, PRICE)

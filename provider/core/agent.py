@@ -53,7 +53,7 @@ from provider.core.events import (
     WorkloadsListed,
 )
 from provider.core.markets import MarketEvent
-from provider.core.state import AgentState
+from provider.core.state import NEVER, AgentState, earliest_due
 from provider.core.step import EffectGaveUp, OrphanFound, Step
 from provider.domain.ids import EffectId
 from provider.domain.moment import Instant
@@ -96,6 +96,7 @@ def _take_in(draft: Draft, event: Event, at: Instant) -> None:
             bidding.expire(draft, at)
             bidding.look_again(draft, at)
             leasing.due(draft, at)
+            draft.is_due_unknown = True
         case Performed():
             draft.settle(event.effect.id)
             _performed(draft, event, at)
@@ -126,14 +127,10 @@ def _asked(draft: Draft, event: Asked, at: Instant) -> None:
 
 def next_due(state: AgentState) -> Instant | None:
     """When ``TimeReached`` is wanted next; None for never."""
-    instants = [bid.expires_at for bid in state.bids.values()]
-    instants += [lease.due for lease in state.leases.values() if lease.due is not None]
-    instants += [
-        lease.meter.report_at for lease in state.leases.values() if lease.meter.report_at is not None
-    ]
-    instants += [lease.ends_at for lease in state.leases.values() if lease.ends_at is not None]
-    instants += [each for each in (state.look_again_at, idling.next_due(state)) if each is not None]
-    return min(instants, default=None)
+    dues = [earliest_due(state) if state.due_at is None else state.due_at]
+    dues += [each for each in (state.look_again_at, idling.next_due(state)) if each is not None]
+    due = min(dues)
+    return due if due < NEVER else None
 
 
 def _market(draft: Draft, event: MarketEvent, at: Instant) -> None:

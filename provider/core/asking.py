@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from provider.core import pricing, quoting
-from provider.core.admission import CAPACITY, PRICE, RULE_NAMES, Accepted, Decision
+from provider.core.admission import ALL_NAMES, PLACED, PRICE, Accepted, Decision
 from provider.core.draft import Draft
 from provider.core.effects import AskPrice, PlaceBid
 from provider.core.events import Failed
@@ -24,9 +24,6 @@ from provider.domain.market import Refusal, Refused
 from provider.domain.moment import Instant, Span, after
 from provider.domain.money import Rate
 from provider.domain.price import PricePart, PriceQuestion
-
-PASSED = (*RULE_NAMES, CAPACITY)
-"""What an order has behind it by then."""
 
 
 def ask(draft: Draft, bid: OpenBid, accepted: Accepted) -> None:
@@ -59,7 +56,7 @@ def answered(draft: Draft, effect: AskPrice, price: Rate) -> None:
         amount=Decimal(1),
         cost=pricing.highest_hour(price, question.worth),
     )
-    quote = quoting.settle(bid.order.group, policy, (asked,), question.costs)
+    quote = quoting.settle(bid.order.group.max_rate, policy, (asked,), question.costs)
     if isinstance(quote, Refused):
         _refuse(draft, bid, quote)
         return
@@ -75,7 +72,7 @@ def answered(draft: Draft, effect: AskPrice, price: Rate) -> None:
         costs=quote.costs,
         picked=question.picked,
     )
-    _note(draft, bid, Decision(verdict=accepted, passed=(*PASSED, PRICE)))
+    _note(draft, bid, Decision(verdict=accepted, passed=ALL_NAMES))
 
 
 def failed(draft: Draft, event: Failed, effect: AskPrice, at: Instant) -> None:
@@ -98,7 +95,7 @@ def give_up(draft: Draft, bid: LeaseId, why: str) -> None:
     asking = draft.state.bids[bid]
     draft.drop_bid(bid)
     refused = Refused(why=Refusal.PRICE_NOT_GIVEN, required="a price", available=why)
-    _note(draft, asking, Decision(verdict=refused, passed=PASSED, rule=PRICE))
+    _note(draft, asking, Decision(verdict=refused, passed=PLACED, rule=PRICE))
 
 
 def asked_by(policy: Policy) -> str:
@@ -121,7 +118,7 @@ def _refuse(draft: Draft, bid: OpenBid, refused: Refused, again_at: Instant | No
         again_at=again_at,
     )
     draft.put_order(waiting)
-    _note(draft, bid, Decision(verdict=refused, passed=PASSED, rule=PRICE))
+    _note(draft, bid, Decision(verdict=refused, passed=PLACED, rule=PRICE))
 
 
 def _note(draft: Draft, bid: OpenBid, decision: Decision) -> None:

@@ -37,18 +37,18 @@ def choose(
     topology: Topology, demands: Sequence[Demand], free: int
 ) -> dict[tuple[int, int], tuple[int, ...]] | None:
     """The cards of each replica, by resource unit and number; None where there is no choice."""
-    waiting = sorted(
-        (each for each in demands if each.units),
-        key=lambda each: ((each.cards & free).bit_count(), -each.units, each.resources_id, each.replica),
-    )
+    waiting = [each for each in demands if each.units]
+    if len(waiting) > 1:
+        waiting.sort(
+            key=lambda each: ((each.cards & free).bit_count(), -each.units, each.resources_id, each.replica)
+        )
     chosen: dict[tuple[int, int], tuple[int, ...]] = {
         (each.resources_id, each.replica): () for each in demands if not each.units
     }
     if not is_enough(wants(waiting), free):
         return None
-    while waiting:
-        demand = waiting.pop(0)
-        rest = wants(waiting)
+    for number, demand in enumerate(waiting, start=1):
+        rest = wants(waiting[number:])
         cards = _best(topology, demand, rest, free)
         chosen[demand.resources_id, demand.replica] = cards
         for card in cards:

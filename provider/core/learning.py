@@ -19,6 +19,7 @@ from decimal import Context, Decimal
 from functools import lru_cache
 
 from provider.core.gpu_keys import name_of
+from provider.core.remembered import by_identity
 from provider.domain.gpu import Gpu
 
 STEPS = (
@@ -73,6 +74,11 @@ class Chosen:
 
 def kind_of(gpus: Sequence[Gpu]) -> str:
     """``h100``; ``none`` for a group without cards."""
+    return _kind_of(*gpus)
+
+
+@by_identity(most=256)
+def _kind_of(*gpus: Gpu) -> str:
     return "+".join(sorted({name_of(gpu) for gpu in gpus})) or "none"
 
 

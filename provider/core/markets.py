@@ -170,6 +170,7 @@ def leave(state: AgentState, unfinished: Iterable[Effect], market: MarketId) -> 
             orders={order: waiting for order, waiting in state.orders.items() if order.market != market},
             markets={each: known for each, known in state.markets.items() if each != market},
             holdings=None,
+            due_at=None,
         ),
         settled=tuple(effect.id for effect in unfinished if lease_of(effect).market == market),
     )

@@ -24,8 +24,10 @@ def nearby(
 ) -> Placement:
     """``placement``, held to the NUMA node of ``gpus`` where it can be."""
     pinning, parts = state.policy.bids.numa, node.capacity.numa
+    if pinning is NumaPinning.OFF or len(parts) < 2:
+        return placement
     at = {gpu.numa_node for gpu in gpus}
-    if pinning is NumaPinning.OFF or len(parts) < 2 or len(at) != 1:
+    if len(at) != 1:
         return placement
     near = next((part for part in parts if part.number in at), None)
     if near is None or not _has_room(state, node, needed, near):

@@ -74,6 +74,8 @@ def conditions(order: Order, state: AgentState, _at: Instant) -> Refused | None:
 def auditors(order: Order, state: AgentState, at: Instant) -> Refused | None:
     """Where an order names auditors, what they signed counts, and not what this provider says of itself."""
     requirements, audited = order.group.requirements, state.policy.bids.audited
+    if not requirements.signed_by.names_somebody:
+        return None
 
     def lacks(auditor: str) -> str | None:
         said = audited.get(auditor)
@@ -129,7 +131,8 @@ def host_names(order: Order, state: AgentState, _at: Instant) -> Refused | None:
 
 def maintenance(_order: Order, state: AgentState, at: Instant) -> Refused | None:
     """A lease that begins now, or when the bid is taken at last, could reach into a window."""
-    window = in_the_way(state.policy.bids.maintenance, at, _ahead(state))
+    windows = state.policy.bids.maintenance
+    window = in_the_way(windows, at, _ahead(state)) if windows else None
     if window is None:
         return None
     return Refused(why=Refusal.MAINTENANCE_NEAR, available=f"maintenance from {spoken(window)}")

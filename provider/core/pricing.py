@@ -13,8 +13,9 @@ from fractions import Fraction
 from functools import reduce
 
 from provider.core.gpu_keys import look_up, name_of
-from provider.core.needs import need
+from provider.core.needs import Need, need
 from provider.core.policy import PriceScale
+from provider.core.remembered import by_identity
 from provider.domain.gpu import Gpu
 from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.money import BLOCKS_PER_HOUR, RATE_DIGITS, Denom, Rate
@@ -38,20 +39,25 @@ def parts(group: GroupSpec, gpus: Iterable[Gpu], scale: PriceScale) -> tuple[Pri
     if isinstance(cards, Refused):
         return cards
     listed = (
-        part("cpu cores", Decimal(needed.cpu_millis) / 1000, scale.cpu_core_hour),
-        part("memory GiB", _gib(needed.memory_bytes), scale.memory_gib_hour),
-        *_storage(group, scale),
-        part("endpoints", Decimal(needed.ports), scale.endpoint_hour),
-        part("leased IPs", Decimal(leased_ips(group)), scale.ip_hour),
-        *cards,
+        ("cpu cores", Decimal(needed.cpu_millis) / 1000, scale.cpu_core_hour),
+        ("memory GiB", _gib(needed.memory_bytes), scale.memory_gib_hour),
+        *_storage(needed, scale),
+        ("endpoints", Decimal(needed.ports), scale.endpoint_hour),
+        ("leased IPs", Decimal(leased_ips(group)), scale.ip_hour),
     )
-    return tuple(each for each in listed if each.amount)
+    return (*(part(*each) for each in listed if each[1]), *cards)
 
 
 def card_parts(
     what: str, gpus: Iterable[Gpu], prices: Mapping[str, Decimal]
 ) -> tuple[PricePart, ...] | Refused:
     """A line for each kind of card, in their order; refused where one has no price."""
+    return _card_parts(what, prices, *gpus)
+
+
+@by_identity(most=256)
+def _card_parts(what: str, prices: Mapping[str, Decimal], *gpus: Gpu) -> tuple[PricePart, ...] | Refused:
+    """Remembered: a host sells the same few sets of cards again and again."""
     lines: dict[tuple[str, Decimal], int] = {}
     for gpu in gpus:
         found = look_up(prices, gpu)
@@ -63,17 +69,11 @@ def card_parts(
     return tuple(part(name, Decimal(count), price) for (name, price), count in lines.items())
 
 
-def _storage(group: GroupSpec, scale: PriceScale) -> Iterator[PricePart]:
+def _storage(needed: Need, scale: PriceScale) -> Iterator[tuple[str, Decimal, Decimal]]:
     """By class, ephemeral first. RAM-class volumes are memory."""
-    sizes: dict[str, int] = {}
-    for unit in group.units:
-        for volume in unit.resources.storage:
-            if not volume.is_ram:
-                name = (volume.storage_class or "default") if volume.is_persistent else ""
-                sizes[name] = sizes.get(name, 0) + volume.size_bytes * unit.count
-    for name, size_bytes in sorted(sizes.items()):
+    for name, size_bytes in sorted(needed.storage.items()):
         price = scale.storage_class_gib_hour.get(name or "ephemeral", scale.storage_gib_hour)
-        yield part(f"storage {name} GiB" if name else "storage GiB", _gib(size_bytes), price)
+        yield f"storage {name} GiB" if name else "storage GiB", _gib(size_bytes), price
 
 
 def leased_ips(group: GroupSpec) -> int:
@@ -91,12 +91,6 @@ def leased_ips(group: GroupSpec) -> int:
 def total(priced: Iterable[PricePart]) -> Decimal:
     """Micro-units an hour."""
     return reduce(_EXACT.add, (each.cost for each in priced), NOTHING)
-
-
-def raised(priced: tuple[PricePart, ...], lowest: Decimal, why: str) -> tuple[PricePart, ...]:
-    """``priced``, with a line for what it lacks to ``lowest``, if it does."""
-    lacks = _EXACT.subtract(lowest, total(priced))
-    return (*priced, PricePart(what=why, amount=Decimal(1), cost=lacks)) if lacks > 0 else priced
 
 
 def less(value: Decimal, by: Decimal) -> Decimal:

@@ -8,7 +8,8 @@ Invariant: what comes out is a rate between the two with parts that add up to it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from decimal import Decimal
 
 from provider.core import floor as floors
 from provider.core import learning, pricing
@@ -17,6 +18,7 @@ from provider.core.policy import Policy, PriceStrategy
 from provider.domain.gpu import Gpu
 from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.moment import Instant
+from provider.domain.money import Rate
 from provider.domain.node import Node
 from provider.domain.price import PricePart, Quote
 
@@ -37,13 +39,12 @@ def quote(sale: Sale, policy: Policy, curves: Mapping[str, WinCurve] | None = No
     if isinstance(cost, Refused):
         return cost
     if policy.strategy.is_asked:
-        return settle(sale.group, policy, (), cost)
+        return settle(sale.group.max_rate, policy, (), cost)
     listed = pricing.parts(sale.group, sale.gpus, policy.price)
     if isinstance(listed, Refused):
         return listed
     found = _by_market(sale, policy, listed, cost, curves or {}) if _learns(policy) else listed
-    quoted = settle(sale.group, policy, found, cost)
-    return quoted if isinstance(quoted, Refused) else replace(quoted, listed_hour=pricing.total(listed))
+    return settle(sale.group.max_rate, policy, found, cost, pricing.total(listed))
 
 
 def _learns(policy: Policy) -> bool:
@@ -86,14 +87,24 @@ def costs(sale: Sale, policy: Policy) -> tuple[PricePart, ...] | Refused:
 
 
 def settle(
-    group: GroupSpec, policy: Policy, asked: tuple[PricePart, ...], cost: tuple[PricePart, ...]
+    highest: Rate,
+    policy: Policy,
+    asked: tuple[PricePart, ...],
+    cost: tuple[PricePart, ...],
+    listed_hour: Decimal | None = None,
 ) -> Quote | Refused:
     """What was ``asked``, raised to the operator's minimum and to ``cost``, if the order allows it."""
-    asked = pricing.raised(asked, policy.price.minimum_hour, "raised to the least that is bid")
-    asked = pricing.raised(asked, pricing.total(cost), "raised to what it costs")
-    highest, worth = group.max_rate, policy.worth_of(group.max_rate.denom)
-    rate = pricing.rate(pricing.total(asked), worth, highest.denom)
+    hour, costs_hour = pricing.total(asked), pricing.total(cost)
+    for lowest, why in (
+        (policy.price.minimum_hour, "raised to the least that is bid"),
+        (costs_hour, "raised to what it costs"),
+    ):
+        if lowest > hour:
+            asked = (*asked, PricePart(what=why, amount=pricing.ONE, cost=pricing.less(lowest, hour)))
+            hour = pricing.total(asked)
+    worth = policy.worth_of(highest.denom)
+    rate = pricing.rate(hour, worth, highest.denom)
     if rate.amount > highest.amount:
         return Refused(why=Refusal.PRICE_TOO_LOW, required=str(rate), available=str(highest))
-    floor = None if policy.floor is None else pricing.rate(pricing.total(cost), worth, highest.denom)
-    return Quote(rate=rate, parts=asked, floor=floor, costs=cost)
+    floor = None if policy.floor is None else pricing.rate(costs_hour, worth, highest.denom)
+    return Quote(rate=rate, parts=asked, hour=hour, listed_hour=listed_hour, floor=floor, costs=cost)

@@ -11,15 +11,19 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from provider.core import disk_space
+from provider.core.bid_policy import BidPolicy
 from provider.core.choosing import numbers
-from provider.core.holdings import NOTHING, UNHELD, Held, NodeHoldings, port_bits
+from provider.core.holdings import UNHELD, Held, NodeHoldings, port_bits
 from provider.core.needs import Need, need
+from provider.core.policy import Policy
+from provider.core.remembered import by_identity
 from provider.core.state import AgentState, holdings
-from provider.core.topology import Topology, topology
+from provider.core.topology import KEPT_MOST, Topology, topology
 from provider.domain.gpu import Gpu
 from provider.domain.ids import NodeName
 from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.node import Node
+from provider.domain.workload import RuntimeCapabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,30 +72,33 @@ def is_overdrawn(state: AgentState, group: GroupSpec, node_name: NodeName) -> bo
     together, needed = free(state, node), need(group)
     if together.cpu_millis < 0 or together.memory_bytes < 0 or min(together.disks.values()) < 0:
         return True
-    alone, by_disk = _beside(state, node, NOTHING), disk_space.by_disk(needed.storage, state.runtime)
+    now = holdings(state).get(node.name, UNHELD)
+    alone = _left_of(state.policy, state.runtime, node, NodeHoldings(leases=now.leases))
+    by_disk = disk_space.by_disk(needed.storage, state.runtime)
     return shortage(alone, replace(needed, ports=0), by_disk) is not None
 
 
 def free(state: AgentState, node: Node) -> Free:
     """What is left of ``node`` beside what open bids and live leases hold of it."""
-    return _beside(state, node, holdings(state).get(node.name, UNHELD).bids)
+    return _left_of(state.policy, state.runtime, node, holdings(state).get(node.name, UNHELD))
 
 
-def _beside(state: AgentState, node: Node, bids: Held) -> Free:
-    now = NodeHoldings(bids=bids, leases=holdings(state).get(node.name, UNHELD).leases)
-    leases, policy = now.leases, state.policy.bids
-    cards = topology(node.inventory, state.policy.price.gpu_hour)
+@by_identity(most=KEPT_MOST)
+def _left_of(policy: Policy, runtime: RuntimeCapabilities | None, node: Node, now: NodeHoldings) -> Free:
+    """Remembered, because most orders are refused, and as long as they are nothing of it changes."""
+    bids, leases, rules = now.bids, now.leases, policy.bids
+    cards = topology(node.inventory, policy.price.gpu_hour)
     leased = _held(cards, leases, 1)
-    cpu = _times(node.capacity.cpu_millis, policy.overcommit.cpu)
-    memory = _times(node.capacity.memory_bytes, policy.overcommit.memory)
+    cpu = _times(node.capacity.cpu_millis, rules.overcommit.cpu)
+    memory = _times(node.capacity.memory_bytes, rules.overcommit.memory)
     return Free(
-        cpu_millis=_left(cpu, leases.cpu_millis, bids.cpu_millis, policy.overbid),
-        memory_bytes=_left(memory, leases.memory_bytes, bids.memory_bytes, policy.overbid),
-        disks=_disks(state, node, now),
-        layers_disk=state.runtime.layers_disk if state.runtime else "",
-        open_ports=_open_ports(state, node, now),
+        cpu_millis=_left(cpu, leases.cpu_millis, bids.cpu_millis, rules.overbid),
+        memory_bytes=_left(memory, leases.memory_bytes, bids.memory_bytes, rules.overbid),
+        disks=_disks(rules, runtime, node, now),
+        layers_disk=runtime.layers_disk if runtime else "",
+        open_ports=_open_ports(policy.port_range, node, now),
         topology=cards,
-        pools=_pools(cards.sound & ~leased, cards, bids, policy.overbid),
+        pools=_pools(cards.sound & ~leased, cards, bids, rules.overbid),
     )
 
 
@@ -123,20 +130,21 @@ def _left(whole: int, leased: int, in_bids: int, overbid: int) -> int:
     return min(unleased, unleased * overbid - in_bids)
 
 
-def _disks(state: AgentState, node: Node, now: NodeHoldings) -> Mapping[str, int]:
-    policy, there_is = state.policy.bids, disk_space.there_is(node, state.runtime)
-    leased = disk_space.by_disk(now.leases.storage, state.runtime)
-    in_bids = disk_space.by_disk(now.bids.storage, state.runtime)
+def _disks(
+    rules: BidPolicy, runtime: RuntimeCapabilities | None, node: Node, now: NodeHoldings
+) -> Mapping[str, int]:
+    leased = disk_space.by_disk(now.leases.storage, runtime)
+    in_bids = disk_space.by_disk(now.bids.storage, runtime)
     return {
         disk: _left(
-            _times(size, policy.overcommit.storage), leased.get(disk, 0), in_bids.get(disk, 0), policy.overbid
+            _times(size, rules.overcommit.storage), leased.get(disk, 0), in_bids.get(disk, 0), rules.overbid
         )
-        for disk, size in there_is.items()
+        for disk, size in disk_space.there_is(node, runtime).items()
     }
 
 
-def _open_ports(state: AgentState, node: Node, now: NodeHoldings) -> int:
-    first, last = state.policy.port_range
+def _open_ports(port_range: tuple[int, int], node: Node, now: NodeHoldings) -> int:
+    first, last = port_range
     taken = now.bids.ports | now.leases.ports
     if node.busy_ports:
         taken |= port_bits(node.busy_ports)

@@ -3,7 +3,7 @@
 All of it is values; ``agent.transition`` makes a new state from an old one. ``bids``, ``leases``, ``orders``,
 ``gpu_records``, ``idle``, ``is_draining`` and of each market its name and version are committed with every
 step; ``nodes``, ``runtime`` and how the markets' links are is looked up again after a start, and the policy
-comes from the configuration. ``holdings`` follow from bids and leases.
+comes from the configuration. ``holdings`` and ``due_at`` follow from bids and leases.
 
 There is one inventory whatever the number of markets: whose a bid or lease is, its id tells (``domain.ids``).
 """
@@ -28,6 +28,8 @@ from provider.domain.money import Rate
 from provider.domain.node import Node
 from provider.domain.workload import Dependency, PortBinding, RuntimeCapabilities
 
+NEVER = Instant(1 << 62)
+"""Later than any clock tells."""
 ORDERS_MOST = 1_000
 """Refused orders that are remembered of each market: one that never closes its orders costs no more."""
 
@@ -208,6 +210,8 @@ class AgentState:
     """When time has cured what an order was refused for: the orders are looked at again then."""
     holdings: Holdings | None = field(default=None, compare=False)
     """What ``bids`` and ``leases`` hold, kept as they come and go; None right after a load."""
+    due_at: Instant | None = field(default=None, compare=False)
+    """When the first of ``bids`` and ``leases`` asks for attention; kept like ``holdings``."""
 
     def market(self, market: MarketId = HOME) -> Market:
         """As it is known; one that was not heard of yet is at its beginning."""
@@ -225,6 +229,20 @@ class AgentState:
         if len(self.markets) == 1:
             return "".join(problem for _, problem in problems)
         return "; ".join(f"{name}: {problem}" if name else problem for name, problem in problems)
+
+
+def due_of(what: OpenBid | Lease) -> Instant:
+    """When a bid or a lease asks for attention next; ``NEVER`` where it does not."""
+    if isinstance(what, OpenBid):
+        return what.expires_at
+    instants = (what.due, what.meter.report_at, what.ends_at)
+    return min((each for each in instants if each is not None), default=NEVER)
+
+
+def earliest_due(state: AgentState) -> Instant:
+    """Of all bids and leases: what ``state.due_at`` must be."""
+    bids, leases = map(due_of, state.bids.values()), map(due_of, state.leases.values())
+    return min(min(bids, default=NEVER), min(leases, default=NEVER))
 
 
 def holdings(state: AgentState) -> Holdings:

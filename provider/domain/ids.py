@@ -121,7 +121,7 @@ class LeaseId:
     provider: ProviderId
 
     def __str__(self) -> str:
-        return f"{self.order}/{self.provider}"
+        return f"{self.owner}/{self.dseq}/{self.gseq}/{self.oseq}/{self.provider}"
 
     @property
     def order(self) -> OrderId:

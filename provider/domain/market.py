@@ -7,6 +7,7 @@ tested; deciding them is ``core``'s (a provider's) and ``coordinator``'s (the ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from provider.domain.ids import GpuUuid, LeaseId, NodeName, OrderId
@@ -51,10 +52,11 @@ class GroupSpec:
     @property
     def max_rate(self) -> Rate:
         """The highest price for the whole group: the sum of unit price x count."""
-        total = sum(
-            (unit.price.amount * unit.count for unit in self.units), start=self.units[0].price.amount * 0
-        )
-        return Rate(amount=total, denom=self.units[0].price.denom)
+        first = self.units[0]
+        if len(self.units) == first.count == 1:
+            return first.price
+        total = sum((unit.price.amount * unit.count for unit in self.units), start=Decimal(0))
+        return Rate(amount=total, denom=first.price.denom)
 
     @property
     def gpu_count(self) -> int:

@@ -33,6 +33,8 @@ class Quote:
     """What is bid, in the order's currency: between ``floor`` and the order's highest price."""
     parts: tuple[PricePart, ...] = ()
     """They add up to ``rate``, but for its rounding."""
+    hour: Decimal = Decimal(0)
+    """What they add up to, micro-units an hour of the operator's currency."""
     listed_hour: Decimal | None = None
     """What the price list says; None where nobody looked."""
     floor: Rate | None = None

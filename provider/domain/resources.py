@@ -51,6 +51,9 @@ class GpuAsk:
     """Sorted by ``key()``; empty only where ``units`` is 0."""
 
 
+_PERSISTENT = Attribute(key="persistent", value="true")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
     """Storage of one replica. The one named ``default`` is its writable layer."""
@@ -62,11 +65,14 @@ class Volume:
 
     @property
     def storage_class(self) -> str | None:
-        return next((each.value for each in self.attributes if each.key == "class"), None)
+        for each in self.attributes:
+            if each.key == "class":
+                return each.value
+        return None
 
     @property
     def is_persistent(self) -> bool:
-        return Attribute(key="persistent", value="true") in self.attributes
+        return _PERSISTENT in self.attributes
 
     @property
     def is_ram(self) -> bool:

@@ -16,7 +16,7 @@ import structlog
 
 from provider.core.events import NodesRead, WorkloadsListed
 from provider.core.markets import within
-from provider.core.state import AgentState
+from provider.core.state import AgentState, holdings
 from provider.core.wattage import with_watts
 from provider.domain.errors import ProviderError
 from provider.domain.gpu import GpuInventory
@@ -157,15 +157,10 @@ async def look_at_watts(machine: Machine, loop: Loop) -> None:
 def for_sale(ports: frozenset[int], state: AgentState) -> frozenset[int]:
     """Those of ``ports`` that are in the operator's range and not held by a lease or a bid of ours."""
     first, last = state.policy.port_range
-    held = {
-        port
-        for placement in (
-            *(lease.placement for lease in state.leases.values()),
-            *(bid.placement for bid in state.bids.values()),
-        )
-        for port in placement.host_ports
-    }
-    return frozenset(port for port in ports if first <= port <= last and port not in held)
+    held = 0
+    for node in holdings(state).values():
+        held |= node.bids.ports | node.leases.ports
+    return frozenset(port for port in ports if first <= port <= last and not held >> port & 1)
 
 
 async def _collect(hints: AsyncIterator[None], hinted: asyncio.Event) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provider.core.admission import Accepted, consider
+from provider.core.admission import Accepted, consider, decide
 from provider.core.agent import transition
 from provider.core.bid_policy import BidPolicy, Overcommit
 from provider.core.cards import fits
 from provider.core.events import LeaseAwarded, OrderClosed, OrderOpened
+from provider.core.floor import WEEK_HOURS
 from provider.core.needs import need
-from provider.core.policy import Policy
+from provider.core.policy import Policy, PriceFloor, PriceStrategy
 from provider.core.state import AgentState, sum_of_holdings
 from provider.domain.gpu import Gpu, GpuHealth, GpuInventory
 from provider.domain.ids import GpuUuid, NodeName
@@ -214,3 +216,70 @@ def larger(one: Node, two: Node) -> tuple[tuple[Node, ...], ...]:
         (replace(one, inventory=added),),
         (replace(one, busy_ports=frozenset()),),
     )
+
+
+cards_watts = {"h100": Decimal(700), "*": Decimal(300)}
+floors = st.builds(
+    lambda kwh, wear: PriceFloor(
+        kwh_dearest=(Decimal(kwh),) * WEEK_HOURS, gpu_watts=cards_watts, wear_gpu_hour={"*": Decimal(wear)}
+    ),
+    st.sampled_from((100, 9_000)),
+    st.sampled_from((0, 50)),
+)
+PLENTY = HostCapacity(cpu_millis=64_000, memory_bytes=512 * GIB, storage_bytes=4096 * GIB, boot_id="boot")
+roomy = st.sampled_from(BOXES).map(
+    lambda box: Node(name=NodeName("one"), capacity=PLENTY, inventory=box(), busy_ports=frozenset())
+)
+changes = st.one_of(
+    st.tuples(st.just("nodes"), st.lists(nodes() | roomy, min_size=1, max_size=1)),
+    st.tuples(st.just("cards"), st.integers(0, 7)),
+    st.tuples(st.just("policy"), policies),
+    st.tuples(st.just("price"), st.sampled_from((1, 3_000, 9_000))),
+    st.tuples(st.just("floor"), st.none() | floors),
+    st.tuples(st.just("strategy"), st.sampled_from((PriceStrategy.SCALE, PriceStrategy.MARKET))),
+    st.tuples(st.just("disk"), st.sampled_from(("", "sda"))),
+    st.tuples(st.just("order"), groups()),
+)
+
+
+def changed(state: AgentState, what: str, by: object) -> AgentState:
+    """``state`` with one thing of it another, and all else the very same objects."""
+    policy, (there, *_) = state.policy, state.nodes
+    match what, by:
+        case "nodes", [Node() as node]:
+            return replace(state, nodes=(node,))
+        case "cards", int(number):
+            cards = tuple(
+                replace(gpu, health=GpuHealth.DEGRADED) if gpu.index == number else gpu for gpu in there.gpus
+            )
+            return replace(state, nodes=(replace(there, inventory=replace(there.inventory, gpus=cards)),))
+        case "policy", Policy():
+            return replace(state, policy=by)
+        case "price", int(dear):
+            prices = replace(policy.price, gpu_hour={"*": Decimal(dear), "a100": Decimal(6_000)})
+            return replace(state, policy=replace(policy, price=prices))
+        case "floor", PriceFloor() | None:
+            return replace(state, policy=replace(policy, floor=by))
+        case "strategy", PriceStrategy():
+            return replace(state, policy=replace(policy, strategy=by))
+        case "disk", str(disk):
+            return replace(state, runtime=replace(CAPABLE, layers_disk=disk))
+        case _:
+            raise AssertionError(what)
+
+
+@settings(max_examples=60, deadline=None)
+@given(roomy, policies, st.lists(groups(), min_size=1, max_size=3), st.lists(changes, max_size=8))
+def test_what_is_remembered_is_what_would_be_found(
+    there: Node, policy: Policy, asked: list[GroupSpec], happens: list[tuple[str, object]]
+) -> None:
+    """A copy of everything is nothing that a decision has seen: what it comes to is worked out afresh."""
+    state = AgentState(policy=policy, nodes=(there,), runtime=CAPABLE)
+    orders = [order(1_000 + number, group) for number, group in enumerate(asked)]
+    for version, (what, by) in enumerate([("order", asked[0]), *happens], start=1):
+        if isinstance(by, GroupSpec):
+            state = opened(state, order(version, by), version)
+        else:
+            state = changed(state, what, by)
+        for each in orders:
+            assert decide(each, state, START) == decide(deepcopy(each), deepcopy(state), START), what

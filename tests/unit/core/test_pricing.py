@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.core.policy import PriceScale
-from provider.core.pricing import highest_hour, part, parts, raised, rate, total
+from provider.core.pricing import highest_hour, part, parts, rate, total
 from provider.domain.market import Refusal, Refused
 from provider.domain.money import BLOCKS_PER_HOUR, Denom, Rate
 from provider.domain.price import PricePart
@@ -78,13 +78,6 @@ def test_storage_is_priced_by_class_and_an_address_once() -> None:
 def test_a_card_without_a_price_is_refused() -> None:
     priced = parts(group(), (gpu(0),), replace(SCALE, gpu_hour={"a100": Decimal(1)}))
     assert priced == Refused(why=Refusal.GPU_UNKNOWN, required="a price for h100", available="none is set")
-
-
-def test_what_a_price_lacks_is_a_line_of_its_own() -> None:
-    cheap = (part("cpu cores", ONE, Decimal(1)),)
-    assert total(raised(cheap, Decimal(100), "least")) == 100
-    assert raised(cheap, Decimal(100), "least")[1] == PricePart(what="least", amount=ONE, cost=Decimal(99))
-    assert raised(cheap, ONE, "least") == cheap
 
 
 @pytest.mark.parametrize(
