@@ -9,12 +9,17 @@ from tempfile import TemporaryDirectory
 import docker
 import pytest
 import structlog
+from hypothesis import settings
 
 from provider.app import busybox_image
 from tests.launches import IMAGE
 
 TOOLS = Path("build/tools")
 ENGINE = "unix:///var/run/docker.sock"
+
+# No example has a time to keep: that would test the machine and what else it does.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -345,13 +345,11 @@ TestDeposits = DepositMachine.TestCase
 TestDeposits.settings = settings(
     max_examples=12,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestMarket = MarketMachine.TestCase
 TestMarket.settings = settings(
     max_examples=40,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

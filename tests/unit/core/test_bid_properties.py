@@ -162,7 +162,7 @@ def check_bid(state: AgentState, asked: Order, verdict: Accepted) -> None:
 moves = st.lists(st.tuples(groups(), st.sampled_from(("bid", "win", "lose"))), max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(nodes(), nodes("two"), policies, moves, groups())
 def test_decisions(
     one: Node, two: Node, policy: Policy, before: list[tuple[GroupSpec, str]], of: GroupSpec

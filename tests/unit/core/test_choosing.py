@@ -98,7 +98,7 @@ def questions(draw: st.DrawFn) -> tuple[Topology, list[Demand], int]:
     return cards, demands, free
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(questions())
 def test_the_choice_is_the_best_for_each_in_turn(
     question: tuple[Topology, list[Demand], int],
@@ -123,7 +123,7 @@ def test_the_choice_is_the_best_for_each_in_turn(
         assert score(cards, found[number], left) == min(score(cards, those, left) for those in possible), each
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(questions())
 def test_the_cheapest_is_the_cheapest(question: tuple[Topology, list[Demand], int]) -> None:
     cards, demands, free = question

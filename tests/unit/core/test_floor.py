@@ -50,7 +50,7 @@ def test_the_night_is_cheap_only_for_those_who_leave_before_the_day() -> None:
     lasts_min=st.integers(1, 3 * WEEK_HOURS * 60),
     waits_min=st.integers(0, 180),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_lease_pays_less_for_its_power_than_it_costs(
     prices: list[int], begins_min: int, lasts_min: int, waits_min: int
 ) -> None:

@@ -105,7 +105,7 @@ class Life:
                 agent.passes(what * SECOND)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(DEEDS, max_size=40))
 def test_nothing_sick_is_ever_sold(deeds: list[tuple[str, Any]]) -> None:
     life = Life()
@@ -113,7 +113,7 @@ def test_nothing_sick_is_ever_sold(deeds: list[tuple[str, Any]]) -> None:
         life.do(deed, what)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=120))
 def test_a_flapping_signal_moves_once_a_hold_time(flaps: list[tuple[bool, int]]) -> None:
     """It comes at once; it goes after its hold time, however often it looks well in between."""
@@ -141,7 +141,7 @@ BLIND = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(BLIND, st.integers(1, 59)), max_size=60))
 def test_blindness_never_ends_a_lease(blindness: list[tuple[str, int]]) -> None:
     card = running(0)

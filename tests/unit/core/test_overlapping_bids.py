@@ -156,7 +156,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(actions, st.integers(1, 3))
 def test_whatever_comes_no_card_is_leased_twice_and_nothing_is_left(
     steps: list[tuple[str, int, int]], times: int

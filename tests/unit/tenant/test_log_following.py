@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.app import log_following
@@ -65,7 +65,6 @@ def read(provider: Provider, wanted: LogRequest) -> tuple[list[LogBatch], list[s
     return asyncio.run(all_of_it()), said
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(1, SECOND)), unique_by=lambda line: line[1]),
     st.lists(st.integers(1, 5), max_size=4),
