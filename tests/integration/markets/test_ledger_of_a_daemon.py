@@ -42,10 +42,19 @@ def screened(world: World, market: str) -> tuple[int, dict[str, Any]]:
     return said.status, told
 
 
+def screened_by_owner(world: World, market: str) -> tuple[int, dict[str, Any]]:
+    """What the owner of the market is told, over the provider's session."""
+    said = world.coordinator(market, "screen", str(world.folder / "web.yaml"), "--owner", "alice", "--json")
+    (told,) = said.json
+    return said.status, told
+
+
 @pytest.mark.timeout(180)
 def test_every_order_is_accounted_for_over_kill_9(world: World) -> None:
     status, told = screened(world, FIRST)
     assert (status, told["would_bid"]) == (0, True)
+    assert screened_by_owner(world, FIRST) == (status, told)
+    assert screened_by_owner(world, SECOND) == (status, told | {"provider": NAMES[SECOND]})
     assert outcomes(world) == {}, "a dry run is no decision"
 
     assert world.rent(FIRST) == 1
