@@ -6,6 +6,7 @@ The one mutable thing in the core, and it lives no longer than one call of ``age
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 
 from provider.core import holdings as held_things
 from provider.core.effects import Effect
@@ -125,11 +126,8 @@ class Draft:
         orders, market = self._own_orders(), waiting.order.id.market
         orders[waiting.order.id] = waiting
         self._touched.add(waiting.order.id)
-        if len(orders) <= ORDERS_MOST:
-            return
-        is_alone = len(self.state.markets) < 2  # then nobody has to be told apart, and nothing counted
-        if is_alone or sum(key.market == market for key in orders) > ORDERS_MOST:
-            oldest = next(key for key in orders if is_alone or key.market == market)
+        if orders.count(market) > ORDERS_MOST:
+            oldest = next(key for key in orders if key.market == market)
             del orders[oldest]
             self._touched.add(oldest)
 
@@ -147,7 +145,7 @@ class Draft:
 
     def _own_orders(self) -> Layered[OrderId, WaitingOrder]:
         if self._orders is None or self._orders is not self.state.orders:
-            self._orders = Layered(self.state.orders)
+            self._orders = Layered(self.state.orders, attrgetter("market"))
             self.state = replace(self.state, orders=self._orders)
         return self._orders
 

@@ -8,7 +8,8 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from collections import Counter
+from collections.abc import Callable, Hashable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -29,16 +30,18 @@ _GONE: Final = _Gone.GONE
 class Layered(MutableMapping[K, V]):
     """As ``dict``, with its order; cheap to copy, a little dearer to read. No value is None."""
 
-    __slots__ = ("_below", "_changes", "_count")
+    __slots__ = ("_below", "_changes", "_kind", "_kinds")
 
-    def __init__(self, items: Mapping[K, V]) -> None:
-        """``items`` must not change any more, unless it is one of these: then it is copied."""
+    def __init__(self, items: Mapping[K, V], kind: Callable[[K], Hashable]) -> None:
+        """``items`` must not change any more, unless it is one of these: then it is copied. How many keys
+        there are of each ``kind`` is counted as they come and go."""
+        self._kind = kind
         if isinstance(items, Layered):
             self._below: Mapping[K, V] = items._below
             self._changes: dict[K, V | _Gone] = dict(items._changes)
+            self._kinds: dict[Hashable, int] = dict(items._kinds)
         else:
-            self._below, self._changes = items, {}
-        self._count = len(items)
+            self._below, self._changes, self._kinds = items, {}, dict(Counter(map(kind, items)))
 
     def __getitem__(self, key: K) -> V:
         found = self._changes.get(key)
@@ -54,7 +57,11 @@ class Layered(MutableMapping[K, V]):
         return key in self._below
 
     def __len__(self) -> int:
-        return self._count
+        return sum(self._kinds.values())
+
+    def count(self, kind: Hashable) -> int:
+        """How many keys there are of ``kind``."""
+        return self._kinds.get(kind, 0)
 
     def __iter__(self) -> Iterator[K]:
         """Without writing it out: the first few are had cheaply."""
@@ -68,7 +75,8 @@ class Layered(MutableMapping[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         if self._changes.get(key) is _GONE:
             self._settle()  # it comes back at the end, not where it was
-        self._count += key not in self
+        if key not in self:
+            self._tally(key, 1)
         self._changes[key] = value
         if len(self._changes) > CHANGES_MOST:
             self._settle()
@@ -76,7 +84,7 @@ class Layered(MutableMapping[K, V]):
     def __delitem__(self, key: K) -> None:
         if key not in self:
             raise KeyError(key)
-        self._count -= 1
+        self._tally(key, -1)
         if key in self._below:
             self._changes[key] = _GONE
         else:
@@ -94,6 +102,10 @@ class Layered(MutableMapping[K, V]):
 
     def __repr__(self) -> str:
         return f"Layered({dict(self)!r})"
+
+    def _tally(self, key: K, by: int) -> None:
+        kind = self._kind(key)
+        self._kinds[kind] = self._kinds.get(kind, 0) + by
 
     def _settle(self) -> None:
         """Write it out: the same things in the same order, without changes on top."""

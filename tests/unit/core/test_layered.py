@@ -9,13 +9,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from provider.core.layered import CHANGES_MOST, Layered
 
 
+def is_odd(number: int) -> bool:
+    return bool(number % 2)
+
+
 class Copies(RuleBasedStateMachine):
     """Puts, deletes and copies in any order, beside the same done to dicts."""
 
     def __init__(self) -> None:
         super().__init__()
         start = {number: -number for number in range(3)}
-        self.ours, self.plain = Layered(start), dict(start)
+        self.ours, self.plain = Layered(start, is_odd), dict(start)
         self.kept: list[tuple[Layered[int, int], dict[int, int]]] = []
 
     @rule(key=st.integers(0, 9), value=st.integers())
@@ -51,13 +55,14 @@ class Copies(RuleBasedStateMachine):
     @rule()
     def go_on_with_a_copy(self) -> None:
         self.kept.append((self.ours, dict(self.plain)))
-        self.ours = Layered(self.ours)
+        self.ours = Layered(self.ours, is_odd)
 
     @invariant()
     def it_is_the_same(self) -> None:
         for ours, plain in ((self.ours, self.plain), *self.kept):
             assert list(ours) == list(plain)
             assert len(ours) == len(plain)
+            assert (ours.count(True), ours.count(False)) == (odd := sum(map(is_odd, plain)), len(plain) - odd)
             assert all(ours[key] == value and key in ours for key, value in plain.items())
             assert ours == plain
 
@@ -71,7 +76,7 @@ TestCopies.settings = settings(max_examples=60, stateful_step_count=30, deadline
 
 
 def test_what_is_not_there() -> None:
-    ours = Layered({1: "one"})
+    ours = Layered({1: "one"}, is_odd)
     del ours[1]
     assert 1 not in ours
     assert ours.get(1) is None
@@ -86,7 +91,7 @@ def test_what_is_not_there() -> None:
 
 def test_what_it_was_made_of_is_not_written_to() -> None:
     plain = {number: number for number in range(CHANGES_MOST * 2)}
-    ours = Layered(plain)
+    ours = Layered(plain, is_odd)
     for number in range(CHANGES_MOST + 2):
         del ours[number]
     ours[-1] = -1
