@@ -1,4 +1,4 @@
-"""``CoordinatorLink`` over gRPC: one session kept up for ever, and unary calls beside it.
+"""``CoordinatorLink`` over gRPC: one session kept up for ever, and calls beside it.
 
 Owns: dialling, backoff, what waits to be told, the identity's renewal, the fence against older
 epochs. Does not own: a session's inner life (``session.py``), what events mean (the core).
