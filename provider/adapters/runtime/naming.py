@@ -39,8 +39,16 @@ def container_name(lease: LeaseId, service: str, replica: int) -> str:
 
 
 def network_name(lease: LeaseId) -> str:
-    """Also the bridge's: 15 characters, as many as the kernel lets an interface have."""
     return f"gp-{lease.key}"
+
+
+def bridges(lease: LeaseId) -> tuple[str, ...]:
+    """What its bridge may be called: 15 characters, as many as the kernel lets an interface have.
+
+    The first, but where an engine that was killed while it made the network keeps that: then it lists no
+    such network, says no word of it, and makes none with that bridge ever again.
+    """
+    return tuple(f"gp{mark}{lease.key}" for mark in "-123456789")
 
 
 def volume_name(lease: LeaseId, service: str, replica: int, what: str) -> str:

@@ -1,7 +1,8 @@
 """One private bridge network a lease, with a small subnet of the operator's pool.
 
 Subnets are given explicitly: an engine's own pools end after some 30 networks. The first choice follows
-from the lease's key; where that overlaps another network, the next free one is looked for.
+from the lease's key; where that overlaps another network, the next free one is looked for. So it is with the
+bridge's name.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from provider.domain.ids import LeaseId
 
 BITS_MIN = 4
 """16 addresses: network, gateway, broadcast, and 13 for containers."""
-TRIES = 8
+TRIES = 16
 """Another agent, or another program, may take a subnet between looking and taking."""
+SAME_BRIDGE = "networks have same bridge name"
 
 
 async def ensure(engine: Engine, lease: LeaseId, containers: int) -> None:
@@ -32,19 +34,22 @@ async def ensure(engine: Engine, lease: LeaseId, containers: int) -> None:
     labels = naming.lease_labels(settings.provider, lease)
 
     def make(client: docker.APIClient) -> None:
-        choices = subnets(pool, lease, containers)
-        wanted = next(choices)
+        choices, bridges = subnets(pool, lease, containers), iter(naming.bridges(lease))
+        wanted, bridge = next(choices), next(bridges)
         for _ in range(TRIES):
             try:
                 client.create_network(
                     name,
                     driver="bridge",
                     check_duplicate=True,
-                    options={"com.docker.network.bridge.name": name},
+                    options={"com.docker.network.bridge.name": bridge},
                     ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=str(wanted))]),
                     labels=labels,
                 )
             except docker.errors.APIError as error:
+                if SAME_BRIDGE in str(error.explanation):
+                    bridge = _next(bridges, lease)
+                    continue
                 if error.status_code == 409 or "already exists" in str(error.explanation):
                     _check(client, name, labels)
                     return
@@ -63,6 +68,16 @@ async def ensure(engine: Engine, lease: LeaseId, containers: int) -> None:
         )
 
     await engine.call(f"making the network of {lease}", make)
+
+
+def _next(bridges: Iterator[str], lease: LeaseId) -> str:
+    for bridge in bridges:
+        return bridge
+    raise Temporary(
+        f"every bridge that {lease} could have is another network's",
+        remedy="docker network ls; where none of them is listed, the engine keeps networks that it has "
+        "forgotten: with the engine stopped, move its network/files/local-kv.db aside",
+    )
 
 
 def subnets(pool: ipaddress.IPv4Network, lease: LeaseId, containers: int) -> Iterator[ipaddress.IPv4Network]:

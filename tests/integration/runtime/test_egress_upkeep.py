@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 from structlog.testing import capture_logs
 
@@ -89,6 +90,30 @@ def test_rules_outlive_the_agent_and_the_engine(world: Surroundings) -> None:
                 await runtime.list()
             assert reached(inside, [FORBIDDEN]) == {FORBIDDEN: False}
             assert logs == []  # nobody had touched them
+
+    lived(world, check)
+
+
+def test_a_bridge_whose_name_is_taken_is_called_otherwise_and_fenced_in_too(world: Surroundings) -> None:
+    """As after an engine was killed while it made the network; here it is another network's."""
+
+    async def check() -> None:
+        wanted = launch()
+        usual, other, *_ = naming.bridges(wanted.lease)
+        client = docker.DockerClient(base_url=world.engine.socket, version="1.41")
+        taken = client.networks.create("taken", options={"com.docker.network.bridge.name": usual})
+        try:
+            async with agent(world, ON) as runtime:
+                workload = await runtime.start(wanted)
+                inside = world.inside(workload.containers[0].id)
+                assert reached(inside, [FORBIDDEN]) == {FORBIDDEN: False}
+                assert other in world.nft("list", "set", "inet", TABLE, "leases")
+
+                await runtime.stop(wanted.lease, 0)
+                assert taken in client.networks.list(names=["taken"])
+        finally:
+            taken.remove()
+            client.close()
 
     lived(world, check)
 

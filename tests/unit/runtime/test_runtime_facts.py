@@ -26,7 +26,10 @@ SETTINGS = DockerSettings(provider=ProviderId("p1"), nvidia_hook="/nonexistent")
 
 def test_names_come_from_the_lease_and_fit_the_kernel() -> None:
     assert naming.network_name(LEASE) == f"gp-{LEASE.key}"
-    assert len(naming.network_name(LEASE)) == 15
+    usual, *others = naming.bridges(LEASE)
+    assert usual == naming.network_name(LEASE)
+    assert {len(each) for each in (usual, *others)} == {15}
+    assert len({usual, *others}) == 10
     assert naming.container_name(LEASE, "web", 1) == f"gp-{LEASE.key}-web-1"
     assert naming.volume_name(LEASE, "web", 0, "/data") != naming.volume_name(LEASE, "web", 0, "data")
     assert naming.lease_of(naming.lease_labels(ProviderId("p1"), LEASE)) == LEASE

@@ -9,7 +9,7 @@ the table only after its network is gone; the table is there exactly while there
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -51,10 +51,10 @@ class Warden:
         self._table = ruleset.table_name(engine.settings.provider)
         self.resolvers = self._settings.dns or resolvers.of_host()
         """What containers are given; empty for the engine's own choice."""
-        self._held: dict[str, frozenset[Port]] = {}
-        """Bridges that this process started something on."""
-        self._listed: Mapping[str, frozenset[Port]] | None = None
-        """Bridges of leases that the engine knows; None before it was asked."""
+        self._held: dict[LeaseId, frozenset[Port]] = {}
+        """Leases that this process started something of, and their ports."""
+        self._listed: Mapping[LeaseId, frozenset[Port]] | None = None
+        """Leases that the engine knows; None before it was asked."""
         self._put: _Put | None = None
         self._is_absent = False
         """Whether the table is known not to be there."""
@@ -66,9 +66,8 @@ class Warden:
 
     async def guard(self, lease: LeaseId, bindings: Iterable[PortBinding] = ()) -> None:
         """Have the rules know the lease's bridge. ``Temporary`` where they cannot: then start nothing."""
-        bridge = naming.network_name(lease)
         published = frozenset((each.proto.lower(), each.host_port) for each in bindings)
-        self._held[bridge] = self._held.get(bridge, frozenset()) | published
+        self._held[lease] = self._held.get(lease, frozenset()) | published
         if self._settings.filters:
             await self._settle_together()
 
@@ -76,15 +75,18 @@ class Warden:
         """With the lease's network there: see that it is where the rules are, and limit what comes by it."""
         if not (self._settings.filters or self._settings.download_mbit):
             return
-        place, bridge = await self._place(), naming.network_name(lease)
-        if bridge not in place.interfaces():
+        place = await self._place()
+        bridges = _there(lease, place.interfaces())
+        if not bridges:
             raise Temporary(
-                f"the engine's bridge {bridge} is not where the agent can put rules on it",
+                f"the engine's bridge {naming.bridges(lease)[0]} is not where the agent can put rules on it",
                 remedy="run the agent beside the engine: in a container with --network host --pid host; "
                 + programs.OR_OFF,
             )
+        if self._settings.filters and bridges != naming.bridges(lease)[:1]:
+            await self._settle_together()  # the rules were told of the usual one
         if self._settings.download_mbit:
-            await shaping.settle(place, (bridge,), self._settings)
+            await shaping.settle(place, bridges, self._settings)
 
     @asynccontextmanager
     async def leaving(self, lease: LeaseId) -> AsyncIterator[None]:
@@ -98,7 +100,7 @@ class Warden:
             yield
         finally:
             self._leaving -= 1
-        self._held.pop(naming.network_name(lease), None)
+        self._held.pop(lease, None)
         if self._leaving or self._put is None:
             return
         try:
@@ -109,11 +111,12 @@ class Warden:
     async def check(self, found: Iterable[Found], left: Iterable[LeaseId]) -> None:
         """With what the engine just listed: mend what is not as it should be. Never raises a failure."""
         first = self._listed is None
-        self._listed = _bridges(found, left)
+        self._listed = _leases(found, left)
         try:
             await self._settle_together()
             if self._listed and (first or self._settings.download_mbit):
-                await shaping.settle(await self._place(), self._listed, self._settings)
+                bridges = [bridge for lease in self._listed for bridge in naming.bridges(lease)]
+                await shaping.settle(await self._place(), bridges, self._settings)
         except ProviderError as failure:
             self._say(failure)
         else:
@@ -193,12 +196,12 @@ class Warden:
             raise
         return table.parse(told)
 
-    async def _ask(self) -> Mapping[str, frozenset[Port]]:
+    async def _ask(self) -> Mapping[LeaseId, frozenset[Port]]:
         provider = self._engine.settings.provider
         labels = {naming.PROVIDER: provider}
         return await self._engine.call(
             "looking for the leases' networks",
-            lambda api: _bridges(containers.find(api, labels), containers.leases_left(api, provider)),
+            lambda api: _leases(containers.find(api, labels), containers.leases_left(api, provider)),
         )
 
     async def _place(self) -> Place:
@@ -212,9 +215,10 @@ class Warden:
         if not self._settings.filters:
             return {}
         here, listed = place.interfaces(), self._listed or {}
-        wanted = {bridge: ports for bridge, ports in listed.items() if bridge in here}
-        for bridge, ports in self._held.items():
-            wanted[bridge] = wanted.get(bridge, frozenset()) | ports
+        wanted = {bridge: ports for lease, ports in listed.items() for bridge in _there(lease, here)}
+        for lease, ports in self._held.items():
+            for bridge in _there(lease, here) or naming.bridges(lease)[:1]:
+                wanted[bridge] = wanted.get(bridge, frozenset()) | ports
         return wanted
 
     def _say(self, failure: ProviderError | None) -> None:
@@ -227,13 +231,16 @@ class Warden:
         self._trouble = what
 
 
-def _bridges(found: Iterable[Found], left: Iterable[LeaseId]) -> dict[str, frozenset[Port]]:
-    """Of every lease that the engine has something of."""
-    bridges: dict[str, frozenset[Port]] = {naming.network_name(lease): frozenset() for lease in left}
+def _there(lease: LeaseId, interfaces: Collection[str]) -> tuple[str, ...]:
+    return tuple(bridge for bridge in naming.bridges(lease) if bridge in interfaces)
+
+
+def _leases(found: Iterable[Found], left: Iterable[LeaseId]) -> dict[LeaseId, frozenset[Port]]:
+    """Every lease that the engine has something of."""
+    leases: dict[LeaseId, frozenset[Port]] = dict.fromkeys(left, frozenset())
     for each in found:
-        bridge = naming.network_name(each.lease)
-        bridges[bridge] = bridges.get(bridge, frozenset()) | each.published
-    return bridges
+        leases[each.lease] = leases.get(each.lease, frozenset()) | each.published
+    return leases
 
 
 def _no_rules(found: str, *, is_allowed: bool = False) -> Unfit:
