@@ -16,7 +16,7 @@ Names that an engine's libseccomp does not know are skipped by the OCI runtime, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +51,13 @@ FAMILIES = (13, 14, 15, 16, 17, 18, 21, 22, 24, *range(26, 34), 35, 36, 39, 41, 
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 """Linux, 32-bit addresses, the old ``uname``, both, and asking (linux/personality.h)."""
 
+ATTRIBUTES = (0x40005800, 0x40006600)
+"""Requests of ``ioctl`` that write, of types ``X`` and ``f`` (asm-generic/ioctl.h): a file's attributes
+(linux/fs.h, ``FS_IOC_FSSETXATTR``, ``FS_IOC_SETFLAGS``). Its owner may set these without any capability, and
+so leave the project whose quota holds it: a volume's, or a layer's where the engine limits those."""
+ATTRIBUTES_BITS = tuple(1 << bit for bit in (31, 30, 15, 14, 13, 12, 11, 10, 9, 8))
+"""That tell them from others: direction and type. Above bit 31 the kernel reads nothing."""
+
 NEW_NAMESPACES = 0x7E020000
 """All of ``CLONE_NEW*`` (linux/sched.h): ``clone`` may carry none of them."""
 
@@ -70,6 +77,7 @@ def profile() -> str:
         _allow(["socket"]) | _first_argument("LT", FAMILIES_BELOW),
         *(_allow(["socket"]) | _first_argument("EQ", family) for family in FAMILIES),
         *(_allow(["personality"]) | _first_argument("EQ", which) for which in PERSONALITIES),
+        *(_allow(["ioctl"]) | {"args": [each]} for each in _none_of(ATTRIBUTES, ATTRIBUTES_BITS)),
         _allow(["clone"]) | _first_argument("MASKED_EQ", NEW_NAMESPACES),
         # Its flags are behind a pointer. ENOSYS makes every C library fall back to ``clone``.
         {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
@@ -89,6 +97,19 @@ def profile() -> str:
 
 def _allow(names: Iterable[str]) -> Rule:
     return {"names": list(names), "action": "SCMP_ACT_ALLOW"}
+
+
+def _none_of(barred: Sequence[int], bits: Sequence[int], mask: int = 0, value: int = 0) -> Iterator[Rule]:
+    """Comparisons of the second argument: each number that is none of ``barred`` in ``bits`` meets one.
+
+    A filter has no "and" for one argument, so that "not this, nor that" is told by what is left.
+    """
+    if not barred:
+        yield {"index": 1, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+    elif bits:
+        for side in (0, bits[0]):
+            same = [each for each in barred if each & bits[0] == side]
+            yield from _none_of(same, bits[1:], mask | bits[0], value | side)
 
 
 def _first_argument(compare: str, value: int) -> Rule:

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,14 @@ int main(int count, char **words) {
   say("userfaultfd", syscall(SYS_userfaultfd, 0));
   say("perf_event_open", syscall(SYS_perf_event_open, 0, 0, 0, 0, 0));
   say("open_by_handle_at", syscall(SYS_open_by_handle_at, -1, 0, 0));
+  int own = open("/tmp", O_RDONLY);
+  char attributes[28] = {0}; /* struct fsxattr, linux/fs.h */
+  long flags = 0;
+  say("get_flags", syscall(SYS_ioctl, own, 0x80086601UL, &flags));
+  say("set_flags", syscall(SYS_ioctl, own, 0x40086602UL, &flags));
+  say("set_attributes", syscall(SYS_ioctl, own, 0x401c5820UL, attributes));
+  say("set_attributes_high", syscall(SYS_ioctl, own, 0x1401c5820UL, attributes));
+  say("close_on_exec", syscall(SYS_ioctl, own, 0x5451UL, 0));
   say("ptrace_init", ptrace(PTRACE_ATTACH, 1, 0, 0));
   return 0;
 }

@@ -76,6 +76,11 @@ EXPECTED = {
     "userfaultfd": "EPERM",
     "perf_event_open": "EPERM",
     "open_by_handle_at": "EPERM",
+    "get_flags": "ok",
+    "set_flags": "EPERM",
+    "set_attributes": "EPERM",
+    "set_attributes_high": "EPERM",
+    "close_on_exec": "ok",
     "ptrace_init": "ok",
 }
 """Tracing its own processes is a container's good right."""
