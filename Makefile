@@ -6,7 +6,7 @@ SEED   ?= 1
 RUNS   ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine tools demo check lint types contracts quick test integration e2e sim bench fuzz proto fmt image clean
+.PHONY: help setup engine tools demo check lint types contracts quick test integration e2e sim bench quotas fuzz proto fmt image clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,10 @@ sim: setup ## simulated markets: make sim SEED=7 RUNS=1000
 bench: setup engine ## figures, side by side with a baseline, into build/bench.json
 	@scripts/unpack-tools.sh docker-registry busybox-static
 	@$(RUN)/python -m tests.bench
+
+quotas: setup ## volumes on a kernel with project quotas, in an emulated machine: two minutes
+	@scripts/unpack-tools.sh qemu-system-x86 linux-image-cloud-amd64 xfsprogs busybox-static
+	@$(RUN)/python -m tests.quota
 
 fuzz: setup ## the manifest parser against a coverage-guided fuzzer, for FUZZ_SECONDS
 	@$(RUN)/pip install -q atheris

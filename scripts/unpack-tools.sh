@@ -4,7 +4,7 @@
 #
 #   scripts/unpack-tools.sh NAME...       e.g. docker-registry prometheus busybox-static redis-server caddy
 #
-# redis-server, postgresql and nginx come with their libraries and their dynamic loader, enough for images of
+# redis-server, postgresql, nginx and xfsprogs come with their libraries and their dynamic loader, enough for images of
 # their own.
 # A name that is unpacked already is left alone, so that no network is needed twice.
 set -eu
@@ -34,6 +34,17 @@ packages_of() {
     nginx)
       printf 'nginx\nnginx-common\nzlib1g\n'
       libraries_of nginx
+      ;;
+    qemu-system-x86)
+      printf 'qemu-system-x86\nqemu-system-common\nqemu-system-data\nseabios\nzlib1g\n'
+      libraries_of qemu-system-x86 | grep -v '^libc6$' # this system's: its loader is used
+      ;;
+    linux-image-cloud-amd64) # the package of that name is empty, and needs the newest
+      apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p'
+      ;;
+    xfsprogs)
+      printf 'xfsprogs\n'
+      libraries_of xfsprogs
       ;;
     *) printf '%s\n' "$1" ;;
   esac

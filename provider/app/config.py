@@ -135,6 +135,10 @@ class StorageConfig:
     classes: Mapping[str, Path] | None = None
     """Classes of persistent storage that are offered, and a folder for each; none: what the disk under the
     state folder is. ``{}`` offers no persistent storage."""
+    enforced_by: str = "auto"
+    """What holds these volumes to their size: ``file``, ``project``, or what each class's disk can do."""
+    project_ids: str = "2000000000-2000065535"
+    """Project ids for volumes, both ends included; nothing else may use them."""
     measure_s: float = 15.0
     """Between two looks at what containers have written beside their volumes."""
 

@@ -25,7 +25,7 @@ from provider.domain.errors import ConfigError, ProviderError
 from provider.domain.ids import ProviderId
 from provider.domain.moment import rfc3339
 from provider.domain.resources import GIB
-from provider.domain.workload import GpuAttachment, RuntimeCapabilities
+from provider.domain.workload import Enforcement, GpuAttachment, RuntimeCapabilities
 from provider.rpc.identity import check_valid
 
 DISK_LEAST = 20 * GIB
@@ -198,9 +198,13 @@ def fitness_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
             )
 
 
+HELD_BY = {Enforcement.FILE: "files", Enforcement.PROJECT: "project quota"}
+"""What holds volumes to their size, in the doctor's words."""
+
+
 def storage_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
     """Persistent storage, and how what containers write is kept to its size."""
-    classes = ", ".join(each.name for each in capabilities.storage_classes)
+    classes = ", ".join(f"{each.name} ({HELD_BY[each.enforced_by]})" for each in capabilities.storage_classes)
     rooms = {each.disk: each.capacity_bytes // GIB for each in capabilities.storage_classes}
     yield Finding(
         check="persistent storage",
@@ -211,6 +215,13 @@ def storage_findings(capabilities: RuntimeCapabilities) -> Iterator[Finding]:
         remedy="as root on the host: apt-get install e2fsprogs mount util-linux; in a container: "
         "--privileged and -v /var/lib/provider:/var/lib/provider:rshared; or name folders in storage.classes",
     )
+    for refused in capabilities.storage_refused:
+        yield Finding(
+            check="persistent storage",
+            is_well=False,
+            found=refused,
+            remedy="mount it with the option prjquota, or leave storage.enforced_by out",
+        )
     held = (
         "the engine holds them to their size"
         if capabilities.limits_storage

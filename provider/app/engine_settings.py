@@ -15,11 +15,14 @@ from provider.app.config import NetworkConfig, ProviderConfig
 from provider.domain.errors import ConfigError
 from provider.domain.ids import ProviderId
 from provider.domain.resources import GIB, MIB
+from provider.domain.workload import Enforcement
 
 NOT_REACHABLE = "none"
 """As ``lease.advertise``: tenants come through the coordinator."""
 LEDGER_FILE = "ledger.db"
 """In the state folder."""
+AUTO = "auto"
+"""As ``storage.enforced_by``: what each class's disk can do."""
 PIDS_LEAST = 64
 """An init, a shell and a program with some threads."""
 
@@ -39,6 +42,8 @@ def docker_settings(config: ProviderConfig, provider: ProviderId) -> DockerSetti
         storage=StorageSettings(
             root=(config.state_dir / "volumes").absolute(),
             classes=config.storage.classes,
+            enforced_by=_enforcement(config.storage.enforced_by),
+            project_ids=_project_ids(config.storage.project_ids),
             measure_s=config.storage.measure_s,
         ),
         network=network_settings(config.network),
@@ -87,6 +92,27 @@ def _part(text: str) -> Part:
         raise ConfigError(
             f"runtime.allow_unsafe: there is no {text!r}", remedy=f"use some of {', '.join(Part)}"
         ) from None
+
+
+def _enforcement(text: str) -> Enforcement | None:
+    if text == AUTO:
+        return None
+    try:
+        return Enforcement(text)
+    except ValueError:
+        raise ConfigError(
+            f"storage.enforced_by: there is no {text!r}", remedy=f"use {AUTO}, {', '.join(Enforcement)}"
+        ) from None
+
+
+def _project_ids(text: str) -> range:
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal()):
+        raise ConfigError(
+            f"storage.project_ids: {text!r} is not a range of project ids",
+            remedy="write it like 2000000000-2000065535",
+        )
+    return range(int(first), int(last) + 1)
 
 
 def _pids_limit(count: int) -> int:

@@ -237,6 +237,15 @@ class Unfit:
         return f"{self.part} {self.found}: {self.why}; safe is {self.required}"
 
 
+class Enforcement(StrEnum):
+    """What holds a volume of persistent storage to its size."""
+
+    FILE = "file"
+    """A file system of its own, in a file."""
+    PROJECT = "project"
+    """A directory under a project quota of the disk's own file system."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageClass:
     """A class of persistent storage that is offered."""
@@ -247,6 +256,8 @@ class StorageClass:
     """Classes of one disk share its bytes, also with whatever else is on it."""
     capacity_bytes: int
     """Of that disk, for leases: what is free, and what volumes of leases hold of it already."""
+    enforced_by: Enforcement = Enforcement.FILE
+    """Of volumes that are made from now on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +275,8 @@ class RuntimeCapabilities:
     """Of persistent storage, those that are offered, sorted by name."""
     storage_problem: str | None = None
     """Why there is no persistent storage, one line; None where there is."""
+    storage_refused: tuple[str, ...] = ()
+    """Classes that the operator offers and that cannot be had as asked for, a line each with why."""
     layers_disk: str = ""
     """Of images and containers' layers, named as in ``StorageClass``; empty where it is not known."""
     unfit: tuple[Unfit, ...] = ()

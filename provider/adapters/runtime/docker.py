@@ -113,14 +113,15 @@ class DockerRuntime:
         facts = await self._engine.facts()
         roads = gpus.roads(info, self._settings)
         attachment, problem = await asyncio.to_thread(gpus.offered, roads, self._settings)
-        classes = await self._volumes.offered()
+        classes, refused = await self._volumes.offered(), await self._volumes.refused()
         return RuntimeCapabilities(
             engine=f"docker {facts.version}",
             gpu_attachment=attachment,
             gpu_problem=problem,
             limits_storage=await self._volumes.layers_are_held(),
             storage_classes=classes,
-            storage_problem=await self._volumes.problem(),
+            storage_problem=await self._volumes.problem() or next(iter(() if classes else refused), None),
+            storage_refused=refused,
             layers_disk=self._volumes.layers_disk(info),
             unfit=(
                 *await asyncio.to_thread(fitness.unfit, facts.components, info, roads, self._settings),

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from provider.adapters.runtime.storage import attaching, files
+from provider.adapters.runtime.storage import attaching, files, volume
 from provider.adapters.runtime.storage.records import Record, Records, Wanted
 from provider.domain.errors import Temporary
 from provider.domain.resources import MIB
+from provider.domain.workload import Enforcement
 from tests.integration.runtime import volume_process
 from tests.launches import BOUND_S, lease_id
 
@@ -101,6 +102,20 @@ def test_making_and_attaching_twice_is_once(records: Records, wanted: Wanted) ->
     assert (place / "kept").read_text() == "here"
     assert attaching.detach(records, record)
     assert attaching.mounted(records.mountpoint(record)) is None
+
+
+def test_what_was_made_as_a_file_stays_one(records: Records, wanted: Wanted) -> None:
+    """Also when its disk has got project quotas since."""
+    record = files.make(records, LEASE, wanted)
+
+    again = volume.make(records, LEASE, replace(wanted, enforced_by=Enforcement.PROJECT), range(1, 9))
+    place = volume.attach(records, again)
+
+    assert again == record
+    assert attaching.mounted(records.mountpoint(record)) is not None
+    assert 0 < volume.used_bytes(records, record) < fill(place)
+    volume.erase(records, record)
+    assert records.of(LEASE) == ()
 
 
 def test_options_keep_devices_and_other_users_programs_out(records: Records, wanted: Wanted) -> None:

@@ -36,6 +36,8 @@ class Mounted:
     device: str
     """``major:minor``."""
     kind: str
+    options: frozenset[str]
+    """Of the mount, not of the file system: ``nodev``."""
 
 
 def mounted(place: Path, table: Path = Path("/proc/self/mountinfo")) -> Mounted | None:
@@ -45,7 +47,8 @@ def mounted(place: Path, table: Path = Path("/proc/self/mountinfo")) -> Mounted 
         before, _, behind = line.partition(" - ")
         fields = before.split()
         if _unescaped(fields[4]) == str(place):
-            found = Mounted(device=fields[2], kind=behind.split()[0])
+            options = frozenset(fields[5].split(","))
+            found = Mounted(device=fields[2], kind=behind.split()[0], options=options)
     return found
 
 

@@ -11,13 +11,18 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from provider.adapters.runtime.storage import directories, files, quota
 from provider.adapters.runtime.storage.settings import StorageSettings
-from provider.domain.workload import StorageClass
+from provider.domain.errors import ConfigError
+from provider.domain.workload import Enforcement, StorageClass
 
 OWN_FOLDER = "files"
 """Under the root: the files of classes without a path of their own."""
 VIRTUAL = ("vd", "xvd")
 """Drives of virtual machines: what they say of themselves is nothing, what is below them mostly SSDs."""
+HOLDS_ROOT = "xfs"
+"""Whose quotas hold for everybody. ext4's do not for ``CAP_SYS_RESOURCE`` (fs/quota/dquot.c,
+``ignore_hardlimit``), which a tenant lacks, but the engine has, and it unpacks what tenants copy in."""
 
 
 def folders(settings: StorageSettings, root: Path) -> Mapping[str, Path]:
@@ -35,8 +40,38 @@ def offered(settings: StorageSettings, root: Path) -> tuple[StorageClass, ...]:
         if there.is_dir():
             facts = os.statvfs(there)
             room = facts.f_bavail * facts.f_frsize + sum(_allocated(folder))
-            found.append(StorageClass(name=name, disk=disk_of(there), capacity_bytes=room))
+            try:
+                held = enforcement(settings, folder)
+            except ConfigError:
+                continue  # ``refused`` tells
+            found.append(StorageClass(name=name, disk=disk_of(there), capacity_bytes=room, enforced_by=held))
     return tuple(found)
+
+
+def refused(settings: StorageSettings, root: Path) -> tuple[str, ...]:
+    """Of each class that is not offered because its disk cannot do what the operator insists on: why."""
+    told = []
+    for name, folder in sorted(folders(settings, root).items()):
+        try:
+            enforcement(settings, folder)
+        except ConfigError as error:
+            told.append(f"{name}: {error.what}")
+    return tuple(told)
+
+
+def enforcement(settings: StorageSettings, folder: Path) -> Enforcement:
+    """What holds new volumes of a class to their size. ``ConfigError`` where that cannot be had."""
+    if settings.enforced_by is Enforcement.FILE:
+        return Enforcement.FILE
+    there = _existing(folder)
+    missing = quota.absent(there)
+    if settings.enforced_by is Enforcement.PROJECT and missing is not None:
+        raise ConfigError(
+            f"storage.enforced_by is project, and {folder} cannot have that: {missing}",
+            remedy=f"{quota.REMEDY}; or leave storage.enforced_by out",
+        )
+    is_sure = settings.enforced_by is Enforcement.PROJECT or quota.kind_of(there) == HOLDS_ROOT
+    return Enforcement.PROJECT if missing is None and is_sure else Enforcement.FILE
 
 
 def disk_of(path: Path) -> str:
@@ -52,11 +87,13 @@ def held_bytes(settings: StorageSettings, root: Path, path: Path) -> int:
 
 
 def _allocated(folder: Path) -> Iterator[int]:
-    for file in folder.glob("gp-*.ext4"):
+    for file in folder.glob(f"gp-*{files.SUFFIX}"):
         try:
             yield file.stat().st_blocks * 512
         except OSError:  # just removed
             continue
+    for directory in folder.glob(f"gp-*{directories.SUFFIX}"):
+        yield directories.held_bytes(directory)
 
 
 def _existing(path: Path) -> Path:

@@ -20,6 +20,7 @@ from provider.adapters.runtime.storage.records import Record, Records, Wanted
 from provider.domain.errors import ProviderError, Temporary
 from provider.domain.ids import LeaseId
 
+SUFFIX = ".ext4"
 DATA = "data"
 """The directory in a volume that containers see; what is beside it they cannot reach."""
 MARKER = "volume"
@@ -30,12 +31,33 @@ _SUPERBLOCK_UUID = 1024 + 0x68
 
 def make(records: Records, lease: LeaseId, wanted: Wanted) -> Record:
     """The volume's record, once its file is there. Fine when it was before."""
-    old = next((each for each in records.of(lease) if each.id == wanted.id), None)
+    old = records.find(lease, wanted.id)
     if old is not None and Path(old.file).exists():
         return old
-    identity = uuid.uuid4()
-    file = wanted.folder / f"gp-{records.root.name}-{lease.key}-{wanted.id}.ext4"
-    record = Record(
+    record = recorded(records, lease, wanted, SUFFIX)
+    doing = f"making the volume {wanted.name} of {lease}"
+    if old is not None:
+        refuse_if_lost(doing, records, old)
+    try:
+        records.write(record)
+        if wanted.folder.parent == records.root:
+            wanted.folder.mkdir(mode=0o700, exist_ok=True)
+        # Any other folder is the operator's: where it is missing its disk is, and ours would fill another
+        # one.
+        _fill(doing, record, _inside(records, record), wanted.owner)
+        mountpoint(records, record)
+    except ProviderError:
+        forget(records, record)
+        raise
+    except OSError as error:
+        forget(records, record)
+        raise Temporary(f"{doing}: {error}", remedy="see that the disk is there and has room") from error
+    return record
+
+
+def recorded(records: Records, lease: LeaseId, wanted: Wanted, suffix: str, project: int = 0) -> Record:
+    """Of a volume that is about to be made. Its name ends with ``suffix``, its UUID is a new one."""
+    return Record(
         id=wanted.id,
         lease=str(lease),
         service=wanted.service,
@@ -44,30 +66,19 @@ def make(records: Records, lease: LeaseId, wanted: Wanted) -> Record:
         size_bytes=wanted.size_bytes,
         generation=wanted.generation,
         is_reserved=wanted.is_reserved,
-        uuid=str(identity),
-        file=str(file),
+        uuid=str(uuid.uuid4()),
+        file=str(wanted.folder / f"gp-{records.root.name}-{lease.key}-{wanted.id}{suffix}"),
+        project=project,
     )
-    doing = f"making the volume {wanted.name} of {lease}"
-    if old is not None and old.generation == 0 and records.mountpoint(old).exists():
+
+
+def refuse_if_lost(doing: str, records: Records, old: Record) -> None:
+    """``Temporary`` when ``old``, which is not where it was, was whole: it is not made anew."""
+    if old.generation == 0 and records.mountpoint(old).exists():
         raise Temporary(
             f"{doing}: its file {old.file} is gone, and with it the tenant's data",
             remedy="put the disk back that it was on",
         )
-    try:
-        records.write(record)
-        if wanted.folder.parent == records.root:
-            wanted.folder.mkdir(mode=0o700, exist_ok=True)
-        # Any other folder is the operator's: where it is missing its disk is, and ours would fill another
-        # one.
-        _fill(doing, record, _inside(records, record), wanted.owner)
-        _mountpoint(records, record)
-    except ProviderError:
-        _forget(records, record)
-        raise
-    except OSError as error:
-        _forget(records, record)
-        raise Temporary(f"{doing}: {error}", remedy="see that the disk is there and has room") from error
-    return record
 
 
 def _fill(doing: str, record: Record, inside: Path, owner: tuple[int, int]) -> None:
@@ -126,10 +137,11 @@ def erase(records: Records, record: Record) -> None:
     with suppress(FileNotFoundError):
         # First the blocks: whatever still holds the file open cannot keep what was in it.
         os.truncate(record.file, 0)
-    _forget(records, record)
+    forget(records, record)
 
 
-def _forget(records: Records, record: Record) -> None:
+def forget(records: Records, record: Record) -> None:
+    """The names of what has no bytes any more: its file, its attempts, its mount point, its record."""
     with suppress(OSError):
         Path(record.file).unlink()
     _clear_attempts(record, _inside(records, record))
@@ -153,7 +165,7 @@ def _clear_attempts(record: Record, inside: Path) -> None:
         half.unlink(missing_ok=True)
 
 
-def _mountpoint(records: Records, record: Record) -> None:
+def mountpoint(records: Records, record: Record) -> None:
     """A directory in which nobody can write, not even root: what is not mounted takes no data."""
     place = records.mountpoint(record)
     place.mkdir(mode=0o000, exist_ok=True)

@@ -26,7 +26,7 @@ import structlog
 from provider.adapters.runtime import containers, naming
 from provider.adapters.runtime.engine import Engine
 from provider.adapters.runtime.looks import Looks, Verdict
-from provider.adapters.runtime.storage import attaching, evictions
+from provider.adapters.runtime.storage import attaching, evictions, volume
 from provider.adapters.runtime.storage.volumes import Volumes
 from provider.domain.errors import ProviderError
 from provider.domain.ids import LeaseId
@@ -143,9 +143,9 @@ class OveruseWatch:
     def _in_volumes(self, lease: LeaseId) -> int:
         records = self._volumes.records
         used = 0
-        for place in (records.mountpoint(record) for record in records.of(lease)):
+        for record in records.of(lease):
             with suppress(OSError):  # the lease is being stopped
-                used += attaching.used_bytes(place) if os.path.ismount(place) else 0
+                used += volume.used_bytes(records, record)
         return used
 
     def _in_image_volumes(self, tenancy: Tenancy) -> int:

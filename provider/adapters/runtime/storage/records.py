@@ -1,7 +1,7 @@
-"""Records: which volumes there are, whose they are, and where their files are.
+"""Records: which volumes there are, whose they are, and where their files or directories are.
 
 One folder a lease under the root, in it for each volume a record (``ID.json``) and the directory it is
-mounted on (``ID``). Does not own the files themselves, see ``files``.
+mounted on (``ID``). Does not own the volumes themselves, see ``files`` and ``directories``.
 
 Invariant: a record is on the disk before anything else of its volume, and goes last, so that after a crash
 whatever there is of a volume can be found.
@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 from provider.domain.errors import Temporary
 from provider.domain.ids import LeaseId
+from provider.domain.workload import Enforcement
 
 SUFFIX = ".json"
 
@@ -40,6 +41,7 @@ class Wanted:
     """Whether the disk is set aside at once; else it grows as it is written, up to its size."""
     owner: tuple[int, int] = (0, 0)
     """User and group of its top directory on the host."""
+    enforced_by: Enforcement = Enforcement.FILE
 
     @property
     def id(self) -> str:
@@ -63,6 +65,9 @@ class Record:
     uuid: str
     """Of the file system in the file: made for this volume and never used again."""
     file: str
+    """Or its directory."""
+    project: int = 0
+    """That the directory is under; 0: it is a file."""
 
 
 class Records:
@@ -100,6 +105,10 @@ class Records:
             return ()
         return tuple(self._read(each) for each in there if each.suffix == SUFFIX)
 
+    def find(self, lease: LeaseId, volume: str) -> Record | None:
+        """The one with that id."""
+        return next((each for each in self.of(lease) if each.id == volume), None)
+
     def write(self, record: Record) -> None:
         """On the disk when this returns, over any older one."""
         place = self.mountpoint(record).with_name(record.id + SUFFIX)
@@ -114,7 +123,7 @@ class Records:
             os.fsync(file.fileno())
         beside.replace(place)
         for folder in (place.parent, self.root):
-            _sync(folder)
+            sync(folder)
 
     def remove(self, record: Record) -> None:
         self.mountpoint(record).with_name(record.id + SUFFIX).unlink(missing_ok=True)
@@ -137,7 +146,8 @@ class Records:
             ) from error
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """The names in it are on the disk when this returns."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
 """A lease's volumes as a whole: made before its containers, checked before each start, gone at its end.
 
-Owns the order of steps and the threads they run in. Does not own what the steps do, see ``files`` and
-``attaching``. Invariants: every step may find its work done; a caller that is cancelled leaves only when the
+Owns the order of steps and the threads they run in. Does not own what the steps do, see
+``volume``. Invariants: every step may find its work done; a caller that is cancelled leaves only when the
 step it was in is over, so that nobody works on the same volume beside it.
 """
 
@@ -19,13 +19,13 @@ import structlog
 from provider.adapters.runtime import mounts, naming
 from provider.adapters.runtime.engine import Engine
 from provider.adapters.runtime.images.facts import ImageFacts
-from provider.adapters.runtime.storage import attaching, disks, evictions, files, programs, proof
+from provider.adapters.runtime.storage import disks, evictions, files, programs, proof, volume
 from provider.adapters.runtime.storage.filling import Filling, end_fillings, fill
-from provider.adapters.runtime.storage.records import Record, Records, Wanted
-from provider.domain.errors import ProviderError, Temporary
+from provider.adapters.runtime.storage.records import Records, Wanted
+from provider.domain.errors import ConfigError, ProviderError, Temporary
 from provider.domain.ids import LeaseId, Owner, ProviderId
 from provider.domain.resources import MIB
-from provider.domain.workload import Launch, ReplicaLaunch, StorageClass
+from provider.domain.workload import Enforcement, Launch, ReplicaLaunch, StorageClass
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -47,6 +47,8 @@ class Volumes:
         self._is_proven = False
         self._problem: str | None = None
         self._layers: tuple[str, bool] | None = None
+        self._told: Mapping[str, str] = {}
+        self._refused: frozenset[str] = frozenset()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="volumes")
 
     def close(self) -> None:
@@ -76,7 +78,7 @@ class Volumes:
         )
         provider = self._engine.settings.provider
         try:
-            place = await self._do(_made, records, lease, wanted)
+            place = await self._do(self._made, records, lease, wanted)
         except ProviderError as failure:
             return failure.what
         else:
@@ -86,7 +88,7 @@ class Volumes:
             )
         finally:
             for record in await self._do(records.of, lease):
-                await self._do(_erased, records, record)
+                await self._do(volume.erase, records, record)
             await self._do(_forget, records, lease)
 
     async def layers_are_held(self) -> bool:
@@ -107,7 +109,20 @@ class Volumes:
         """The classes of persistent storage that there are."""
         if await self.problem(again=True) is not None:
             return ()
-        return await self._do(disks.offered, self.settings, self.records.root)
+        offered = await self._do(disks.offered, self.settings, self.records.root)
+        told = {each.name: each.enforced_by.value for each in offered}
+        if told != self._told:
+            log.info("volumes_enforced", **told)
+            self._told = told
+        return offered
+
+    async def refused(self) -> tuple[str, ...]:
+        """Classes that are not offered because of ``storage.enforced_by``, a line each."""
+        found = await self._do(disks.refused, self.settings, self.records.root)
+        for each in sorted(set(found) - self._refused):
+            log.warning("storage_class_refused", problem=each, remedy=REMEDY)
+        self._refused = frozenset(found)
+        return found
 
     def layers_disk(self, info: Mapping[str, object]) -> str:
         """The disk that the engine's data is on; where that cannot be seen, the one that ours is on."""
@@ -127,10 +142,21 @@ class Volumes:
                 continue
             if problem is not None:
                 raise Temporary(f"there is no persistent storage: {problem}", remedy=REMEDY)
-            wanted = self._wanted(replica, each, owner_of(await self._engine.info()))
+            folder, held = await self._do(self._place_of, each.storage_class)
+            wanted = Wanted(
+                service=replica.service.name,
+                replica=replica.replica,
+                name=each.name,
+                size_bytes=each.size_bytes,
+                folder=folder,
+                generation=0 if each.storage_class else replica.generation,
+                is_reserved=not each.is_of_image,
+                owner=owner_of(await self._engine.info()),
+                enforced_by=held,
+            )
             if wanted.generation:
                 await self._end(lease, [wanted.id])
-            places[each.name] = await self._do(_made, self.records, lease, wanted)
+            places[each.name] = await self._do(self._made, self.records, lease, wanted)
             if each.is_of_image:
                 declared[each.target] = places[each.name]
         if declared:
@@ -144,29 +170,26 @@ class Volumes:
             await self._engine.call(f"filling volumes of {lease}", lambda api: fill(api, filling))
         return places
 
-    def _wanted(self, replica: ReplicaLaunch, volume: mounts.DiskVolume, owner: tuple[int, int]) -> Wanted:
-        return Wanted(
-            service=replica.service.name,
-            replica=replica.replica,
-            name=volume.name,
-            size_bytes=volume.size_bytes,
-            folder=self._folder(volume.storage_class),
-            generation=0 if volume.storage_class else replica.generation,
-            is_reserved=not volume.is_of_image,
-            owner=owner,
-        )
+    def _made(self, records: Records, lease: LeaseId, wanted: Wanted) -> Path:
+        return volume.attach(records, volume.make(records, lease, wanted, self.settings.project_ids))
 
-    def _folder(self, storage_class: str | None) -> Path:
-        """Of a class's files; None: of what ends with a container."""
+    def _place_of(self, storage_class: str | None) -> tuple[Path, Enforcement]:
+        """Where a class's volumes go, and what holds them; None: those that end with a container.
+
+        These are always files: the engine fills some of them, past any quota that knows ``root``.
+        """
         if storage_class is None:
-            return self.records.root / disks.OWN_FOLDER
+            return self.records.root / disks.OWN_FOLDER, Enforcement.FILE
         found = disks.folders(self.settings, self.records.root)
         if storage_class not in found:
             raise Temporary(
                 f"storage of class {storage_class} is not offered here any more",
                 remedy="name it in storage.classes",
             )
-        return found[storage_class]
+        try:
+            return found[storage_class], disks.enforcement(self.settings, found[storage_class])
+        except ConfigError as error:
+            raise Temporary(error.what, remedy=error.remedy) from error
 
     async def ready(self, lease: LeaseId, service: str, replica: int) -> None:
         """Before each start of a container: all of its volumes are mounted, and are the right ones."""
@@ -175,7 +198,7 @@ class Volumes:
     def _checked(self, lease: LeaseId, service: str, replica: int) -> None:
         for record in self.records.of(lease):
             if (record.service, record.replica) == (service, replica):
-                attaching.attach(self.records, record)
+                volume.attach(self.records, record)
 
     async def end_older(self, launch: Launch) -> None:
         """Remove what ended with the containers that ``launch`` has replaced; none of those may be left."""
@@ -199,7 +222,7 @@ class Volumes:
     async def _end(self, lease: LeaseId, ids: Iterable[str]) -> None:
         doomed = [each for each in await self._do(self.records.of, lease) if each.id in set(ids)]
         for record in doomed:
-            await self._do(_erased, self.records, record)
+            await self._do(volume.erase, self.records, record)
 
     async def _do(self, function: Callable[..., T], *arguments: object) -> T:
         future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -220,16 +243,6 @@ def owner_of(info: Mapping[str, object]) -> tuple[int, int]:
     options = info.get("SecurityOptions")
     remaps = isinstance(options, list) and any("name=userns" in str(option) for option in options)
     return (int(found[1]), int(found[2])) if found and remaps else (0, 0)
-
-
-def _made(records: Records, lease: LeaseId, wanted: Wanted) -> Path:
-    return attaching.attach(records, files.make(records, lease, wanted))
-
-
-def _erased(records: Records, record: Record) -> None:
-    if not attaching.detach(records, record):
-        log.warning("volume_still_held", lease=record.lease, volume=record.name, remedy="losetup -l")
-    files.erase(records, record)
 
 
 def _forget(records: Records, lease: LeaseId) -> None:
