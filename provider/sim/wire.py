@@ -220,7 +220,7 @@ class _Session:
     def _bodies(self) -> Iterator[dict[str, Any]]:
         for event in self._market.since(self._version):
             self._version = event.version
-            yield {"version": event.version, **news_to_pb(event)}
+            yield self._wire.body(event)
 
     async def _send(self, **fields: Any) -> None:
         self._seq += 1
@@ -290,6 +290,10 @@ class WireMarket(MarketServiceServicer):
         assert self._door is not None, "entered before"
         await self._server.stop(None)
         await self._door.stop(None)
+
+    def body(self, event: MarketEvent) -> dict[str, Any]:
+        """The fields of the message that tells of ``event``."""
+        return {"version": event.version, **news_to_pb(event)}
 
     @property
     def unacknowledged(self) -> int:

@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -47,7 +48,7 @@ from provider.rpc.v1.market_pb2 import MessageRefused, PlaceBidsRequest
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.market import MarketEvent, SimulatedMarket
 from provider.sim.waiting import until
-from provider.sim.wire import WireMarket
+from provider.sim.wire import WireMarket, news_to_pb
 from tests.agents import HASH, group, resources, unit
 from tests.e2e.world import ROOT
 
@@ -69,6 +70,8 @@ class TimedMarket(SimulatedMarket):
         super().__init__()
         self.is_idle: Callable[[], bool] = lambda: True
         """Whether the agent has acknowledged all."""
+        self.encoded: dict[int, dict[str, Any]] = {}
+        """Messages, by version, that are made already."""
         self.read_s = 0.0
         """When the last message with bids was read, before anybody looked into it."""
         self.came: dict[LeaseId, tuple[float, Bid]] = {}
@@ -102,8 +105,11 @@ class TimedMarket(SimulatedMarket):
         """Open ``order``; milliseconds until its bid came, and the bid."""
         await self.settled()
         self.came.clear()
+        version = len(self._row) + 1
+        opened = OrderOpened(order=order, version=version)
+        self.encoded[version] = {"version": version, **news_to_pb(opened)}
         began = time.perf_counter()
-        self.change(OrderOpened(order=order, version=0))
+        self.change(opened)
         await self.until(bids=1)
         ((came, bid),) = self.came.values()
         self.change(OrderClosed(order=order.id, version=0))
@@ -123,9 +129,13 @@ class TimedMarket(SimulatedMarket):
 
 
 class TimedWire(WireMarket):
-    """Looks at the clock once a message with bids is there: to decode it is the market's work."""
+    """Looks at the clock once a message with bids is there: decoding it is the market's work. So is encoding
+    an order, which is done before."""
 
     market: TimedMarket
+
+    def body(self, event: MarketEvent) -> dict[str, Any]:
+        return self.market.encoded.pop(event.version, None) or super().body(event)
 
     def _refused(self, request: PlaceBidsRequest) -> Iterator[MessageRefused]:
         self.market.read_s = time.perf_counter()
