@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import subprocess
 from dataclasses import replace
@@ -23,6 +24,12 @@ SET_FLAGS, GET_FLAGS = 0x40086602, 0x80086601
 INHERITS_FLAG = 0x20000000
 SYSCALL_IOCTL = 16
 """Of amd64."""
+SET_FLAGS_32 = 0x40046602
+IOCTL_OF_32_BITS = bytes.fromhex("53 b8 36000000 89fb 89f1 cd80 5b c3")
+"""push rbx; mov eax, 54; mov ebx, edi; mov ecx, esi; int 0x80; pop rbx; ret: edx is where it should be."""
+LOW_MAPPING = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40
+"""``MAP_32BIT``."""
+ARGUMENT_AT = 2048
 
 
 def test_the_disk_is_known_for_what_it_is(world: World) -> None:
@@ -127,6 +134,43 @@ def leaving(place: Path, high: int) -> list[int]:
             wanted = bytearray(quota.ATTRIBUTES.pack(flags, extent, extents, project, copied))
             results.append(request(descriptor, quota.SET_ATTRIBUTES | high, wanted))
     return results
+
+
+def request_of_32_bits(descriptor: int, number: int, argument: bytes) -> int:
+    """``ioctl`` as a 32-bit program makes it, ``int 0x80`` and all, from this one: 0 or the error."""
+    page = mmap.mmap(-1, mmap.PAGESIZE, LOW_MAPPING, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page[: len(IOCTL_OF_32_BITS)] = IOCTL_OF_32_BITS
+    page[ARGUMENT_AT : ARGUMENT_AT + len(argument)] = argument
+    place = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_uint)(place)
+    return -int(call(descriptor, number, place + ARGUMENT_AT))
+
+
+def leaving_by_32_bits(place: Path) -> list[int]:
+    """As ``leaving``, by another project and by flags."""
+    with quota.opened(place) as descriptor:
+        raw = bytearray(quota.ATTRIBUTES.size)
+        fcntl.ioctl(descriptor, quota.GET_ATTRIBUTES, raw)
+        flags, extent, extents, _, copied = quota.ATTRIBUTES.unpack(raw)
+        other = quota.ATTRIBUTES.pack(flags, extent, extents, 78, copied)
+        return [
+            request_of_32_bits(descriptor, quota.SET_ATTRIBUTES, other),
+            request_of_32_bits(descriptor, SET_FLAGS_32, bytes(4)),
+        ]
+
+
+def test_a_32_bit_program_cannot_either(world: World) -> None:
+    _, place = world.made()
+    (place / "own").mkdir()
+
+    def freely() -> None:
+        assert leaving_by_32_bits(place / "own")[0] == 0
+
+    def act() -> None:
+        assert leaving_by_32_bits(place / "own") == [errno.EPERM] * 2
+
+    filtered.within(act)
+    filtered.within(freely, is_filtered=False)
 
 
 def test_a_tenant_cannot_leave_its_project(world: World) -> None:

@@ -85,7 +85,9 @@ def ioctl_is_open(profile: Any, request: int) -> bool:
         (0x40049409, True),  # FICLONE
         (0x40045431, True),  # TIOCSPTLCK
         *((request, True) for request in (0x5401, 0x5413, 0x541B, 0x5421, 0x5451)),  # terminals, FIONREAD ...
-        *((request, True) for request in (0xC0484641, 0xC020462A, 0xC00846D6, 0x46D2)),  # NVIDIA's
+        *(
+            (request, True) for request in (0xC0484641, 0xC020462A, 0xC00846D6, 0x46D2, 0x30000001)
+        ),  # NVIDIA's
     ],
 )
 def test_a_file_stays_in_its_project(profile: Any, request_: int, is_open: bool, high: int) -> None:
