@@ -254,6 +254,7 @@ def telemetry_view(
         idle=tuple(
             IdleView(gpu=uuid, is_running=run.phase is IdlePhase.RUNNING, ran_ms=run.total_ms(at))
             for uuid, run in state.idle.items()
+            if run.is_on or state.policy.idle is not None
         ),
         bids_open=len(state.bids),
         markets=tuple(

@@ -130,12 +130,9 @@ def _may_stay(state: AgentState, uuid: GpuUuid) -> bool:
 def _settle_card(draft: Draft, uuid: GpuUuid, wanted: Gpu | None, at: Instant) -> None:
     run, job = draft.state.idle.get(uuid), draft.state.policy.idle
     if wanted is None or job is None:
-        if run is None or run.phase is IdlePhase.STOPPING:
-            return
-        if run.is_on:
+        # One that is off is kept: the ids of its effects count on, should the operator want it again.
+        if run is not None and run.is_on and run.phase is not IdlePhase.STOPPING:
             _stop(draft, uuid, run, at)
-        elif job is None:
-            _forget(draft, uuid)
         return
     if run is None:
         run = IdleRun(id=idle_id(draft.state.policy.provider, uuid), phase=IdlePhase.OFF, since=at)
@@ -194,12 +191,6 @@ def _move(draft: Draft, uuid: GpuUuid, run: IdleRun, phase: IdlePhase, at: Insta
 
 def _is_simulated(state: AgentState, uuid: GpuUuid) -> bool:
     return any(gpu.uuid == uuid and gpu.simulated for node in state.nodes for gpu in node.gpus)
-
-
-def _forget(draft: Draft, uuid: GpuUuid) -> None:
-    draft.state = replace(
-        draft.state, idle={key: run for key, run in draft.state.idle.items() if key != uuid}
-    )
 
 
 # --- what comes of it

@@ -280,7 +280,7 @@ class AgentMachine(RuleBasedStateMachine):
                 runs = workload(effect.launch, started_at=self.agent.at)
             self.take(Performed(effect=effect, workload=runs))
         assert self.agent.state.leases == {}
-        assert self.agent.state.idle == {}
+        assert not any(run.is_on for run in self.agent.state.idle.values())
         assert self.agent.state.orphans == frozenset()
 
 

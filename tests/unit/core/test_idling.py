@@ -137,7 +137,10 @@ def test_it_goes_when_the_operator_drains_or_takes_it_out_of_the_configuration()
     agent.take(PolicyChanged(policy=replace(IDLING, idle=None)))
     assert [effect.grace_s for effect in stops(agent, idle_of())] == [10]
     settle(agent, StopWorkload)
-    assert agent.state.idle == {}
+    assert not any(run.is_on for run in agent.state.idle.values())
+    agent.take(PolicyChanged(policy=IDLING))
+    settle(agent, StartWorkload)  # under ids of their own: ``Agent`` looks at that
+    assert run_of(agent).phase is IdlePhase.RUNNING
 
 
 def test_another_job_replaces_it_and_another_grace_does_not() -> None:
@@ -396,4 +399,5 @@ def test_a_container_of_it_that_nothing_is_known_of_is_removed() -> None:
     assert {effect.lease for effect in step.effects if isinstance(effect, StopWorkload)} == {idle_of(), gone}
     assert agent.lists(*found).effects == ()
     settle(agent, StopWorkload)
-    assert (agent.state.idle, agent.state.orphans) == ({}, frozenset())
+    assert not any(run.is_on for run in agent.state.idle.values())
+    assert agent.state.orphans == frozenset()
