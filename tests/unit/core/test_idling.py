@@ -137,10 +137,9 @@ def test_it_goes_when_the_operator_drains_or_takes_it_out_of_the_configuration()
     agent.take(PolicyChanged(policy=replace(IDLING, idle=None)))
     assert [effect.grace_s for effect in stops(agent, idle_of())] == [10]
     settle(agent, StopWorkload)
-    assert not any(run.is_on for run in agent.state.idle.values())
+    assert run_of(agent).phase is IdlePhase.OFF
     agent.take(PolicyChanged(policy=IDLING))
     settle(agent, StartWorkload)  # under ids of their own: ``Agent`` looks at that
-    assert run_of(agent).phase is IdlePhase.RUNNING
 
 
 def test_another_job_replaces_it_and_another_grace_does_not() -> None:
@@ -392,12 +391,10 @@ def test_one_that_the_reboot_took_is_started_again() -> None:
 def test_a_container_of_it_that_nothing_is_known_of_is_removed() -> None:
     """A store that was put back from a copy; a card that was taken out of the machine."""
     agent = Agent(gpu(0), policy=replace(IDLING, idle=None))
-    gone = idle_of(GpuUuid("GPU-9"))
-    found = [Workload(lease=each, containers=()) for each in (idle_of(), gone)]
+    found = [Workload(lease=each, containers=()) for each in (idle_of(), gone := idle_of(GpuUuid("GPU-9")))]
     step = agent.lists(*found)
     assert [note.lease for note in step.notes if isinstance(note, OrphanFound)] == [gone]
     assert {effect.lease for effect in step.effects if isinstance(effect, StopWorkload)} == {idle_of(), gone}
     assert agent.lists(*found).effects == ()
     settle(agent, StopWorkload)
-    assert not any(run.is_on for run in agent.state.idle.values())
-    assert agent.state.orphans == frozenset()
+    assert (run_of(agent).is_on, agent.state.orphans) == (False, frozenset())
