@@ -376,9 +376,8 @@ def test_an_award_right_after_a_crash_finds_it() -> None:
 
 def test_one_that_the_reboot_took_is_started_again() -> None:
     agent = idling_agent()
-    launch = agent.launch()
+    launch, ended = agent.launch(), agent.at
     again(agent)
-    ended = agent.at
     agent.passes(MINUTE)
     agent.take(nodes_read(node(gpu(0))))
     agent.lists(workload(launch, started_at=ended, exited_at=ended))
@@ -390,8 +389,9 @@ def test_one_that_the_reboot_took_is_started_again() -> None:
 
 def test_a_container_of_it_that_nothing_is_known_of_is_removed() -> None:
     """A store that was put back from a copy; a card that was taken out of the machine."""
-    agent = Agent(gpu(0), policy=replace(IDLING, idle=None))
-    found = [Workload(lease=each, containers=()) for each in (idle_of(), gone := idle_of(GpuUuid("GPU-9")))]
+    agent = Agent(gpu(0))
+    gone = idle_of(GpuUuid("GPU-9"))
+    found = [Workload(lease=each, containers=()) for each in (idle_of(), gone)]
     step = agent.lists(*found)
     assert [note.lease for note in step.notes if isinstance(note, OrphanFound)] == [gone]
     assert {effect.lease for effect in step.effects if isinstance(effect, StopWorkload)} == {idle_of(), gone}
