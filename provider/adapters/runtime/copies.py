@@ -2,7 +2,8 @@
 
 The engine unpacks and packs, inside the container's own file systems: a name with ``..`` and a link that
 points outside are followed from the container's root, never from ours. Owns the cap on how much passes
-and what the engine's refusals mean. Nothing is kept in memory but one piece.
+and what the engine's refusals mean. Nothing is kept in memory but one piece. What goes in is plain
+(``tar_check``), so that the cap is also one on what comes out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from provider.adapters.runtime.containers import Found
 from provider.adapters.runtime.engine import Engine
 from provider.adapters.runtime.errors import refused
+from provider.adapters.runtime.tar_check import TarCheck
 from provider.adapters.runtime.wire import Answer, Request
 from provider.domain.errors import Permanent
 from provider.domain.resources import MIB
@@ -43,7 +45,7 @@ class _Counted:
 async def copy_in(engine: Engine, found: Found, request: CopyRequest, archive: AsyncIterator[bytes]) -> int:
     """As ``ports.Runtime.copy_in``, for the container ``found``."""
     doing = f"copying to {_place(found, request)}"
-    counted = _Counted(archive, engine.settings.copy_bytes_most)
+    counted = _Counted(_plain(archive), engine.settings.copy_bytes_most)
     put = Request(
         method="PUT",
         path=f"/containers/{found.id}/archive",
@@ -65,6 +67,13 @@ async def copy_out(engine: Engine, found: Found, request: CopyRequest) -> AsyncG
         await _accepted(answer, doing)
         async for piece in _Counted(answer.pieces(), engine.settings.copy_bytes_most):
             yield piece
+
+
+async def _plain(archive: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    check = TarCheck()
+    async for piece in archive:
+        check.feed(piece)
+        yield piece
 
 
 def _place(found: Found, request: CopyRequest) -> str:
