@@ -88,10 +88,10 @@ def decide(order: Order, state: AgentState, at: Instant) -> Decision:
 
 
 def _placed(order: Order, state: AgentState, at: Instant) -> Decision:
-    """The first place whose price the order pays, the best of each node before its cheapest."""
+    """The first place whose price the order pays, the best of each node before its cheaper ones."""
     nowhere: Refused | None = None
     too_dear: Refused | None = None
-    for pick in picks(state, order.group):
+    for pick in picks(state, order.group, at):
         if isinstance(pick, Refused):
             nowhere = nowhere or pick
             continue

@@ -105,11 +105,12 @@ def matched(wanted: Sequence[Want], cards: Iterable[int]) -> list[list[int]]:
     return held
 
 
-def cheapest(topology: Topology, demands: Sequence[Demand], free: int) -> int:
-    """The cards to serve all of ``demands`` with that cost least together; no card of them is left over."""
-    by_worth = sorted(numbers(free), key=lambda card: (topology.worth[card], card))
+def cheapest(demands: Sequence[Demand], ranked: Iterable[int]) -> int:
+    """Those of ``ranked`` cards, the cheapest first, to serve ``demands`` with that cost least together.
+
+    None of them is left over. There has to be a way to serve everybody."""
     taken = 0
-    for cards in matched(wants(demands), by_worth):
+    for cards in matched(wants(demands), ranked):
         for card in cards:
             taken |= 1 << card
     return taken

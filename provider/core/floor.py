@@ -61,23 +61,44 @@ def parts(
     group: GroupSpec, gpus: Sequence[Gpu], node: Node, floor: PriceFloor, kwh: Decimal
 ) -> tuple[PricePart, ...] | Refused:
     """What ``group`` on ``gpus`` of ``node`` costs an hour; refused where nothing tells a card's watts."""
+    power = _power(gpus, floor, kwh)
+    if isinstance(power, Refused):
+        return power
+    host = of_host(group, len(gpus), node, floor, kwh)
+    return tuple(each for each in (*power, host, *_wear(gpus, floor)) if each.cost)
+
+
+def of_cards(gpus: Sequence[Gpu], floor: PriceFloor, kwh: Decimal) -> tuple[PricePart, ...] | Refused:
+    """What of that is for the cards: a sum over them."""
+    power = _power(gpus, floor, kwh)
+    return power if isinstance(power, Refused) else (*power, *_wear(gpus, floor))
+
+
+def of_host(group: GroupSpec, units: int, node: Node, floor: PriceFloor, kwh: Decimal) -> PricePart:
+    """The rest of it: the same for any ``units`` cards."""
+    host = times(times(floor.host_watts, _share_of_host(group, units, node)), Fraction(1, 1000))
+    return part("electricity of the machine, kWh", host, kwh)
+
+
+def _power(gpus: Sequence[Gpu], floor: PriceFloor, kwh: Decimal) -> tuple[PricePart, ...] | Refused:
     lines = []
     for gpu in gpus:
         watts, name = card_watts(gpu, floor), name_of(gpu)
         if watts is None:
             return Refused(why=Refusal.GPU_UNKNOWN, required=f"the watts of {name}", available="none are set")
         lines.append((name if _measured(gpu, floor) is None else f"{name} as measured", watts))
+    return tuple(
+        part(f"electricity of {name}, kWh", times(watts, Fraction(lines.count((name, watts)), 1000)), kwh)
+        for name, watts in dict.fromkeys(lines)
+    )
+
+
+def _wear(gpus: Sequence[Gpu], floor: PriceFloor) -> tuple[PricePart, ...]:
     wear = card_parts(
         "wear of", (gpu for gpu in gpus if look_up(floor.wear_gpu_hour, gpu)), floor.wear_gpu_hour
     )
     assert not isinstance(wear, Refused), "only cards that have a price for it"
-    power = [
-        part(f"electricity of {name}, kWh", times(watts, Fraction(lines.count((name, watts)), 1000)), kwh)
-        for name, watts in dict.fromkeys(lines)
-    ]
-    host = times(times(floor.host_watts, _share_of_host(group, gpus, node)), Fraction(1, 1000))
-    listed = (*power, part("electricity of the machine, kWh", host, kwh), *wear)
-    return tuple(each for each in listed if each.cost)
+    return wear
 
 
 def card_watts(gpu: Gpu, floor: PriceFloor) -> Decimal | None:
@@ -97,8 +118,8 @@ def _measured(gpu: Gpu, floor: PriceFloor) -> int | None:
     return gpu.load_watts if floor.watts is Watts.MEASURED else None
 
 
-def _share_of_host(group: GroupSpec, gpus: Sequence[Gpu], node: Node) -> Fraction:
+def _share_of_host(group: GroupSpec, units: int, node: Node) -> Fraction:
     """By the scarcer of its cores and its cards; at most all of it."""
     cores = Fraction(need(group).cpu_millis, max(node.capacity.cpu_millis, 1))
-    cards = Fraction(len(gpus), max(len(node.gpus), 1))
+    cards = Fraction(units, max(len(node.gpus), 1))
     return min(max(cores, cards), Fraction(1))

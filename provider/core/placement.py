@@ -1,8 +1,9 @@
 """Which GPUs, how much of the node, which ports: exactly, at bid time.
 
 Owns the question "does it fit, and where". Capacity is held from bid to outcome; what is left of it is
-``space``'s, which of several cards ``choosing``'s. Deterministic: the same state and order give the same
-placement. Invariant: no GPU is in two leases, and none that is not healthy is placed at all.
+``space``'s, which of several cards ``choosing``'s, or ``affording``'s where the best are too dear.
+Deterministic: the same state and order give the same placement. Invariant: no GPU is in two leases, and none
+that is not healthy is placed at all.
 """
 
 from __future__ import annotations
@@ -12,20 +13,25 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from provider.core import disk_space
+from provider.core.affording import Wish, affordable
 from provider.core.cards import fits
 from provider.core.choosing import Demand, cheapest, choose, numbers
 from provider.core.needs import Need, need
 from provider.core.numa import nearby
+from provider.core.policy import Policy
 from provider.core.space import Free, free, shortage
 from provider.core.state import AgentState
 from provider.core.topology import Topology, bond
 from provider.domain.gpu import Gpu, GpuHealth
 from provider.domain.market import GroupSpec, Placement, Refusal, Refused, UnitPlacement
+from provider.domain.moment import Instant
 from provider.domain.node import Node
 from provider.domain.resources import ResourceUnit
 
 Chosen = Mapping[tuple[int, int], tuple[int, ...]]
 """The cards of each replica, by resource unit and number."""
+Choice = tuple[Chosen, int, str]
+"""That, out of which cards, and why not the best; empty where they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +56,11 @@ def place(state: AgentState, group: GroupSpec) -> Placement | Refused:
     return refused
 
 
-def picks(state: AgentState, group: GroupSpec) -> Iterator[Pick | Refused]:
-    """Node after node: the best place there, then the cheapest if it is another one, or why there is none."""
+def picks(state: AgentState, group: GroupSpec, at: Instant | None = None) -> Iterator[Pick | Refused]:
+    """Node after node the best place there, then others for whom that is too dear, or why there is none.
+
+    Others are the cheapest by the list; then, with ``at``, what the order pays for if there is anything.
+    """
     needed = need(group)
     if state.policy.ingress is not None:
         needed = replace(needed, ports=needed.ports - needed.http_ports)
@@ -63,31 +72,39 @@ def picks(state: AgentState, group: GroupSpec) -> Iterator[Pick | Refused]:
             yield short
             continue
         is_found = False
-        for chosen, pool in _choices(left, group):
+        wish = Wish(group=group, node=node, at=at) if at is not None else None
+        for choice in _choices(left, group, state.policy, wish):
             is_found = True
-            yield _pick(state, node, needed, left, (chosen, pool))
+            yield _pick(state, node, needed, left, choice)
         if not is_found:
             yield _why_no_gpu(left, group)
     if not state.nodes:
         yield Refused(why=Refusal.CPU_SHORT, required="a node", available="none")
 
 
-def _choices(left: Free, group: GroupSpec) -> Iterator[tuple[Chosen, int]]:
-    """The best and the cheapest cards of those that nobody holds, then of those in one bid too, and so on."""
+def _choices(left: Free, group: GroupSpec, policy: Policy, wish: Wish | None) -> Iterator[Choice]:
+    """The best cards of those that nobody holds and those that are cheaper, then of those in one bid too, and
+    so on."""
     cards, demands = left.topology, _demands(left.topology, group)
     for pool in left.pools:
-        chosen = choose(cards, demands, pool)
-        if chosen is None:
+        best = choose(cards, demands, pool)
+        if best is None:
             continue
-        yield chosen, pool
-        if len(cards.ranks) == 1:
-            continue
-        thrifty = cheapest(cards, demands, pool)
-        best = sum(cards.worth[card] for those in chosen.values() for card in those)
-        if best > sum(cards.worth[card] for card in numbers(thrifty)):
-            cheap = choose(cards, demands, thrifty)
-            assert cheap is not None, "the cheapest cards serve everybody"
-            yield cheap, pool
+        yield best, pool, ""
+        if len(cards.ranks) > 1:
+            thrifty = cheapest(demands, sorted(numbers(pool), key=cards.worth.__getitem__))
+            worth = sum(cards.worth[card] for those in best.values() for card in those)
+            if worth > sum(cards.worth[card] for card in numbers(thrifty)):
+                yield _chosen(cards, demands, thrifty), pool, ", the cheapest by the list"
+        paid = affordable(wish, policy, cards, demands, pool) if wish is not None else None
+        if paid is not None:
+            yield _chosen(cards, demands, paid), pool, ", of those that the order pays for"
+
+
+def _chosen(cards: Topology, demands: Sequence[Demand], those: int) -> Chosen:
+    chosen = choose(cards, demands, those)
+    assert chosen is not None, "they were found to serve everybody"
+    return chosen
 
 
 def _demands(cards: Topology, group: GroupSpec) -> list[Demand]:
@@ -100,8 +117,8 @@ def _demands(cards: Topology, group: GroupSpec) -> list[Demand]:
     return made
 
 
-def _pick(state: AgentState, node: Node, needed: Need, left: Free, choice: tuple[Chosen, int]) -> Pick:
-    (chosen, pool), cards = choice, left.topology.cards
+def _pick(state: AgentState, node: Node, needed: Need, left: Free, choice: Choice) -> Pick:
+    (chosen, pool, cheaper), cards = choice, left.topology.cards
     placement = Placement(
         node=node.name,
         replicas=tuple(
@@ -116,7 +133,8 @@ def _pick(state: AgentState, node: Node, needed: Need, left: Free, choice: tuple
     taken = sorted(card for those in chosen.values() for card in those)
     gpus = tuple(cards[card] for card in taken)
     placement = nearby(state, node, needed, gpus, placement) if gpus else placement
-    return Pick(placement=placement, node=node, gpus=gpus, why=_why(left.topology, chosen, pool, placement))
+    why = _why(left.topology, chosen, pool, placement)
+    return Pick(placement=placement, node=node, gpus=gpus, why=why + cheaper)
 
 
 def _lowest(bits: int, first: int, count: int) -> tuple[int, ...]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from provider.core import disk_space
+from provider.core.affording import differ
 from provider.core.needs import need
+from provider.core.policy import Policy
 from provider.core.space import Free, free, shortage
 from provider.core.state import AgentState, WaitingOrder
 from provider.domain.market import GroupSpec, Refusal
@@ -44,8 +46,8 @@ class Room:
     """What every node has left, as long as nobody takes of it."""
 
     left: tuple[Free, ...]
+    policy: Policy
     runtime: RuntimeCapabilities | None
-    has_ingress: bool
     takes_bids: bool
     """Not where the operator's limit of open bids is reached."""
     fitting: dict[GpuAsk, tuple[int, ...]] = field(default_factory=dict)
@@ -55,14 +57,14 @@ class Room:
     def of(cls, state: AgentState) -> Room:
         return cls(
             left=tuple(free(state, node) for node in state.nodes),
+            policy=state.policy,
             runtime=state.runtime,
-            has_ingress=state.policy.ingress is not None,
             takes_bids=not 0 < state.policy.bids.open_bids_most <= len(state.bids),
         )
 
     @property
     def has_choice(self) -> bool:
-        return len(self.left) > 1 or any(len(left.topology.ranks) > 1 for left in self.left)
+        return len(self.left) > 1 or any(differ(left.topology, self.policy) for left in self.left)
 
     def may_have(self, waiting: WaitingOrder) -> bool:
         """Whether a node has as much as the order takes in all, and as many cards of each kind."""
@@ -72,7 +74,7 @@ class Room:
         if why is Refusal.GPU_BUSY and not any(left.biddable for left in self.left):
             return False
         needed = need(group)
-        if self.has_ingress:
+        if self.policy.ingress is not None:
             needed = replace(needed, ports=needed.ports - needed.http_ports)
         by_disk = disk_space.by_disk(needed.storage, self.runtime)
         return any(

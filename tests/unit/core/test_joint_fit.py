@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from itertools import combinations
 
 from hypothesis import given, settings
@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from provider.core import quoting
 from provider.core.admission import Accepted, decide
 from provider.core.choosing import numbers
+from provider.core.floor import WEEK_HOURS
+from provider.core.policy import PriceFloor, PriceStrategy
 from provider.core.space import free
 from provider.core.state import AgentState
 from provider.domain.gpu import GpuInventory
 from provider.domain.ids import NodeName
 from provider.domain.market import GroupSpec, Refusal, Refused
 from provider.domain.node import HostCapacity, Node
+from provider.domain.price import Quote
 from provider.domain.resources import GIB, GpuAlternative, GpuAsk
 from tests import boxes
 from tests.agents import CAPABLE, POLICY, START, group, order, resources, unit
@@ -26,6 +29,8 @@ from tests.agents import CAPABLE, POLICY, START, group, order, resources, unit
 MODELS = ("h100", "a100", "rtx4090", "l40s")
 ROOM = HostCapacity(cpu_millis=64_000, memory_bytes=512 * GIB, storage_bytes=4096 * GIB, boot_id="boot")
 ANY = (GpuAlternative(vendor="nvidia"),)
+FOR_THE_PRICE = (Refusal.PRICE_TOO_LOW, Refusal.BELOW_COST)
+STRATEGIES = (PriceStrategy.SCALE, PriceStrategy.SCALE, PriceStrategy.MARKET, PriceStrategy.SCRIPT)
 
 
 @st.composite
@@ -66,11 +71,75 @@ def every_way(demands: Sequence[tuple[int, int]], left: int) -> Iterator[int]:
         yield from (taken | others for others in every_way(rest, left & ~taken))
 
 
+@st.composite
+def hosts_with_a_floor(draw: st.DrawFn) -> AgentState:
+    """The same, where what is listed low often costs much."""
+    state = draw(hosts())
+    listed, share = state.policy.price.gpu_hour, draw(st.sampled_from((6, 10, 14)))
+    apart = {model: max(share * 1_000 - price, Decimal(1_000)) for model, price in listed.items()}
+    watts = {
+        model: draw(st.integers(1, 9).map(lambda told: Decimal(told * 1_000)) | st.just(apart[model]))
+        for model in MODELS
+    }
+    floor = PriceFloor(kwh_dearest=(Decimal(1_000),) * WEEK_HOURS, gpu_watts=watts, host_watts=Decimal(500))
+    return replace(
+        state, policy=replace(state.policy, floor=floor, strategy=draw(st.sampled_from(STRATEGIES)))
+    )
+
+
 @settings(max_examples=250, deadline=None)
 @given(hosts(), groups())
 def test_an_order_is_bid_on_if_there_is_any_way_to_serve_it_at_its_price(
     state: AgentState, of: GroupSpec
 ) -> None:
+    check(state, of)
+
+
+@settings(max_examples=250, deadline=None)
+@given(hosts_with_a_floor(), groups())
+def test_an_order_that_pays_exactly_the_least_price_above_cost_is_bid_on_and_no_other(
+    state: AgentState, of: GroupSpec
+) -> None:
+    check(state, of)
+    quotes = [quoting.quote(sale, state.policy) for sale in sales_of(state, paying(of, Decimal(10**6)))]
+    least = min((least_of(quote, state) for quote in quotes if not isinstance(quote, Refused)), default=None)
+    if least is not None:
+        verdict = decide(order(1, paying(of, least)), state, START).verdict
+        assert isinstance(verdict, Accepted)
+        check(state, paying(of, least - Decimal("0.001")))
+
+
+def least_of(quote: Quote, state: AgentState) -> Decimal:
+    """What is made by what wins goes down to the cost."""
+    is_learned = state.policy.strategy is PriceStrategy.MARKET
+    return quote.floor.amount if is_learned and quote.floor is not None else quote.rate.amount
+
+
+def paying(of: GroupSpec, amount: Decimal) -> GroupSpec:
+    """``of``, for ``amount`` or hardly more in all, nearly all of it for the first service."""
+    first, *others = of.units
+    digit = Decimal("1e-18")
+    its_own = ((amount - digit * sum(each.count for each in others)) / first.count).quantize(digit, ROUND_UP)
+    prices = (its_own, *(digit for _ in others))
+    units = (
+        replace(each, price=replace(each.price, amount=price))
+        for each, price in zip(of.units, prices, strict=True)
+    )
+    return replace(of, units=tuple(units))
+
+
+def check(state: AgentState, of: GroupSpec) -> None:
+    """What is decided, against every way there is."""
+    sales = sales_of(state, of)
+    pays = any(not isinstance(quoting.quote(sale, state.policy), Refused) for sale in sales)
+    verdict = decide(order(1, of), state, START).verdict
+    assert isinstance(verdict, Accepted) is pays
+    if isinstance(verdict, Refused):
+        assert (verdict.why in FOR_THE_PRICE) is bool(sales), "where it fits, it is for the price"
+
+
+def sales_of(state: AgentState, of: GroupSpec) -> list[quoting.Sale]:
+    """One for each set of cards that serves all of ``of``."""
     (node,) = state.nodes
     left = free(state, node)
     demands = [
@@ -79,11 +148,5 @@ def test_an_order_is_bid_on_if_there_is_any_way_to_serve_it_at_its_price(
         for _ in range(each.count)
         if each.resources.gpu.units
     ]
-    ways = set(every_way(demands, left.biddable))
-    sold = [tuple(node.gpus[card] for card in numbers(way)) for way in ways]
-    sales = [quoting.Sale(group=of, gpus=gpus, node=node, at=START) for gpus in sold]
-    pays = any(not isinstance(quoting.quote(sale, state.policy), Refused) for sale in sales)
-    verdict = decide(order(1, of), state, START).verdict
-    assert isinstance(verdict, Accepted) is pays
-    if isinstance(verdict, Refused):
-        assert (verdict.why is Refusal.PRICE_TOO_LOW) is bool(ways), "where it fits, it is for the price"
+    sold = (tuple(node.gpus[card] for card in numbers(way)) for way in set(every_way(demands, left.biddable)))
+    return [quoting.Sale(group=of, gpus=gpus, node=node, at=START) for gpus in sold]
