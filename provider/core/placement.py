@@ -72,8 +72,7 @@ def picks(state: AgentState, group: GroupSpec, at: Instant | None = None) -> Ite
             yield short
             continue
         is_found = False
-        wish = Wish(group=group, node=node, at=at) if at is not None else None
-        for choice in _choices(left, group, state.policy, wish):
+        for choice in _choices(left, group, state.policy, node, at):
             is_found = True
             yield _pick(state, node, needed, left, choice)
         if not is_found:
@@ -82,7 +81,9 @@ def picks(state: AgentState, group: GroupSpec, at: Instant | None = None) -> Ite
         yield Refused(why=Refusal.CPU_SHORT, required="a node", available="none")
 
 
-def _choices(left: Free, group: GroupSpec, policy: Policy, wish: Wish | None) -> Iterator[Choice]:
+def _choices(
+    left: Free, group: GroupSpec, policy: Policy, node: Node, at: Instant | None
+) -> Iterator[Choice]:
     """The best cards of those that nobody holds and those that are cheaper, then of those in one bid too, and
     so on."""
     cards, demands = left.topology, _demands(left.topology, group)
@@ -96,7 +97,10 @@ def _choices(left: Free, group: GroupSpec, policy: Policy, wish: Wish | None) ->
             worth = sum(cards.worth[card] for those in best.values() for card in those)
             if worth > sum(cards.worth[card] for card in numbers(thrifty)):
                 yield _chosen(cards, demands, thrifty), pool, ", the cheapest by the list"
-        paid = affordable(wish, policy, cards, demands, pool) if wish is not None else None
+        if at is None or policy.floor is None:
+            continue
+        wish = Wish(group=group, node=node, at=at)
+        paid = affordable(wish, policy, cards, demands, pool)
         if paid is not None:
             yield _chosen(cards, demands, paid), pool, ", of those that the order pays for"
 
@@ -133,8 +137,8 @@ def _pick(state: AgentState, node: Node, needed: Need, left: Free, choice: Choic
     taken = sorted(card for those in chosen.values() for card in those)
     gpus = tuple(cards[card] for card in taken)
     placement = nearby(state, node, needed, gpus, placement) if gpus else placement
-    why = _why(left.topology, chosen, pool, placement)
-    return Pick(placement=placement, node=node, gpus=gpus, why=why + cheaper)
+    why = _why(left.topology, chosen, pool, placement) + cheaper
+    return Pick(placement=placement, node=node, gpus=gpus, why=why)
 
 
 def _lowest(bits: int, first: int, count: int) -> tuple[int, ...]:
