@@ -73,7 +73,7 @@ def is_overdrawn(state: AgentState, group: GroupSpec, node_name: NodeName) -> bo
     if together.cpu_millis < 0 or together.memory_bytes < 0 or min(together.disks.values()) < 0:
         return True
     now = holdings(state).get(node.name, UNHELD)
-    alone = _left_of(state.policy, state.runtime, node, NodeHoldings(leases=now.leases))
+    alone = _unleased(state.policy, state.runtime, node, now.leases)
     by_disk = disk_space.by_disk(needed.storage, state.runtime)
     return shortage(alone, replace(needed, ports=0), by_disk) is not None
 
@@ -86,19 +86,31 @@ def free(state: AgentState, node: Node) -> Free:
 @by_identity(most=KEPT_MOST)
 def _left_of(policy: Policy, runtime: RuntimeCapabilities | None, node: Node, now: NodeHoldings) -> Free:
     """Remembered, because most orders are refused, and as long as they are nothing of it changes."""
-    bids, leases, rules = now.bids, now.leases, policy.bids
-    cards = topology(node.inventory, policy.price.gpu_hour)
-    leased = _held(cards, leases, 1)
-    cpu = _times(node.capacity.cpu_millis, rules.overcommit.cpu)
-    memory = _times(node.capacity.memory_bytes, rules.overcommit.memory)
+    bids, most, overbid = now.bids, _unleased(policy, runtime, node, now.leases), policy.bids.overbid
+    in_bids = disk_space.by_disk(bids.storage, runtime)
     return Free(
-        cpu_millis=_left(cpu, leases.cpu_millis, bids.cpu_millis, rules.overbid),
-        memory_bytes=_left(memory, leases.memory_bytes, bids.memory_bytes, rules.overbid),
-        disks=_disks(rules, runtime, node, now),
+        cpu_millis=_left(most.cpu_millis, bids.cpu_millis, overbid),
+        memory_bytes=_left(most.memory_bytes, bids.memory_bytes, overbid),
+        disks={disk: _left(size, in_bids.get(disk, 0), overbid) for disk, size in most.disks.items()},
+        layers_disk=most.layers_disk,
+        open_ports=most.open_ports & ~(bids.ports >> policy.port_range[0]),
+        topology=most.topology,
+        pools=_pools(most.biddable, most.topology, bids, overbid),
+    )
+
+
+@by_identity(most=KEPT_MOST)
+def _unleased(policy: Policy, runtime: RuntimeCapabilities | None, node: Node, leases: Held) -> Free:
+    """What is left beside leases alone. Remembered, because bids come and go many times before one is won."""
+    cards, rules = topology(node.inventory, policy.price.gpu_hour), policy.bids
+    return Free(
+        cpu_millis=_times(node.capacity.cpu_millis, rules.overcommit.cpu) - leases.cpu_millis,
+        memory_bytes=_times(node.capacity.memory_bytes, rules.overcommit.memory) - leases.memory_bytes,
+        disks=_unleased_disks(rules, runtime, node, leases),
         layers_disk=runtime.layers_disk if runtime else "",
-        open_ports=_open_ports(policy.port_range, node, now),
+        open_ports=_open_ports(policy.port_range, node, leases),
         topology=cards,
-        pools=_pools(cards.sound & ~leased, cards, bids, rules.overbid),
+        pools=(cards.sound & ~_held(cards, leases, 1),),
     )
 
 
@@ -124,28 +136,24 @@ def _times(amount: int, factor: Decimal) -> int:
     return amount if factor == 1 else int(amount * factor)
 
 
-def _left(whole: int, leased: int, in_bids: int, overbid: int) -> int:
+def _left(unleased: int, in_bids: int, overbid: int) -> int:
     """Bids may come to more than is not leased, where they may overlap; one alone may not."""
-    unleased = whole - leased
     return min(unleased, unleased * overbid - in_bids)
 
 
-def _disks(
-    rules: BidPolicy, runtime: RuntimeCapabilities | None, node: Node, now: NodeHoldings
+def _unleased_disks(
+    rules: BidPolicy, runtime: RuntimeCapabilities | None, node: Node, leases: Held
 ) -> Mapping[str, int]:
-    leased = disk_space.by_disk(now.leases.storage, runtime)
-    in_bids = disk_space.by_disk(now.bids.storage, runtime)
+    leased = disk_space.by_disk(leases.storage, runtime)
     return {
-        disk: _left(
-            _times(size, rules.overcommit.storage), leased.get(disk, 0), in_bids.get(disk, 0), rules.overbid
-        )
+        disk: _times(size, rules.overcommit.storage) - leased.get(disk, 0)
         for disk, size in disk_space.there_is(node, runtime).items()
     }
 
 
-def _open_ports(port_range: tuple[int, int], node: Node, now: NodeHoldings) -> int:
+def _open_ports(port_range: tuple[int, int], node: Node, leases: Held) -> int:
     first, last = port_range
-    taken = now.bids.ports | now.leases.ports
+    taken = leases.ports
     if node.busy_ports:
         taken |= port_bits(node.busy_ports)
     return ~(taken >> first) & ((1 << (last - first + 1)) - 1)

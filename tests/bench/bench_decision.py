@@ -2,19 +2,22 @@
 
 Baselines are the budget (100 microseconds on 8 GPUs with 100 leases live), and the same decision where next
 to nothing is in the state: a decision must not cost more because much is going on, or because much has been.
+One row has decisions as they follow each other, each in the state that the last one left: nothing of it can
+be remembered whole.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections import deque
 from dataclasses import replace
 
 from provider.core.agent import transition
 from provider.core.events import LeaseAwarded, OrderClosed, OrderOpened
 from provider.core.policy import Policy
 from provider.core.state import AgentState
-from provider.domain.ids import NodeName
+from provider.domain.ids import NodeName, OrderId
 from provider.domain.market import Award, Order
 from provider.domain.node import HostCapacity
 from provider.domain.resources import GIB, GpuAsk
@@ -33,6 +36,7 @@ from tests.agents import (
 )
 
 ROUNDS = 2_000
+CARDS = 8
 ROOMY = HostCapacity(cpu_millis=10_000_000, memory_bytes=10_000 * GIB, storage_bytes=10**15, boot_id="bench")
 WIDE: Policy = replace(POLICY, port_range=(20_000, 29_999))
 PLAIN = group(unit(resources(gpus=GpuAsk())))
@@ -42,10 +46,17 @@ DEAR = group(unit(resources(), price="0.1"))
 
 def rows() -> list[dict[str, object]]:
     few, hundred, thousand = (_median_us(_with_leases(count)) for count in (1, 100, 1_000))
+    following = _median_following_us(_with_leases(100))
     young, old = _median_us(_with_orders_seen(10)), _median_us(_with_orders_seen(100_000))
     refused = _median_us(_with_orders_seen(5_000), dear=True)
     return [
         _row("decision: p50 on 8 GPUs, 100 leases live (baseline: budget)", hundred, 100.0, 1.0),
+        _row(
+            "decision: p50 of bids that follow each other, 100 leases (baseline: budget)",
+            following,
+            100.0,
+            1.0,
+        ),
         _row("decision: p50 with 1,000 leases live (baseline: 1 lease)", thousand, few, 1.5),
         _row("decision: p50 after 100,000 orders (baseline: 10 orders)", old, young, 1.5),
         _row("decision: p50 of a refusal, 1,000 refused before (baseline: budget)", refused, 100.0, 1.0),
@@ -75,12 +86,30 @@ def _median_us(state: AgentState, *, dear: bool = False) -> float:
     return statistics.median(took) / 1000
 
 
+def _median_following_us(state: AgentState) -> float:
+    """Of ``ROUNDS`` bids on orders for one GPU, of which half of the cards have one open at a time."""
+    took: list[int] = []
+    bids: deque[OrderId] = deque()
+    for number in range(1, ROUNDS + 1):
+        event = OrderOpened(order=_order(10_000_000 + number), version=10**9 + 2 * number)
+        began = time.perf_counter_ns()
+        step = transition(state, event, START)
+        took.append(time.perf_counter_ns() - began)
+        assert step.effects, "the order is bid on"
+        state = step.state
+        bids.append(event.order.id)
+        if len(bids) == CARDS // 2:
+            lost = OrderClosed(order=bids.popleft(), version=10**9 + 2 * number + 1)
+            state = transition(state, lost, START).state
+    return statistics.median(took) / 1000
+
+
 def _order(number: int, *, dear: bool = False) -> Order:
     return order(number, DEAR if dear else group())
 
 
 def _empty() -> AgentState:
-    cards = (gpu(number) for number in range(8))
+    cards = (gpu(number) for number in range(CARDS))
     machine = nodes_read(node(*cards, name=NodeName("bench"), capacity=ROOMY))
     return transition(AgentState(policy=WIDE), machine, START).state
 
