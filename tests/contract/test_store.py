@@ -298,7 +298,7 @@ def test_what_was_learned_of_prices_is_remembered(disk: Disk) -> None:
     assert disk().load()[0].curves == {"h100": changed}
 
 
-def test_where_the_idle_job_is_comes_back_and_goes(disk: Disk) -> None:
+def test_where_the_idle_job_is_comes_back(disk: Disk) -> None:
     idling = replace(POLICY, idle=idle_job())
     agent = Agent(policy=idling)
     for event in (nodes_read(node(*healthy(0, 1))), DrainSet(is_draining=True)):
@@ -314,4 +314,5 @@ def test_where_the_idle_job_is_comes_back_and_goes(disk: Disk) -> None:
     for effect in list(agent.open.values()):
         store.commit([agent.done(effect)])
     found, unfinished = disk().load()
-    assert (found.idle, unfinished) == ({}, ())
+    assert (found.idle, unfinished) == (agent.state.idle, ())
+    assert not any(run.is_on for run in found.idle.values())

@@ -16,7 +16,7 @@ import pytest
 
 from provider.adapters.ingress.process import leftovers
 from provider.app.demo.stage import free_port
-from tests.e2e.world import ROOT, World, running, until
+from tests.e2e.world import ROOT, Outcome, World, running, until
 from tests.integration.ingress.world import caddy
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -117,17 +117,18 @@ def test_a_service_is_reached_under_its_names_until_it_ends(world: World, hello:
     assert (page(SHOP)[0], page(own)[0]) == (404, 404)
 
 
-def test_a_blocked_name_is_refused_with_its_reason(world: World, hello: str) -> None:
+def told(outcome: Outcome) -> str | None:
+    return outcome.out if outcome.status == 0 else None
+
+
+def test_a_blocked_name_is_not_bid_on_and_the_reason_is_told(world: World, hello: str) -> None:
     dseq = world.deploy(accepting(world, "login.bank.example"), "--image", f"hello={hello}")
-    assert world.tenant("bids", str(dseq), "--wait", "20").status == 0
-    refused = world.tenant("accept", str(dseq), "--wait", "20")
-    assert refused.status == 1
-    assert (
-        "hostname blocked (required login.bank.example, available .bank.example is blocked here)"
-        in refused.err
-    )
+    why = until(lambda: told(world.provider("why", f"alice/{dseq}/1/1")), "it is decided")
+    assert "hostname blocked" in why
+    assert "login.bank.example" in why
+    assert ".bank.example is blocked here" in why
+    assert world.tenant("bids", str(dseq)).out.count(world.provider_name) == 0
     assert world.tenant("close", str(dseq)).status == 0
-    until(lambda: world.provider("leases", "--json").json == [], "the provider has let go")
 
 
 def test_names_are_served_again_after_a_kill(world: World, hello: str) -> None:
