@@ -97,8 +97,10 @@ def test_a_subnet_that_is_taken_is_passed_over(on_docker: Run, client: docker.AP
 
 def test_a_pool_that_is_used_up_is_temporary(on_docker: Run, client: docker.APIClient) -> None:
     async def check(runtime: DockerRuntime) -> None:
+        wanted = launch()
         with taken(client, "10.214.8.0/24"), pytest.raises(Temporary, match="no subnet"):
-            await runtime.start(launch())
+            await runtime.start(wanted)
+        await runtime.stop(wanted.lease, 0)  # as whoever gives it up does: rules were put for its bridge
 
     on_docker(check, subnet_pool="10.214.8.0/24")
 
