@@ -15,8 +15,6 @@ import hashlib
 import http.client
 import json
 import shutil
-import signal
-import socket
 import tempfile
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Mapping
@@ -24,7 +22,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from provider.adapters import processes
 from provider.app import busybox_image
+from provider.app.demo.stage import free_port
 from provider.domain.errors import ConfigError, Temporary
 
 START_S = 20
@@ -91,7 +91,7 @@ async def loopback_registry(tools: Path, port: int = 0) -> AsyncIterator[Registr
     program = find_registry(tools)
     root = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="gp-registry-"))
     try:
-        address = f"127.0.0.1:{port or _free_port()}"
+        address = f"127.0.0.1:{port or free_port()}"
         settings = root / "config.yml"
         settings.write_text(SETTINGS.format(root=root / "data", address=address))
         process = await asyncio.create_subprocess_exec(
@@ -101,7 +101,7 @@ async def loopback_registry(tools: Path, port: int = 0) -> AsyncIterator[Registr
             await _until_it_answers(process, address)
             yield Registry(address=address)
         finally:
-            await _end(process)
+            await processes.end(process, END_S)
     finally:
         await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
 
@@ -133,25 +133,6 @@ async def _until_it_answers(process: Process, address: str) -> None:
                 await asyncio.sleep(POLL_S)
     except TimeoutError as error:
         raise Temporary(f"docker-registry does not answer on {address}") from error
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(END_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(address: str) -> bool:

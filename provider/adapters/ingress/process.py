@@ -24,6 +24,7 @@ from typing import Self
 
 import structlog
 
+from provider.adapters import processes
 from provider.adapters.ingress.settings import Address, IngressSettings, dialable, joined
 from provider.domain.errors import ConfigError
 
@@ -147,7 +148,7 @@ class CaddyProcess:
                 waiting.cancel()
             await process.wait()
         finally:
-            await _end(process)
+            await processes.end(process, END_S)
             self._process = None
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
@@ -292,18 +293,3 @@ def _words(line: str) -> tuple[str, str]:
         return "", line
     text = ": ".join(str(told[key]) for key in ("logger", "msg", "error") if key in told)
     return str(told.get("level", "")), text
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask, then kill; wait until it is gone."""
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(END_S):
-            await process.wait()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from provider.adapters import processes
 from provider.domain.errors import Permanent, Temporary
 
 ANSWER_MOST = 4096
@@ -130,14 +131,7 @@ class Runner:
 async def _end(process: asyncio.subprocess.Process) -> None:
     """All of it, also where we are cancelled meanwhile: the warden was told by then, and needs nobody. What
     is left of one that was killed is its group, as far as nobody has left that."""
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(END_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+    await processes.end(process, END_S)
     if process.returncode:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its session is its group: it has its own pid
