@@ -39,6 +39,7 @@ def main(status_fd: int, command: list[str]) -> int:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # and one that kills this process dies with it
             _become(status_fd, command)
         os.write(status_fd, str(_wait_for(program)).encode())
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # in here too: told just now, it must not end by it
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _end_all()
     return 0
