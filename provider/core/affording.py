@@ -25,7 +25,7 @@ from provider.domain.market import GroupSpec, Refused
 from provider.domain.moment import Instant
 from provider.domain.node import Node
 
-WAYS_MOST = 2_048
+WAYS_MOST = 512
 """Ways to begin with. An order that is made to take more must not hold up the others."""
 _FINE = 10**60
 """Sums are whole numbers of such parts: prices are kept to 60 digits."""
