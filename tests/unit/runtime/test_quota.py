@@ -15,7 +15,7 @@ import pytest
 from provider.adapters.runtime.spec import CAPABILITIES
 from provider.adapters.runtime.storage import directories, disks, project_ids, quota, volume
 from provider.adapters.runtime.storage.quota import Quota
-from provider.adapters.runtime.storage.records import Record, Records, Wanted
+from provider.adapters.runtime.storage.records import Records, Wanted
 from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.app.config import ProviderConfig, StorageConfig
 from provider.app.doctor import storage_findings
@@ -26,6 +26,7 @@ from provider.domain.resources import GIB, MIB
 from provider.domain.workload import Enforcement, GpuAttachment, RuntimeCapabilities, StorageClass
 from tests.launches import lease_id
 from tests.quota import filtered
+from tests.volume_records import volume_record
 
 KIB = 1024
 TABLE = """\
@@ -143,19 +144,7 @@ def test_without_quotas_no_directory_is_made_and_nothing_is_left(tmp_path: Path)
 
 def test_a_record_of_before_is_one_of_a_file(tmp_path: Path) -> None:
     records, lease = Records(tmp_path / "p1"), lease_id()
-    record = Record(
-        id="web-0-1",
-        lease=str(lease),
-        service="web",
-        replica=0,
-        name="data",
-        size_bytes=1,
-        generation=0,
-        is_reserved=True,
-        uuid="u",
-        file="/f",
-        project=5,
-    )
+    record = volume_record(lease, project=5)
     records.write(record)
     place = records.folder(lease) / "web-0-1.json"
     assert records.of(lease) == (record,)

@@ -10,7 +10,7 @@ import pytest
 
 from provider.adapters.runtime import mounts
 from provider.adapters.runtime.storage import disks, evictions
-from provider.adapters.runtime.storage.records import Record, Records
+from provider.adapters.runtime.storage.records import Records
 from provider.adapters.runtime.storage.settings import StorageSettings
 from provider.adapters.runtime.storage.volumes import owner_of
 from provider.domain.errors import ConfigError, Temporary
@@ -18,6 +18,7 @@ from provider.domain.ids import ProviderId
 from provider.domain.manifest import MountPoint, Service, ServiceParams
 from provider.domain.resources import GIB, MIB, Attribute, Volume
 from tests.launches import launch, lease_id, replica, service
+from tests.volume_records import volume_record
 
 RAM = (Attribute(key="class", value="ram"), Attribute(key="persistent", value="false"))
 PERSISTENT = (Attribute(key="class", value="beta3"), Attribute(key="persistent", value="true"))
@@ -92,18 +93,7 @@ def test_a_wrong_class_is_named(classes: dict[str, Path], message: str) -> None:
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     records = Records(tmp_path / "p1")
     lease = lease_id()
-    record = Record(
-        id="web-0-1",
-        lease=str(lease),
-        service="web",
-        replica=0,
-        name="data",
-        size_bytes=1,
-        generation=0,
-        is_reserved=True,
-        uuid="u",
-        file="/f",
-    )
+    record = volume_record(lease)
     records.write(record)
     assert records.of(lease) == (record,)
     assert records.leases() == frozenset({lease})
