@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -233,6 +234,7 @@ def test_what_is_copied_in_comes_out_again(enter_runtime: Enter) -> None:
         (CopyRequest(service="web", path="/nowhere"), archive(one=b"1")),
         (CopyRequest(service="web", path="/tmp/one"), archive(one=b"1")),
         (CopyRequest(service="web", path="/tmp"), b"no archive at all" * 100),
+        (CopyRequest(service="web", path="/tmp"), gzip.compress(archive(one=b"1" * 100_000))),
         (CopyRequest(service="web", path="/tmp"), archive(one=b"1" * 20_000)[:10_000]),
         (CopyRequest(service="web", replica=1, path="/tmp"), archive(one=b"1")),
         (CopyRequest(service="db", path="/tmp"), archive(one=b"1")),
