@@ -70,10 +70,14 @@ async def copy_out(engine: Engine, found: Found, request: CopyRequest) -> AsyncG
 
 
 async def _plain(archive: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    check = TarCheck()
+    check, first = TarCheck(), b""
     async for piece in archive:
         check.feed(piece)
-        yield piece
+        first += piece
+        if check.has_begun:
+            yield first
+            first = b""
+    check.end()
 
 
 def _place(found: Found, request: CopyRequest) -> str:

@@ -19,6 +19,7 @@ BLOCK = tarfile.BLOCKSIZE
 PAX_MOST = MIB
 """Of extended headers: as much as the engine takes."""
 SIZE_DIGITS = 18
+NOT_ONE = "it is not one, or it is compressed"
 SIZE = slice(124, 136)
 """Where a header has it; octal, or binary after a byte of 0x80."""
 _SIZE = re.compile(rb" *[0-7]+[ \0]*|\x80.{11}", re.DOTALL)
@@ -38,6 +39,13 @@ _PAX = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE})
 _NAMES = frozenset({tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK})
 
 
+_COMPRESSED = re.compile(
+    rb"\x1f\x8b\x08|BZh|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL
+)
+"""How what the engine would decompress begins: gzip, bzip2, xz, zstd. A header may begin so as well, with its
+file's name, and be both."""
+
+
 class TarCheck:
     """Feed it the archive from its beginning; ``Permanent`` at the first thing that is not plain."""
 
@@ -55,6 +63,13 @@ class TarCheck:
         self._is_extended = False
         """Whether something before the next entry says more of it."""
         self._is_over = False
+        self.has_begun = False
+        """Whether its first block is seen: before that nobody should have any of it."""
+
+    def end(self) -> None:
+        """``Permanent`` where it ends within a header."""
+        if self._held and not self._is_over:
+            raise _refused(NOT_ONE)
 
     def feed(self, piece: bytes) -> None:
         """The next bytes, however they are cut."""
@@ -74,6 +89,9 @@ class TarCheck:
             view = view[passed:]
 
     def _read(self, whole: bytes) -> None:
+        if not self.has_begun and _COMPRESSED.match(whole):
+            raise _refused(NOT_ONE)
+        self.has_begun = True
         if self._pax is not None:
             self._read_pax(self._pax, whole)
             self._pax = None
@@ -84,7 +102,7 @@ class TarCheck:
         try:
             header = tarfile.TarInfo.frombuf(whole, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise _refused("it is not one, or it is compressed") from error
+            raise _refused(NOT_ONE) from error
         if header.size < 0 or not _SIZE.fullmatch(whole[SIZE]):
             raise _refused(f"{header.name[:100]!r} does not say how large it is")
         if header.type in _PAX:

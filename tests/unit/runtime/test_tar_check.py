@@ -91,6 +91,31 @@ def test_compressed_ones_and_other_things_are_refused(at_once: int) -> None:
             fed(padded, at_once)
 
 
+@pytest.mark.parametrize(
+    "name", [b"\x1f\x8b\x08\x04", b"BZh9", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x5a\x2a\x4d\x18"]
+)
+def test_a_header_that_an_engine_would_take_for_a_compressed_archive_is_refused(name: bytes) -> None:
+    block = bytearray(tarfile.TarInfo("x" * 20).tobuf(tarfile.USTAR_FORMAT))
+    block[: len(name)] = name
+    block[5] = 0 if name.endswith(b"XZ") else block[5]
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    with pytest.raises(Permanent, match="compressed"):
+        fed(bytes(block))
+
+
+def test_one_that_ends_within_a_header_is_refused_before_anybody_has_any_of_it() -> None:
+    check = TarCheck()
+    check.feed(gzip.compress(b"\0" * 100_000))  # shorter than a header
+    assert not check.has_begun
+    with pytest.raises(Permanent, match="compressed"):
+        check.end()
+    TarCheck().end()
+    check = TarCheck()
+    check.feed(archive())
+    check.end()
+
+
 @pytest.mark.parametrize("text", [b"99 a=b\n", b"a=b\n", b"6 a=bc", b"0 a=b\n"])
 def test_broken_extended_headers_are_refused(text: bytes) -> None:
     entry = tarfile.TarInfo("x")
