@@ -20,8 +20,8 @@ from provider.app.config import ProviderConfig
 from provider.app.config_reading import load
 from provider.app.lease_news import LeaseNews
 from provider.app.memberships import memberships
-from provider.app.signals import at_each_hangup, until_signalled
-from provider.app.wiring import open_agent
+from provider.app.signals import at_each, hangups, until_signalled
+from provider.app.wiring import Agent, open_agent
 from provider.domain.ids import LeaseId, NodeName, ProviderId
 from provider.domain.node import HostCapacity
 from provider.domain.resources import GIB
@@ -54,17 +54,22 @@ async def simulated_machine(
 async def main(config: ProviderConfig, path: Path) -> None:
     joined = memberships(config.state_dir, CLOCK.now())
     reread = partial(load, path, os.environ)
-    async with open_agent(config, joined, simulated_machine, reread) as agent:
-        rereading = asyncio.create_task(at_each_hangup(agent.reloading.reload))
-        life = asyncio.create_task(
-            live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
-        )
-        stopping = asyncio.create_task(until_signalled())
-        await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        rereading.cancel()
-        life.cancel()
-        await asyncio.wait([life])
+    with hangups() as asked:
+        async with open_agent(config, joined, simulated_machine, reread) as agent:
+            await serve(agent, asked)
+
+
+async def serve(agent: Agent, asked: asyncio.Event) -> None:
+    rereading = asyncio.create_task(at_each(asked, agent.reloading.reload))
+    life = asyncio.create_task(
+        live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
+    )
+    stopping = asyncio.create_task(until_signalled())
+    await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    rereading.cancel()
+    life.cancel()
+    await asyncio.wait([life])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 _ASKING = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,14 +23,20 @@ async def until_signalled() -> None:
             loop.remove_signal_handler(number)
 
 
-async def at_each_hangup(act: Callable[[], Awaitable[object]]) -> None:
-    """``act`` after each SIGHUP, one after the other, for ever. Several that come meanwhile are one."""
+@contextmanager
+def hangups() -> Iterator[asyncio.Event]:
+    """Set at each SIGHUP from now on, which else would end the process."""
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, asked.set)
     try:
-        while True:
-            await asked.wait()
-            asked.clear()
-            await act()
+        yield asked
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def at_each(asked: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
+    """``act`` each time that it is ``asked``, one after the other, for ever. Several meanwhile are one."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        await act()

@@ -20,7 +20,7 @@ from provider.app.cli.entry import DONE
 from provider.app.cli.provider_commands import config_path
 from provider.app.config_reading import load
 from provider.app.memberships import memberships
-from provider.app.signals import at_each_hangup, until_signalled
+from provider.app.signals import at_each, hangups, until_signalled
 from provider.app.wiring import open_agent
 from provider.shell.daemon import live
 from provider.shell.sources import look_at_watts
@@ -34,6 +34,11 @@ def run(args: argparse.Namespace) -> int:
     log = structlog.get_logger()
 
     async def serve() -> None:
+        # SIGHUP first: one that comes while all else starts is answered once it has, and does not end it.
+        with hangups() as asked:
+            await serve_until_signalled(asked)
+
+    async def serve_until_signalled(asked: asyncio.Event) -> None:
         reread = partial(load, config_path(args), os.environ)
         async with open_agent(config, joined, reread=reread) as agent:
             log.info(
@@ -50,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
                 life = group.create_task(
                     live(agent.loop, agent.machine, agent.links, agent.performer, agent.unfinished)
                 )
-                group.create_task(at_each_hangup(agent.reloading.reload))
+                group.create_task(at_each(asked, agent.reloading.reload))
                 stopping = group.create_task(until_signalled())
                 await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
                 raise _Stopping

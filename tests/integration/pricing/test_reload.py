@@ -102,6 +102,8 @@ def test_a_hangup_does_not_end_the_daemon_itself(world: Priced) -> None:
     settings["runtime"]["docker"] = f"unix://{world.folder}/no-engine.sock"
     path.write_text(json.dumps(settings))
     world._start("provider", [*program_argv("provider"), "--config", str(path), "run"])
+    until(lambda: "no-engine.sock" in world.log(), "it starts")
+    world.hang_up()  # too early: kept until it has started
     until(lambda: bool(world.events("provider_started")), "it runs")
     world.prices(gpu_hour={"*": 9})
     world.hang_up()
