@@ -225,7 +225,9 @@ class _Session:
     async def _send(self, **fields: Any) -> None:
         self._seq += 1
         numbers = {"seq": self._seq, "ack": self._inbox.ack}
-        await self._context.write(pb.SessionResponse(**{**numbers, **fields}))
+        message = pb.SessionResponse(**{**numbers, **fields})
+        self._wire.sends(message)
+        await self._context.write(message)
 
 
 class WireMarket(MarketServiceServicer):
@@ -294,6 +296,9 @@ class WireMarket(MarketServiceServicer):
     def body(self, event: MarketEvent) -> dict[str, Any]:
         """The fields of the message that tells of ``event``."""
         return {"version": event.version, **news_to_pb(event)}
+
+    def sends(self, message: pb.SessionResponse) -> None:
+        """Told of each message to an agent just before it goes out. Here for whoever measures."""
 
     @property
     def unacknowledged(self) -> int:

@@ -2,11 +2,15 @@
 
 Ours: a provider's process with the daemon's own wiring (mutual TLS, link, decision, durable commit, bid) on a
 machine that is simulated, so that it has room for a thousand leases. The market's end is the wire's fake, so
-that only the agent is measured: from the moment the order is handed to the session to the moment that the
-bid's handler has it. Baseline: the same machine, the same TLS, a client process that echoes; as many bytes
-out as the order has, as many back as the bid. One at a time their rounds alternate, and each begins once the
-agent has acknowledged all that came of the one before: neither is measured while the other works. At once
-they take turns.
+that only the agent is measured: from the moment the session writes the order to the moment that the bid's
+handler has read the bid. Baseline: the same machine, the same TLS, a client process that echoes; as many
+bytes out as the order has, as many back as the bid.
+
+One at a time each begins once the agent has acknowledged all that came before, and after the same silence:
+neither is measured while the other works, nor straight after it. What comes out of a silence finds cold
+caches, and what follows on something else does not: an echo that came straight after another took half as
+long (measured), and so did not compare. Which of them comes first is drawn each time. At once they take
+turns.
 
 Between the two stands the least that an agent can be: the echo that commits two rows of a bid's size to disk
 before it answers, by SQLite with the store's settings. What a bid takes beyond that is the agent's own work.
@@ -17,13 +21,15 @@ The figures that must stay flat have the agent itself as baseline, as it was at 
 from __future__ import annotations
 
 import asyncio
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +50,7 @@ from provider.rpc.codec_market import bid_to_pb, order_to_pb
 from provider.rpc.identity import Identity, LiveIdentity
 from provider.rpc.member import Role
 from provider.rpc.settings import bind, mtls_server_credentials, server
-from provider.rpc.v1.market_pb2 import MessageRefused, PlaceBidsRequest
+from provider.rpc.v1.market_pb2 import MessageRefused, PlaceBidsRequest, SessionResponse
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.market import MarketEvent, SimulatedMarket
 from provider.sim.waiting import until
@@ -60,6 +66,8 @@ COMMITTED_BYTES = 1_200
 """By a bid: its row and its effect's."""
 ORDERS_SEEN = 100_000
 PATIENCE_S = 300
+QUIET_S = 0.02
+"""Before each that is measured alone. From 8 ms on it makes no difference how long (measured)."""
 CLOCK = SystemClock()
 
 
@@ -72,6 +80,8 @@ class TimedMarket(SimulatedMarket):
         """Whether the agent has acknowledged all."""
         self.encoded: dict[int, dict[str, Any]] = {}
         """Messages, by version, that are made already."""
+        self.sent_s = 0.0
+        """When the last message with changes was about to be written."""
         self.read_s = 0.0
         """When the last message with bids was read, before anybody looked into it."""
         self.came: dict[LeaseId, tuple[float, Bid]] = {}
@@ -102,22 +112,26 @@ class TimedMarket(SimulatedMarket):
                 await self._news.wait()
 
     async def round(self, order: Order) -> tuple[float, Bid]:
-        """Open ``order``; milliseconds until its bid came, and the bid."""
-        await self.settled()
+        """Open ``order`` after a silence; milliseconds until its bid came, and the bid."""
+        await self.quiet()
         self.came.clear()
         version = len(self._row) + 1
         opened = OrderOpened(order=order, version=version)
         self.encoded[version] = {"version": version, **news_to_pb(opened)}
-        began = time.perf_counter()
         self.change(opened)
         await self.until(bids=1)
         ((came, bid),) = self.came.values()
         self.change(OrderClosed(order=order.id, version=0))
-        return (came - began) * 1000, bid
+        return (came - self.sent_s) * 1000, bid
 
     async def settled(self) -> None:
         """Until nothing is left to be done by the agent."""
         await until(self.is_idle, PATIENCE_S)
+
+    async def quiet(self) -> None:
+        """The silence out of which an order comes."""
+        await self.settled()
+        await asyncio.sleep(QUIET_S)
 
     async def burst(self, orders: list[Order]) -> tuple[float, list[Bid]]:
         """Open all at once; seconds until the last bid came, and the bids."""
@@ -136,6 +150,10 @@ class TimedWire(WireMarket):
 
     def body(self, event: MarketEvent) -> dict[str, Any]:
         return self.market.encoded.pop(event.version, None) or super().body(event)
+
+    def sends(self, message: SessionResponse) -> None:
+        if message.HasField("order_opened"):
+            self.market.sent_s = time.perf_counter()
 
     def _refused(self, request: PlaceBidsRequest) -> Iterator[MessageRefused]:
         self.market.read_s = time.perf_counter()
@@ -220,19 +238,27 @@ def _p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
-async def _one_at_a_time(
-    market: TimedMarket, orders: Orders, *echoes: Echo
-) -> tuple[list[float], list[float], list[float]]:
+async def _one_at_a_time(market: TimedMarket, orders: Orders, *echoes: Echo) -> tuple[list[float], ...]:
     """Milliseconds of ours, and of each of the echoes."""
-    ours, floor, baseline = list[float](), list[float](), list[float]()
-    for number in range(WARM_UP + ROUNDS):
+
+    async def ours() -> float:
         took, _ = await market.round(orders.of(orders.with_gpu))
-        await market.settled()
-        beside = [await echo.once() for echo in echoes]
-        if number >= WARM_UP:
-            for values, value in zip((ours, floor, baseline), (took, *beside), strict=True):
-                values.append(value)
-    return ours, floor, baseline
+        return took
+
+    async def after_silence(echo: Echo) -> float:
+        await market.quiet()
+        return await echo.once()
+
+    measured: tuple[Callable[[], Awaitable[float]], ...] = (
+        ours,
+        *(partial(after_silence, echo) for echo in echoes),
+    )
+    took = tuple(list[float]() for _ in measured)
+    draw = random.Random(0)  # noqa: S311 - whose turn it is
+    for _ in range(WARM_UP + ROUNDS):
+        for which in draw.sample(range(len(measured)), len(measured)):
+            took[which].append(await measured[which]())
+    return tuple(values[WARM_UP:] for values in took)
 
 
 async def _at_once(
