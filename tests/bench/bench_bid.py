@@ -12,8 +12,9 @@ caches, and what follows on something else does not: an echo that came straight 
 long (measured), and so did not compare. Which of them comes first is drawn each time. At once they take
 turns.
 
-Between the two stands the least that an agent can be: the echo that commits two rows of a bid's size to disk
-before it answers, by SQLite with the store's settings. What a bid takes beyond that is the agent's own work.
+Between the two stand the least that an agent can be, the echo that commits two rows of a bid's size to disk
+before it answers, by SQLite with the store's settings; and the core without a daemon around it, which
+decodes, decides, commits and encodes. What a bid takes beyond that is the daemon's own work (decision 0017).
 
 The figures that must stay flat have the agent itself as baseline, as it was at the beginning.
 """
@@ -33,9 +34,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from provider import sdl
 from provider.adapters.clock import SystemClock
 from provider.app.demo.stage import free_port
@@ -46,24 +44,23 @@ from provider.domain.market import Award, Bid, GroupSpec, Order
 from provider.domain.moment import HOUR, Instant
 from provider.domain.resources import GpuAsk
 from provider.rpc import identity
-from provider.rpc.codec_market import bid_to_pb, order_to_pb
-from provider.rpc.identity import Identity, LiveIdentity
+from provider.rpc.codec_market import bid_to_pb
+from provider.rpc.identity import Identity
 from provider.rpc.member import Role
-from provider.rpc.settings import bind, mtls_server_credentials, server
 from provider.rpc.v1.market_pb2 import MessageRefused, PlaceBidsRequest, SessionResponse
 from provider.sim.authority import ThrowawayAuthority
 from provider.sim.market import MarketEvent, SimulatedMarket
 from provider.sim.waiting import until
 from provider.sim.wire import WireMarket, news_to_pb
 from tests.agents import HASH, group, resources, unit
+from tests.bench.echo import Echo, echoing
+from tests.bench.echo_client import Before
 from tests.e2e.world import ROOT
 
 ROUNDS = 300
 WARM_UP = 50
 AT_ONCE = 2_000
 LEASES = 1_000
-COMMITTED_BYTES = 1_200
-"""By a bid: its row and its effect's."""
 ORDERS_SEEN = 100_000
 PATIENCE_S = 300
 QUIET_S = 0.02
@@ -177,6 +174,12 @@ class Orders:
         order_id = OrderId(owner=Owner("alice"), dseq=self._count, gseq=1, oseq=1)
         return Order(id=order_id, group=spec, manifest_hash=self._hash)
 
+    def message(self, order: Order) -> bytes:
+        """What a session would send, each as if nothing but its closing had come since the last."""
+        opened = OrderOpened(order=order, version=2 * self._count)
+        message = SessionResponse(seq=self._count, version=opened.version, **news_to_pb(opened))
+        return message.SerializeToString()
+
 
 def rows() -> list[dict[str, object]]:
     return asyncio.run(_measure())
@@ -191,15 +194,15 @@ async def _measure() -> list[dict[str, object]]:
         ):
             await _connected(log)
             market.is_idle = lambda: wire.unacknowledged == 0
-            first = orders.of(orders.with_gpu)
-            _, bid = await market.round(first)  # to know a bid's size
-            sizes = order_to_pb(first).ByteSize(), bid_to_pb(bid).ByteSize()
+            _, bid = await market.round(orders.of(orders.with_gpu))  # to know a bid's size
+            size = bid_to_pb(bid).ByteSize()
             async with (
-                _echo(authority, *sizes) as echo,
-                _echo(authority, *sizes, committed=COMMITTED_BYTES) as least,
+                echoing(authority, Before.NOTHING, size) as echo,
+                echoing(authority, Before.COMMITS, size) as least,
+                echoing(authority, Before.DECIDES, size) as core,
             ):
-                ours, floor, baseline = await _one_at_a_time(market, orders, least, echo)
-                made = [*_latencies(ours, floor, baseline), *await _at_once(market, orders, least, echo)]
+                ours, *others, baseline = await _one_at_a_time(market, orders, least, core, echo)
+                made = [*_latencies(ours, others, baseline), *await _at_once(market, orders, least, echo)]
             await _until_seen(market, orders)
             seen = [(await market.round(orders.of(orders.with_gpu)))[0] for _ in range(ROUNDS)]
             made.append(_flat(f"{ORDERS_SEEN:,} orders seen", seen, ours))
@@ -209,12 +212,17 @@ async def _measure() -> list[dict[str, object]]:
     return made
 
 
-def _latencies(ours: list[float], floor: list[float], baseline: list[float]) -> Iterator[dict[str, object]]:
+def _latencies(
+    ours: list[float], others: list[list[float]], baseline: list[float]
+) -> Iterator[dict[str, object]]:
     for name, pick, target in (("p50", statistics.median, 2.5), ("p99", _p99, 4.0)):
         what = f"bid: order opened -> bid received, {name} (baseline: bare bidi echo)"
         yield _row(what, pick(ours), pick(baseline), "ms", target)
-        least = f"bid: for comparison, an echo that commits before it answers, {name} (baseline: the same)"
-        yield _row(least, pick(floor), pick(baseline), "ms", None)
+        for what, values in zip(
+            ("an echo that commits before it answers", "the core alone"), others, strict=True
+        ):
+            name_of = f"bid: for comparison, {what}, {name} (baseline: the same)"
+            yield _row(name_of, pick(values), pick(baseline), "ms", None)
 
 
 def _flat(what: str, ours: list[float], before: list[float]) -> dict[str, object]:
@@ -246,8 +254,9 @@ async def _one_at_a_time(market: TimedMarket, orders: Orders, *echoes: Echo) -> 
         return took
 
     async def after_silence(echo: Echo) -> float:
+        message = orders.message(orders.of(orders.with_gpu))
         await market.quiet()
-        return await echo.once()
+        return await echo.once(message)
 
     measured: tuple[Callable[[], Awaitable[float]], ...] = (
         ours,
@@ -266,14 +275,15 @@ async def _at_once(
 ) -> tuple[dict[str, object], dict[str, object]]:
     """Orders a second; the better of three of each, which take turns."""
     ours, floor, baseline = 0.0, 0.0, 0.0
+    message = orders.message(orders.of(orders.plain))
     for _ in range(3):
         opened = [orders.of(orders.plain) for _ in range(AT_ONCE)]
         took_s, _ = await market.burst(opened)
         ours = max(ours, AT_ONCE / took_s)
         market.change(*(OrderClosed(order=order.id, version=0) for order in opened))
         await market.settled()
-        floor = max(floor, AT_ONCE / await least.burst(AT_ONCE))
-        baseline = max(baseline, AT_ONCE / await echo.burst(AT_ONCE))
+        floor = max(floor, AT_ONCE / await least.burst(message, AT_ONCE))
+        baseline = max(baseline, AT_ONCE / await echo.burst(message, AT_ONCE))
     name = f"bid: {AT_ONCE:,} orders at once, bids received a second (baseline: bare bidi stream)"
     least_name = "bid: for comparison, an echo that commits before each answer, the same (baseline: the same)"
     return _row(name, ours, baseline, "1/s", 0.4), _row(least_name, floor, baseline, "1/s", None)
@@ -330,67 +340,3 @@ async def _connected(log: Path) -> None:
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"the agent did not connect:\n{log.read_text()}") from None
-
-
-class Echo:
-    """A call that sends ``asked`` bytes to a client process, which answers each with its own."""
-
-    def __init__(self, asked: int) -> None:
-        self._message = b"x" * asked
-        self.calls: asyncio.Queue[grpc.aio.ServicerContext[bytes, bytes]] = asyncio.Queue()
-        self._arrived: asyncio.Queue[bytes] = asyncio.Queue()
-        self._context: grpc.aio.ServicerContext[bytes, bytes] | None = None
-
-    async def both(
-        self, _requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
-    ) -> None:
-        await self.calls.put(context)
-        while isinstance(message := await context.read(), bytes):
-            self._arrived.put_nowait(message)
-
-    async def begin(self) -> None:
-        self._context = await self.calls.get()
-
-    async def once(self) -> float:
-        """Milliseconds there and back."""
-        return await self.burst(1) * 1000
-
-    async def burst(self, count: int) -> float:
-        """Seconds until all answers are there."""
-        assert self._context is not None, "begun before"
-        began = time.perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._answers(count))
-            for _ in range(count):
-                await self._context.write(self._message)
-        return time.perf_counter() - began
-
-    async def _answers(self, count: int) -> None:
-        for _ in range(count):
-            await self._arrived.get()
-
-
-@asynccontextmanager
-async def _echo(
-    authority: ThrowawayAuthority, asked: int, answered: int, *, committed: int = 0
-) -> AsyncIterator[Echo]:
-    echo = Echo(asked)
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(echo.both)
-    generic = grpc.method_handlers_generic_handler("bench.Echo", {"Both": handler})
-    made = server([], concurrent_calls=4)
-    made.add_generic_rpc_handlers((generic,))
-    who = authority.member(Role.COORDINATOR, "", at=CLOCK.now())
-    port = bind(made, "127.0.0.1:0", mtls_server_credentials(LiveIdentity(who)))
-    await made.start()
-    with tempfile.TemporaryDirectory() as folder:
-        identity.save(_member(authority, "echo", f"127.0.0.1:{port}"), Path(folder))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.bench.echo_client", folder, str(answered), str(committed)
-        )
-        try:
-            await echo.begin()
-            yield echo
-        finally:
-            process.terminate()
-            await process.wait()
-            await made.stop(None)

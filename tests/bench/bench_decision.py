@@ -108,14 +108,14 @@ def _order(number: int, *, dear: bool = False) -> Order:
     return order(number, DEAR if dear else group())
 
 
-def _empty() -> AgentState:
+def empty() -> AgentState:
     cards = (gpu(number) for number in range(CARDS))
     machine = nodes_read(node(*cards, name=NodeName("bench"), capacity=ROOMY))
     return transition(AgentState(policy=WIDE), machine, START).state
 
 
 def _with_leases(count: int) -> AgentState:
-    state = _empty()
+    state = empty()
     for number in range(1, count + 1):
         wanted = order(number, PLAIN)
         state = transition(state, OrderOpened(order=wanted, version=2 * number), START).state
@@ -128,7 +128,7 @@ def _with_leases(count: int) -> AgentState:
 
 def _with_orders_seen(count: int) -> AgentState:
     """Half of them were refused and never closed, half lost to somebody else."""
-    state = _empty()
+    state = empty()
     for number in range(1, count + 1):
         wanted = _order(number, dear=number % 2 == 0)
         state = transition(state, OrderOpened(order=wanted, version=2 * number), START).state
