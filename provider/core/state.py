@@ -170,12 +170,17 @@ class Market:
     since: Instant | None = None
     """When the link came up or went down last."""
     bid_deposit: int = 0
-    """Micro-denom that it holds for each bid, as it says whenever the link comes up."""
+    """Micro-denom that it holds for each bid, as it said when the link came up last."""
 
     @property
     def position(self) -> tuple[str, int]:
         """Name and version: from where the market goes on to tell."""
         return self.name, self.version
+
+    @property
+    def kept(self) -> Market:
+        """What a restart takes up: all but how the link is."""
+        return Market(name=self.name, version=self.version, bid_deposit=self.bid_deposit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from provider.adapters.store import rows
 from provider.core.effects import Effect
 from provider.core.learning import WinCurve
 from provider.core.policy import Policy
-from provider.core.state import AgentState, Lease, Market, OpenBid, WaitingOrder
+from provider.core.state import AgentState, Lease, OpenBid, WaitingOrder
 from provider.core.step import Step
 from provider.domain.gpu_health import GpuRecord
 from provider.domain.idle import IdleRun
@@ -47,10 +47,7 @@ class MemoryStore:
                 key: rows.row_value(rows.row_text(waiting), WaitingOrder)
                 for key, waiting in self._state.orders.items()
             },
-            markets={
-                key: Market(name=market.name, version=market.version)
-                for key, market in self._state.markets.items()
-            },
+            markets={key: market.kept for key, market in self._state.markets.items()},
             gpu_records={
                 key: rows.row_value(rows.row_text(record), GpuRecord)
                 for key, record in self._state.gpu_records.items()

@@ -12,6 +12,8 @@ from typing import Protocol
 import pytest
 
 from provider.adapters.store.sqlite import SqliteStore
+from provider.core.agent import transition
+from provider.core.bid_policy import BidPolicy
 from provider.core.effects import (
     AskPrice,
     ConfirmLease,
@@ -88,7 +90,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 
 def stored(state: AgentState) -> tuple[object, ...]:
-    markets = {key: market.position for key, market in state.markets.items()}
+    markets = {key: market.kept for key, market in state.markets.items()}
     return (dict(state.bids), dict(state.leases), list(state.orders.items()), markets)
 
 
@@ -113,6 +115,7 @@ def test_a_life_is_read_back_after_every_step(disk: Disk) -> None:
         lambda: agent.done(agent.last(StopWorkload)),
         lambda: agent.closes(3),
         lambda: agent.take(CoordinatorConnected(market="m", epoch=1)),
+        lambda: agent.take(CoordinatorConnected(market="m", epoch=2, bid_deposit=500_000)),
     ]
     for act in launch:
         step = act()
@@ -124,6 +127,18 @@ def test_a_life_is_read_back_after_every_step(disk: Disk) -> None:
         found, effects = store.load()
         assert stored(found) == stored(step.state)
         assert effects == tuple(agent.open.values())
+
+
+def test_a_market_that_is_away_at_the_start_is_not_bid_in_beyond_the_budget_of_deposits(disk: Disk) -> None:
+    limited = replace(POLICY, bids=BidPolicy(deposit_budget=Decimal(500_000)))
+    store = disk(limited)
+    store.load()
+    agent = Agent(*healthy(0, 1), policy=limited)
+    agreed = agent.take(CoordinatorConnected(market="m", epoch=1, bid_deposit=500_000))
+    store.commit([agreed, agent.opens(1), agent.opens(2)])
+    assert set(agent.state.bids) == {lease_of(1)}, "two would be beyond it"
+    state, _ = disk(limited).load()
+    assert transition(state, nodes_read(node(*healthy(0, 1))), START).effects == ()
 
 
 def test_what_is_looked_up_again_is_not_kept(disk: Disk) -> None:

@@ -28,8 +28,6 @@ from provider.domain.gpu_health import GpuRecord
 from provider.domain.idle import IdleRun
 from provider.domain.ids import GpuUuid, LeaseId, MarketId, OrderId
 
-_Read = tuple[str, int]
-"""A market's name and version."""
 K = TypeVar("K", LeaseId, OrderId, GpuUuid, str)
 V = TypeVar("V", OpenBid, Lease, WaitingOrder, GpuRecord, WinCurve, IdleRun)
 
@@ -66,8 +64,10 @@ class SqliteStore:
         connection = self._database.connection
         (is_draining,) = connection.execute("SELECT is_draining FROM position").fetchone()
         markets = {
-            MarketId(key): Market(name=name, version=version)
-            for key, name, version in connection.execute("SELECT id, name, version FROM market")
+            MarketId(key): Market(name=name, version=version, bid_deposit=bid_deposit)
+            for key, name, version, bid_deposit in connection.execute(
+                "SELECT id, name, version, bid_deposit FROM market"
+            )
         }
         bids = {
             LeaseId.parse(name): rows.row_value(body, OpenBid)
@@ -140,12 +140,16 @@ class SqliteStore:
     def _write_markets(
         self,
         connection: sqlite3.Connection,
-        before: Mapping[MarketId, _Read],
-        after: Mapping[MarketId, _Read],
+        before: Mapping[MarketId, Market],
+        after: Mapping[MarketId, Market],
     ) -> None:
         connection.executemany(
-            "INSERT OR REPLACE INTO market (id, name, version) VALUES (?, ?, ?)",
-            [(key, *read) for key, read in after.items() if before.get(key) != read],
+            "INSERT OR REPLACE INTO market (id, name, version, bid_deposit) VALUES (?, ?, ?, ?)",
+            [
+                (key, market.name, market.version, market.bid_deposit)
+                for key, market in after.items()
+                if before.get(key) != market
+            ],
         )
         connection.executemany(
             "DELETE FROM market WHERE id = ?", [(key,) for key in before if key not in after]
@@ -216,5 +220,5 @@ def _same(before: AgentState, after: AgentState) -> bool:
     )
 
 
-def _markets(state: AgentState) -> Mapping[MarketId, _Read]:
-    return {key: market.position for key, market in state.markets.items()}
+def _markets(state: AgentState) -> Mapping[MarketId, Market]:
+    return {key: market.kept for key, market in state.markets.items()}

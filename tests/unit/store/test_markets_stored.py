@@ -48,6 +48,17 @@ def test_a_file_of_one_market_is_taken_up_where_it_was(tmp_path: Path, of_one_ma
     assert (dict(found.leases), dict(found.bids)) == (dict(agent.state.leases), dict(agent.state.bids))
 
 
+def test_a_file_of_before_deposits_were_kept_has_none_until_its_market_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with former_schema(tmp_path, monkeypatch, 7) as schema:
+        with open_database(tmp_path / "provider.db", schema) as old, old.transaction() as connection:
+            connection.execute("INSERT INTO market VALUES ('', 'first', 7)")
+        store = SqliteStore.open(tmp_path / "provider.db", POLICY)
+    assert store.load()[0].markets == {HOME: Market(name="first", version=7)}
+    store.close()
+
+
 def test_a_file_that_was_never_in_a_market_is_in_none(tmp_path: Path, of_one_market: Schema) -> None:
     open_database(tmp_path / "provider.db", of_one_market).close()
     store = SqliteStore.open(tmp_path / "provider.db", POLICY)
@@ -55,12 +66,14 @@ def test_a_file_that_was_never_in_a_market_is_in_none(tmp_path: Path, of_one_mar
     store.close()
 
 
-def test_of_each_market_it_is_kept_how_far_it_was_read_and_nothing_of_its_link(tmp_path: Path) -> None:
+def test_of_each_market_it_is_kept_how_far_it_was_read_and_its_terms_and_nothing_of_its_link(
+    tmp_path: Path,
+) -> None:
     agent = Agent(*healthy(0))
     store = SqliteStore.open(tmp_path / "provider.db", POLICY)
     store.load()
     said: list[Heard] = [
-        CoordinatorConnected(market="first", epoch=1),
+        CoordinatorConnected(market="first", epoch=1, bid_deposit=500_000),
         within(CoordinatorConnected(market="acme.example", epoch=1), ACME),
         OrderOpened(order=order(1), version=3),
         within(OrderOpened(order=order(1), version=9), ACME),
@@ -72,7 +85,7 @@ def test_of_each_market_it_is_kept_how_far_it_was_read_and_nothing_of_its_link(t
     found, _ = again.load()
     again.close()
     assert found.markets == {
-        HOME: Market(name="first", version=3),
+        HOME: Market(name="first", version=3, bid_deposit=500_000),
         ACME: Market(name="acme.example", version=9),
     }
     assert set(found.orders) == set(agent.state.orders)
