@@ -17,6 +17,7 @@ from provider.domain.manifest import Manifest
 from provider.domain.market import Award, LeaseHealth
 from provider.domain.moment import Instant
 from provider.ports import Store
+from provider.shell.commits import InlineCommits
 from provider.shell.daemon import live
 from provider.shell.loop import Loop
 from provider.shell.perform import Performer
@@ -66,7 +67,7 @@ class Place:
         """One life; leaving it kills the agent."""
         store = self._store()
         state, unfinished = store.load()
-        self.loop = loop = Loop(state, store, self.clock, self.observer)
+        self.loop = loop = Loop(state, InlineCommits(store), self.clock, self.observer)
         chance = Random(1)  # noqa: S311 -- jitter, and the same in every run
         self.link = SimulatedLink(self.market, lambda: loop.state.market().position)
         self.runtime = SimulatedRuntime(self.engine)

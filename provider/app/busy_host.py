@@ -35,6 +35,7 @@ from provider.domain.resources import GIB
 from provider.domain.usage import UsageCounter
 from provider.ports import GpuProbe
 from provider.shell.attributing import Attribution, Sources
+from provider.shell.commits import InlineCommits
 from provider.shell.daemon import live
 from provider.shell.loop import Loop
 from provider.shell.perform import Performer
@@ -113,7 +114,7 @@ class BusyHost:
         self.probe = SimulatedProbe(CARDS, self.clock, seed=PROVIDER)
         self._reader: GpuProbe = self.cards or self.probe
         self.store = FullDisk(MemoryStore(Policy(provider=PROVIDER, price=PRICES)))
-        timed = TimedStore(self.store, self.metrics)
+        timed = TimedStore(self.store, InlineCommits(self.store), self.metrics)
         state, self._unfinished = timed.load()
         observing = Observing(self.metrics, self.clock)
         self.loop = Loop(state, timed, self.clock, observing)

@@ -22,6 +22,7 @@ from provider.domain.errors import Temporary
 from provider.domain.gpu import GpuProcess
 from provider.domain.ids import LeaseId
 from provider.ports import GpuProbe, Store
+from provider.shell.commits import Commits
 from provider.shell.lanes import Performs
 
 HELD_EVERY_S = 15.0
@@ -29,10 +30,11 @@ HELD_EVERY_S = 15.0
 
 
 class TimedStore:
-    """A store whose commits are measured."""
+    """A store's load and ``commits``, which go to it, measured."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, commits: Commits, metrics: Metrics) -> None:
         self._store = store
+        self._commits = commits
         self._metrics = metrics
 
     def load(self) -> tuple[AgentState, tuple[Effect, ...]]:
@@ -41,10 +43,10 @@ class TimedStore:
         self._metrics.store_load(perf_counter() - began)
         return loaded
 
-    def commit(self, steps: Sequence[Step]) -> None:
+    async def commit(self, steps: Sequence[Step]) -> None:
         began = perf_counter()
         try:
-            self._store.commit(steps)
+            await self._commits.commit(steps)
         except Temporary:
             self._metrics.store_refused()
             raise

@@ -54,10 +54,12 @@ from provider.app.reloading import Reloading
 from provider.app.usage_settings import usage_interval
 from provider.core.effects import Effect
 from provider.core.ledger import Began, began
+from provider.core.policy import Policy
 from provider.domain.errors import ConfigError
 from provider.domain.ids import LeaseId, MarketId, ProviderId
 from provider.ports import CoordinatorLink, GpuProbe
 from provider.shell.attributing import Attribution, Sources
+from provider.shell.commits import PatientCommits
 from provider.shell.health_watch import HealthSources, HealthWatch
 from provider.shell.loop import Loop
 from provider.shell.perform import Performer
@@ -129,9 +131,7 @@ async def open_agent(
         random = Random(secrets.randbits(64))  # noqa: S311 - jitter of retries, nothing secret
         check_names(config, markets)
         rules = replace(policy(config, markets.provider, markets.names), idle=idle_job(config.idle))
-        opened = SqliteStore.open(config.state_dir / DATABASE, rules, config.secrets_key_file)
-        stack.callback(opened.close)
-        store = TimedStore(opened, metrics)
+        store = _store(config, rules, metrics, stack)
         state, unfinished = store.load()
         check_all_are_known(state)
         journal = _journal(config, stack)
@@ -173,6 +173,14 @@ def _calm_collector(stack: AsyncExitStack) -> None:
     stack.callback(gc.unfreeze)
     gc.freeze()
     gc.set_threshold(COLLECTED_AFTER, 10, 10)
+
+
+def _store(config: ProviderConfig, rules: Policy, metrics: Metrics, stack: AsyncExitStack) -> TimedStore:
+    opened = SqliteStore.open(config.state_dir / DATABASE, rules, config.secrets_key_file)
+    stack.callback(opened.close)
+    commits = PatientCommits(opened)
+    stack.callback(commits.close)
+    return TimedStore(opened, commits, metrics)
 
 
 def _ledger(

@@ -25,7 +25,8 @@ from provider.core.state import AgentState
 from provider.core.step import Step
 from provider.domain.errors import Temporary
 from provider.domain.moment import SECOND, Instant, after
-from provider.ports import Clock, Observer, Store
+from provider.ports import Clock, Observer
+from provider.shell.commits import Commits
 from provider.shell.lanes import Lanes
 
 log = structlog.get_logger()
@@ -53,9 +54,9 @@ class _Waiting:
 class Loop:
     """``ports.LiveAgent``: holds the state, takes events in, hands effects to the lanes."""
 
-    def __init__(self, state: AgentState, store: Store, clock: Clock, observer: Observer) -> None:
+    def __init__(self, state: AgentState, commits: Commits, clock: Clock, observer: Observer) -> None:
         self._state = state
-        self._store = store
+        self._commits = commits
         self._clock = clock
         self._observer = observer
         self._inbox: deque[_Waiting] = deque()
@@ -147,7 +148,7 @@ class Loop:
         said = False
         while True:
             try:
-                self._store.commit(steps)
+                await self._commits.commit(steps)
             except Temporary as failure:
                 if not said:
                     log.warning("store_refused", problem=failure.what, remedy=failure.remedy)

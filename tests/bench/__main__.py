@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tests.bench import (
     bench_bid,
+    bench_commits,
     bench_decision,
     bench_idle,
     bench_launch,
@@ -30,6 +31,7 @@ from tests.bench import (
 Row = dict[str, object]
 BENCHES: dict[str, Callable[[], list[Row]]] = {
     "bid": bench_bid.rows,
+    "commits": bench_commits.rows,
     "decision": bench_decision.rows,
     "launch": bench_launch.rows,
     "logs": bench_logs.rows,

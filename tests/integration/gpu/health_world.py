@@ -36,6 +36,7 @@ from provider.domain.journal import EventKind, Happening
 from provider.domain.market import Award, CloseReason, GroupSpec
 from provider.domain.moment import MINUTE, SECOND, Instant, Span
 from provider.shell.attributing import Attribution, Sources
+from provider.shell.commits import InlineCommits
 from provider.shell.daemon import live
 from provider.shell.health_watch import HealthSources, HealthWatch
 from provider.shell.loop import Loop
@@ -128,7 +129,7 @@ class HealthWorld:
         self.store = self.store.restarted(self.policy)
         state, unfinished = self.store.load()
         observing = Observing(Metrics(version=__version__), self.clock, LeaseNews(self.journal, self.clock))
-        self.loop = Loop(state, self.store, self.clock, observing)
+        self.loop = Loop(state, InlineCommits(self.store), self.clock, observing)
         settings = replace(self.nvml, nvml_library=self.driver.library)
         runtime = SimulatedRuntime(self.engine)
         self.link = SimulatedLink(self.market, lambda: self.loop.state.market().position)

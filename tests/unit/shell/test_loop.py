@@ -23,6 +23,7 @@ from provider.core.step import Step
 from provider.domain.errors import Permanent, Temporary
 from provider.domain.market import Award
 from provider.domain.moment import HOUR, MINUTE, SECOND, Instant
+from provider.shell.commits import InlineCommits
 from provider.shell.loop import BATCH_MOST, INBOX_MOST, Loop
 from provider.sim import vtime
 from provider.sim.clock import EPOCH, LoopClock
@@ -64,7 +65,7 @@ def looping(body: Callable[[Loop, Watched], Awaitable[None]]) -> Watched:
     async def main() -> Watched:
         watched = Watched()
         lanes: Any = watched
-        loop = Loop(AgentState(policy=POLICY), watched, LoopClock(), watched)
+        loop = Loop(AgentState(policy=POLICY), InlineCommits(watched), LoopClock(), watched)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(loop.run(lanes))
             await body(loop, watched)
@@ -126,7 +127,7 @@ def test_a_store_that_is_full_is_asked_again_and_nothing_is_seen_before() -> Non
 def test_a_store_that_is_broken_ends_the_loop() -> None:
     async def main(watched: Watched) -> None:
         lanes: Any = watched
-        loop = Loop(AgentState(policy=POLICY), watched, LoopClock(), watched)
+        loop = Loop(AgentState(policy=POLICY), InlineCommits(watched), LoopClock(), watched)
         await loop.put(LOST, lambda: watched.seen.append("acknowledge"))
         watched.fails = Permanent("the disk failed")
         await loop.run(lanes)
