@@ -50,11 +50,11 @@ class LeaseServer:
         )
         add_LeaseServiceServicer_to_server(self._gateway, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        credentials = mtls_server_credentials(self._identity)
         if self._settings.listen:
+            credentials = mtls_server_credentials(self._identity)
             self.port = bind(self._server, self._settings.listen, credentials)
         if self._settings.socket is not None:
-            bind_unix(self._server, self._settings.socket, credentials)
+            bind_unix(self._server, self._settings.socket, mtls_server_credentials(self._identity))
         await self._server.start()
         await self._health.set(_LEASE, health_pb2.HealthCheckResponse.SERVING)
         return self
