@@ -80,8 +80,9 @@ _CLIENT: Options = [
     ("grpc.use_local_subchannel_pool", 1),
     # Dialling again is ours to time (full jitter); the channel itself only tries promptly.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Whatever its name says: how long a connection may take to stand, the handshake included.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     # Proxies of the environment are for browsers; identities are end to end.
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),

@@ -1,4 +1,4 @@
-"""A TCP proxy with faults: connections that are cut, fall silent, or stop after a number of bytes.
+"""A TCP proxy with faults: connections that are cut, fall silent, are far, or stop after a number of bytes.
 
 Invariant: what was forwarded was forwarded unchanged and in order; a fault only ever stops a flow.
 """
@@ -23,6 +23,8 @@ class FaultyProxy:
         self._flowing.set()
         self._is_open = True
         self._cut_after: int | None = None
+        self.distance_s = 0.0
+        """What each piece takes, each way."""
         self.connections = 0
         """Accepted so far."""
         self.forwarded = 0
@@ -97,6 +99,7 @@ class FaultyProxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while piece := await reader.read(_PIECE):
+                await asyncio.sleep(self.distance_s)
                 await self._flowing.wait()
                 if self._cut_after is not None and len(piece) >= self._cut_after:
                     writer.write(piece[: self._cut_after])

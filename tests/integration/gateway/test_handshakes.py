@@ -17,8 +17,9 @@ from provider.adapters.clock import SystemClock
 from provider.rpc import identity
 from provider.rpc.identity import Identity, LiveIdentity, read_certificate
 from provider.rpc.member import Role
-from provider.rpc.settings import bind, mtls_server_credentials, server
+from provider.rpc.settings import bind, mtls_channel, mtls_server_credentials, server
 from provider.sim.authority import ThrowawayAuthority
+from provider.sim.proxy import FaultyProxy
 
 AT_ONCE = 16
 ROUNDS = 250
@@ -66,6 +67,26 @@ def test_a_server_outlives_clients_that_dial_at_once(tmp_path: Path) -> None:
         assert shown == {serial(north)}
         process.stdin.close()
         assert process.wait(10) == 0
+
+
+def test_a_server_at_the_other_end_of_the_world_behind_a_tunnel_is_reached(tmp_path: Path) -> None:
+    """0.8 s there and back: two of it until the connection stands."""
+
+    async def body() -> None:
+        made = server([], concurrent_calls=4)
+        north = authority.member(Role.PROVIDER, "north", at=now)
+        port = bind(made, "127.0.0.1:0", mtls_server_credentials(LiveIdentity(north)))
+        await made.start()
+        async with FaultyProxy(f"127.0.0.1:{port}") as proxy:
+            proxy.distance_s = 0.4
+            alice = authority.member(Role.TENANT, "alice", at=now)
+            async with mtls_channel(proxy.address, alice, expect=north.member) as channel:
+                await asyncio.wait_for(channel.channel_ready(), 20)
+            assert proxy.connections == 1
+        await made.stop(None)
+
+    authority, now = ThrowawayAuthority("sim"), SystemClock().now()
+    asyncio.run(body())
 
 
 def test_a_certificate_that_was_renewed_is_shown_from_the_next_handshake_on_each_port(tmp_path: Path) -> None:
