@@ -19,8 +19,8 @@ from typing import Protocol
 from provider.core.step import Step
 from provider.ports import Store
 
-SLOW_S = 0.005
-"""What takes longer is not waited for on the event loop. A quick disk takes a tenth of it."""
+SLOW_S = 0.02
+"""What takes longer is not waited for on the event loop. Shorter hitches a quick disk has too."""
 QUICK_IN_A_ROW = 50
 """So many commits have to be quick before they are made on the loop again: one that is not holds it up."""
 
