@@ -200,7 +200,11 @@ def _live_credentials(identity: LiveIdentity, *, trust_clients: bool) -> grpc.Se
 
     first = _certificate_of(shown, trust_clients=trust_clients)
     # Its documentation has None for "as before"; its stub does not.
-    return grpc.dynamic_ssl_server_credentials(first, fetch, trust_clients)  # type: ignore[arg-type]
+    return grpc.dynamic_ssl_server_credentials(
+        first,
+        fetch,  # type: ignore[arg-type]
+        require_client_authentication=trust_clients,
+    )
 
 
 def _certificate_of(identity: Identity, *, trust_clients: bool) -> grpc.ServerCertificateConfiguration:

@@ -78,7 +78,7 @@ class TimedMarket(SimulatedMarket):
         self.encoded: dict[int, dict[str, Any]] = {}
         """Messages, by version, that are made already."""
         self.sent_s = 0.0
-        """When the last message with changes was about to be written."""
+        """When the last message with an order was about to be written."""
         self.read_s = 0.0
         """When the last message with bids was read, before anybody looked into it."""
         self.came: dict[LeaseId, tuple[float, Bid]] = {}
@@ -218,11 +218,9 @@ def _latencies(
     for name, pick, target in (("p50", statistics.median, 2.5), ("p99", _p99, 4.0)):
         what = f"bid: order opened -> bid received, {name} (baseline: bare bidi echo)"
         yield _row(what, pick(ours), pick(baseline), "ms", target)
-        for what, values in zip(
-            ("an echo that commits before it answers", "the core alone"), others, strict=True
-        ):
-            name_of = f"bid: for comparison, {what}, {name} (baseline: the same)"
-            yield _row(name_of, pick(values), pick(baseline), "ms", None)
+        for whose, values in zip(("an echo that commits first", "the core alone"), others, strict=True):
+            what = f"bid: for comparison, {whose}, {name} (baseline: the same)"
+            yield _row(what, pick(values), pick(baseline), "ms", None)
 
 
 def _flat(what: str, ours: list[float], before: list[float]) -> dict[str, object]:

@@ -52,6 +52,17 @@ async def commit(commits: PatientCommits, times: int = 1) -> None:
         await commits.commit([STEP])
 
 
+async def held_up(commits: PatientCommits, disk: Disk) -> asyncio.Task[None]:
+    """A commit that is in its thread and goes on when ``disk`` does."""
+    disk.takes_s = 2 * SLOW_S
+    await commit(commits)
+    disk.reached.clear()
+    disk.goes_on.clear()
+    writing = asyncio.create_task(commit(commits))
+    assert await asyncio.to_thread(disk.reached.wait, 10)
+    return writing
+
+
 def test_a_quick_disk_is_waited_for_on_the_loop() -> None:
     disk = Disk()
     disk.takes_s = SLOW_S / 2
@@ -98,16 +109,10 @@ def test_a_failure_that_took_its_time_counts_and_comes_through_from_the_thread()
 
 def test_while_a_slow_disk_writes_all_else_goes_on() -> None:
     async def body() -> None:
-        disk.takes_s = 2 * SLOW_S
-        await commit(commits)
-        disk.reached.clear()
-        disk.goes_on.clear()
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-            writing = group.create_task(commit(commits))
-            while not disk.reached.is_set():  # noqa: ASYNC110 -- another thread
-                await asyncio.sleep(0.001)
-            assert not writing.done(), "it waits for the disk, and this runs"
-            disk.goes_on.set()
+        writing = await held_up(commits, disk)
+        assert not writing.done(), "it waits for the disk, and this runs"
+        disk.goes_on.set()
+        await asyncio.wait_for(writing, 10)
 
     disk = Disk()
     commits = PatientCommits(disk, lambda: disk.now_s)
@@ -117,12 +122,7 @@ def test_while_a_slow_disk_writes_all_else_goes_on() -> None:
 
 def test_closing_waits_for_a_commit_that_nobody_waits_for_any_more() -> None:
     async def body() -> None:
-        disk.takes_s = 2 * SLOW_S
-        await commit(commits)
-        disk.reached.clear()
-        disk.goes_on.clear()
-        writing = asyncio.create_task(commit(commits))
-        await asyncio.to_thread(disk.reached.wait, 10)
+        writing = await held_up(commits, disk)
         writing.cancel()
         await asyncio.wait({writing}, timeout=10)
         assert writing.cancelled()
